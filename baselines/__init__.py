@@ -1,0 +1,1 @@
+"""Methods to compare with: plug-ins like anyone's."""

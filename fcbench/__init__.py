@@ -1,0 +1,39 @@
+"""Evaluation benchmark and dataset toolkit for subject-driven text-to-image generation around FastComposer.
+
+The nouns are imported when they are first asked for: they need numpy, which ``fcbench --help`` does not.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from fcbench.errors import DataError, FcbenchError, MethodError, MissingError, UsageError
+
+if TYPE_CHECKING:
+    from fcbench.types import Capabilities, Case, Generation, Method, Metric, Prompt, Sampler, Score, Stack, Subject
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Capabilities",
+    "Case",
+    "DataError",
+    "FcbenchError",
+    "Generation",
+    "Method",
+    "MethodError",
+    "Metric",
+    "MissingError",
+    "Prompt",
+    "Sampler",
+    "Score",
+    "Stack",
+    "Subject",
+    "UsageError",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("fcbench.types"), name)

@@ -1,0 +1,56 @@
+"""How often the matching is right, where the source planted the truth."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import TypedDict
+
+from fcbench.build.records import Photo, Segment
+
+
+class Accuracy(TypedDict):
+    """Of ``segments`` with a known phrase, ``right`` got exactly its span; ``accuracy`` is the quotient."""
+
+    segments: int
+    right: int
+    accuracy: float
+
+
+def matching_accuracy(photos: Iterable[Photo]) -> dict[str, Accuracy]:
+    """Accuracy over all segments whose truth is known, and apart by how hard they are; empty where no truth is.
+
+    Apart: by the number of people in the photo and, of several, whether another one has the same noun; and the
+    segments whose own matching is not ambiguous.
+    """
+    seen: Counter[str] = Counter()
+    right: Counter[str] = Counter()
+    for photo in photos:
+        for segment in photo.segments:
+            if segment.truth is None:
+                continue
+            kinds = _kinds(photo, segment)
+            seen.update(kinds)
+            if _span(photo, segment) == segment.truth:
+                right.update(kinds)
+    return {
+        kind: Accuracy(segments=seen[kind], right=right[kind], accuracy=right[kind] / seen[kind])
+        for kind in sorted(seen)
+    }
+
+
+def _span(photo: Photo, segment: Segment) -> tuple[int, int] | None:
+    if segment.phrase is None:
+        return None
+    phrase = photo.phrases[segment.phrase]
+    return phrase.start, phrase.end
+
+
+def _kinds(photo: Photo, segment: Segment) -> list[str]:
+    nouns = [person.noun for person in photo.sidecar.people]
+    kinds = ["all"] if "ambiguous" in photo.flags else ["all", "not_ambiguous"]
+    if len(nouns) == 1:
+        return [*kinds, "single"]
+    group = "pair" if len(nouns) == 2 else "group"
+    shared = nouns.count(photo.sidecar.people[segment.id - 1].noun) > 1
+    return [*kinds, group, f"{group}_{'same' if shared else 'different'}_noun"]

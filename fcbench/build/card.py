@@ -1,0 +1,110 @@
+"""The dataset card: what Hugging Face reads at its top, and what a person reads below."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from fcbench.store import DataFolder, write_text
+
+if TYPE_CHECKING:
+    from fcbench.build.pipeline import BuildCounts
+
+HUB_LICENCES = {"CC0-1.0": "cc0-1.0", "CC-BY-4.0": "cc-by-4.0", "CC-BY-2.0": "cc-by-2.0"}
+
+BODY = """
+# {name}
+
+{accepted} photos with captions, noun phrases, segments and which phrase names which segment: subject-augmented data as
+FastComposer trains on. Made by `fcbench build-data`; this card is generated from `build.json`.
+
+```python
+from datasets import load_dataset
+rows = load_dataset("{path}", split="{split}")
+```
+
+## Counts
+
+| | |
+|---|--:|
+{counts}
+
+{rejected}
+## Columns
+
+`image` (PNG), `caption`, `noun_phrases` (`caption[start:end]`), `segments`: COCO run-length mask, `bbox` as
+[x1, y1, x2, y2] with the end exclusive, `label`, the `phrase` that names it with its span and `phrase_index`
+(null where none does), `match_score` in 0-1, `margin` to the best other matching, `person_id` where the source
+knows it.
+`flags`: `ambiguous` (the margin of a segment is below {ambiguous_margin}), `unmatched` (a segment has no phrase).
+Each row carries its author, source, licence and the changes made. Nobody is in two splits.
+
+## Matching
+{matching}
+## Licences
+
+{licences}
+"""
+
+
+def write_card(folder: DataFolder, counts: BuildCounts, recipe: Mapping[str, Any], licences: Mapping[str, int]) -> None:
+    """Write README.md."""
+    rejected = {reason: count for reason, count in counts.rejected.items() if count}
+    rows = {"photos in": counts.inputs, "accepted": counts.accepted, "rejected": sum(rejected.values())}
+    rows |= {f"split {split}": count for split, count in counts.splits.items()}
+    rows |= {"people": counts.people, "segments": counts.segments, "segments with a phrase": counts.matched}
+    rows |= {"ambiguous photos": counts.ambiguous}
+    body = BODY.format(
+        name=folder.path.name,
+        path=folder.path.name,
+        split=next(iter(counts.splits)),
+        accepted=counts.accepted,
+        counts=_lines(f"| {what} | {count} |" for what, count in rows.items()),
+        rejected=_rejected(rejected),
+        ambiguous_margin=recipe["ambiguous_margin"],
+        matching=_matching(counts),
+        licences=_lines(f"- {licence}: {count} photos" for licence, count in sorted(licences.items())),
+    )
+    head = yaml.safe_dump(_front_matter(folder.path.name, counts, licences), sort_keys=False)
+    write_text(folder.card, f"---\n{head}---\n{body}")
+
+
+def _front_matter(name: str, counts: BuildCounts, licences: Mapping[str, int]) -> dict[str, Any]:
+    files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in counts.splits]
+    return {
+        "pretty_name": name,
+        "license": HUB_LICENCES.get(next(iter(licences)), "other") if len(licences) == 1 else "other",
+        "task_categories": ["text-to-image"],
+        "tags": ["fcbench", "subject-driven-generation"],
+        "configs": [
+            {"config_name": "default", "default": True, "data_files": files},
+            {"config_name": "rejects", "data_files": "rejects/rejects.parquet"},
+        ],
+    }
+
+
+def _lines(lines: Any) -> str:
+    return "\n".join(lines)
+
+
+def _rejected(rejected: Mapping[str, int]) -> str:
+    if not rejected:
+        return ""
+    table = _lines(f"| `{reason}` | {count} |" for reason, count in rejected.items())
+    return f"Rejected, each with its reason in the config `rejects`:\n\n| reason | photos |\n|---|--:|\n{table}\n"
+
+
+def _matching(counts: BuildCounts) -> str:
+    if not counts.matching:
+        return "\nNo truth is known for these photos, so the matching was not measured.\n"
+    table = _lines(
+        f"| {kind.replace('_', ' ')} | {found['segments']} | {found['accuracy']:.3f} |"
+        for kind, found in counts.matching.items()
+    )
+    return (
+        '\nMeasured against the planted truth. People of one noun often have one phrase ("a man and a man"): which is\n'
+        "which cannot be told from it, and those photos are flagged.\n\n"
+        f"| segments | count | right |\n|---|--:|--:|\n{table}\n"
+    )

@@ -1,0 +1,177 @@
+"""Which phrase names which segment: greedy, one to one, on the product of two CLIP similarities (FastComposer, 5.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fcbench.build.records import Item, Photo, Phrase, Reject, Segment, batches
+from fcbench.images import read_image
+from fcbench.masks import decode_mask
+from fcbench.types import Image
+
+BATCH = 256
+AMBIGUOUS_MARGIN = 0.01
+"""A matching that beats its runner-up by less is flagged ``ambiguous``."""
+
+PERSON_WORDS = frozenset(
+    {"adult", "baby", "boy", "bride", "child", "dad", "father", "female", "fellow", "gentleman", "girl", "grandfather"}
+    | {"grandmother", "groom", "guy", "human", "kid", "lady", "male", "man", "mom", "mother", "person", "player"}
+    | {"student", "teenager", "toddler", "woman", "worker"}
+)
+"""Nouns that name one person; plurals are left out, as one segment is one person."""
+
+GREY = 128
+
+Features = npt.NDArray[np.float32]
+Pair = tuple[int, int]
+
+
+def match(items: Iterable[Item], matcher: Any) -> Iterator[Item]:
+    """Give each segment the phrase that names it; ``no_match`` where no segment of a photo gets one.
+
+    The score of a pair is s(masked crop, phrase) * s(label, phrase) with s = (1 + cosine) / 2, in [0, 1]: it grows
+    with both, where of plain cosines two negative ones would make a good match. People match phrases of people only.
+    """
+    texts = _Texts(matcher)
+    for batch in batches(items, BATCH):
+        photos = [item for item in batch if isinstance(item, Photo)]
+        matched = dict(zip((photo.id for photo in photos), _match_all(photos, matcher, texts), strict=True))
+        for item in batch:
+            yield matched[item.id] if isinstance(item, Photo) else item
+
+
+def assign(scores: Mapping[Pair, float]) -> dict[int, int]:
+    """Greedy one-to-one matching of (segment, phrase start) pairs: best score first, then lowest segment, then start.
+
+    >>> assign({(1, 0): 0.9, (1, 8): 0.8, (2, 0): 0.85, (2, 8): 0.1})
+    {1: 0, 2: 8}
+    """
+    found: dict[int, int] = {}
+    for segment, start in sorted(scores, key=lambda pair: (-scores[pair], *pair)):
+        if segment not in found and start not in found.values():
+            found[segment] = start
+    return found
+
+
+def margin(scores: Mapping[Pair, float], found: Mapping[int, int], segment: int) -> float | None:
+    """By how much the matching beats the best one in which ``segment`` has another phrase, or its phrase another owner.
+
+    The runner-up changes one thing: it gives ``segment`` a free phrase, its phrase to a free segment, or exchanges
+    the phrases of two segments. Negative where greedy took a worse one; None where nothing could be changed.
+
+    >>> round(margin({(1, 0): 0.9, (1, 8): 0.8, (2, 0): 0.85, (2, 8): 0.1}, {1: 0, 2: 8}, 1), 6)
+    -0.65
+    """
+    start = found[segment]
+    owners = {phrase: owner for owner, phrase in found.items()}
+    changes = []
+    for (other, phrase), score in scores.items():
+        if other == segment and phrase not in owners:
+            changes.append(scores[segment, start] - score)
+        elif other == segment and phrase != start and (owners[phrase], start) in scores:
+            owner = owners[phrase]
+            changes.append(scores[segment, start] + scores[owner, phrase] - score - scores[owner, start])
+        elif phrase == start and other not in found:
+            changes.append(scores[segment, start] - score)
+    return min(changes, default=None)
+
+
+def masked_crop(image: Image, segment: Segment) -> Image:
+    """A segment alone, on grey, in the middle of a square that its box just fits: uint8 (side, side, 3)."""
+    x1, y1, x2, y2 = segment.bbox
+    height, width = y2 - y1, x2 - x1
+    side = max(height, width)
+    square = np.full((side, side, 3), GREY, np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    mask = decode_mask(segment.rle)[y1:y2, x1:x2]
+    square[top : top + height, left : left + width][mask] = image[y1:y2, x1:x2][mask]
+    return square
+
+
+class _Texts:
+    """Text features, each text computed once."""
+
+    def __init__(self, matcher: Any) -> None:
+        self._matcher = matcher
+        self._known: dict[str, Features] = {}
+
+    def learn(self, texts: Iterable[str]) -> None:
+        new = sorted(set(texts) - self._known.keys())
+        if new:
+            self._known.update(zip(new, self._matcher.text_features(new), strict=True))
+
+    def __call__(self, texts: Sequence[str]) -> Features:
+        return np.stack([self._known[text] for text in texts])
+
+
+def _match_all(photos: Sequence[Photo], matcher: Any, texts: _Texts) -> list[Item]:
+    pairs = [_pairs(photo) for photo in photos]
+    open_photos = [photo for photo, allowed in zip(photos, pairs, strict=True) if allowed]
+    texts.learn(text for photo in open_photos for text in _words(photo))
+    features = iter(matcher.image_features(_crops(open_photos))) if open_photos else iter(())
+    matched: list[Item] = []
+    for photo, allowed in zip(photos, pairs, strict=True):
+        if allowed:
+            crops = np.stack([next(features) for _ in photo.segments])
+            matched.append(_matched(photo, _scores(photo, allowed, crops, texts)))
+        else:
+            matched.append(Reject(photo.id, "no_match", "match", f"nobody of the picture in {photo.caption!r}"))
+    return matched
+
+
+def _pairs(photo: Photo) -> list[tuple[Segment, Phrase]]:
+    return [
+        (segment, phrase)
+        for segment in photo.segments
+        for phrase in photo.phrases
+        if (segment.label in PERSON_WORDS) == (phrase.root in PERSON_WORDS)
+    ]
+
+
+def _words(photo: Photo) -> list[str]:
+    return [phrase.text for phrase in photo.phrases] + [segment.label for segment in photo.segments]
+
+
+def _crops(photos: Sequence[Photo]) -> list[Image]:
+    crops = []
+    for photo in photos:
+        image = read_image(photo.path)
+        crops += [masked_crop(image, segment) for segment in photo.segments]
+    return crops
+
+
+def _scores(
+    photo: Photo, allowed: Sequence[tuple[Segment, Phrase]], crops: Features, texts: _Texts
+) -> dict[Pair, float]:
+    """The scores of a photo's allowed pairs, computed in float64 from normalised features."""
+    named = texts([phrase.text for phrase in photo.phrases]).astype(np.float64)
+    labels = texts([segment.label for segment in photo.segments]).astype(np.float64)
+    scores = (1 + crops @ named.T) / 2 * (1 + labels @ named.T) / 2
+    rows = {segment.id: row for row, segment in enumerate(photo.segments)}
+    columns = {phrase.start: column for column, phrase in enumerate(photo.phrases)}
+    return {(s.id, p.start): float(scores[rows[s.id], columns[p.start]]) for s, p in allowed}
+
+
+def _matched(photo: Photo, scores: Mapping[Pair, float]) -> Photo:
+    found = assign(scores)
+    index = {phrase.start: number for number, phrase in enumerate(photo.phrases)}
+    segments = tuple(
+        replace(
+            segment,
+            phrase=index[found[segment.id]],
+            match_score=scores[segment.id, found[segment.id]],
+            margin=margin(scores, found, segment.id),
+        )
+        if segment.id in found
+        else segment
+        for segment in photo.segments
+    )
+    ambiguous = any(s.margin is not None and s.margin < AMBIGUOUS_MARGIN for s in segments)
+    unmatched = len(found) < len(segments)
+    flags = ("ambiguous",) * ambiguous + ("unmatched",) * unmatched
+    return replace(photo, segments=segments, flags=photo.flags + flags)

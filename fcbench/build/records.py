@@ -1,0 +1,121 @@
+"""What flows through the steps of a build: a photo that grows, or a reject that is only passed on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
+
+from pydantic import BaseModel, Field
+
+from fcbench.masks import Rle
+
+Reason: TypeAlias = Literal["decode_error", "sidecar_error", "caption_empty", "no_phrase", "no_segment", "no_match"]
+"""Why a photo is not in the dataset: it does not decode; its sidecar is broken; it has no caption; the caption names
+nothing; nothing is segmented; no segment matches a phrase."""
+
+REASONS: tuple[str, ...] = get_args(Reason)
+
+
+class Planted(BaseModel):
+    """A segment that the source knows. ``box`` is end-exclusive; ``span`` is the truth, used to measure only."""
+
+    mask: Rle
+    label: str = "person"
+    score: float = 1.0
+    person_id: str | None = None
+    noun: str | None = None
+    box: tuple[int, int, int, int] | None = None
+    face_box: tuple[float, float, float, float] | None = None
+    keypoints: tuple[tuple[float, float], ...] | None = None
+    span: tuple[int, int] | None = None
+
+
+class Licence(BaseModel):
+    """Who made a photo, where it comes from, what may be done with it, and what was done to it."""
+
+    author: str = "unknown"
+    source: str = "unknown"
+    licence: str = "unknown"
+    licence_url: str = ""
+    changes: str = ""
+
+
+class Sidecar(BaseModel):
+    """What the source says of a photo: the JSON file beside it."""
+
+    caption: str = ""
+    context: str | None = None
+    style: str | None = None
+    people: tuple[Planted, ...] = ()
+    licence: Licence = Field(default_factory=Licence)
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A noun phrase: ``caption[start:end] == text``; ``root`` is its noun."""
+
+    text: str
+    root: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A region. ``bbox`` is (x1, y1, x2, y2), end-exclusive; ``phrase`` is an index, None where none matched."""
+
+    id: int
+    label: str
+    score: float
+    area: int
+    bbox: tuple[int, int, int, int]
+    rle: Rle
+    person_id: str | None = None
+    truth: tuple[int, int] | None = None
+    phrase: int | None = None
+    match_score: float | None = None
+    margin: float | None = None
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo on its way; each step fills in its part."""
+
+    id: str
+    path: Path
+    width: int
+    height: int
+    sidecar: Sidecar
+    caption: str = ""
+    phrases: tuple[Phrase, ...] = ()
+    segments: tuple[Segment, ...] = ()
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A photo left out: at which step, and why."""
+
+    id: str
+    reason: Reason
+    step: str
+    message: str
+
+
+Item: TypeAlias = Photo | Reject
+
+
+def each(step: Callable[[Photo], Item], items: Iterable[Item]) -> Iterator[Item]:
+    """Apply a step to every photo, pass every reject."""
+    for item in items:
+        yield step(item) if isinstance(item, Photo) else item
+
+
+def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of ``size`` items in order, the last one shorter; which items share a list never depends on their kind."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

@@ -1,0 +1,139 @@
+"""The dataset's tables: Parquet with Hugging Face's feature types inside, so that ``load_dataset`` needs no script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+from datasets import Features, Image, List, Value
+
+from fcbench.build.records import Photo, Reject
+from fcbench.build.split import SPLITS
+from fcbench.store import DataFolder, atomic
+
+ROW_GROUP_ROWS = 100
+ROW_GROUP_BYTES = 64 << 20
+SHARD_BYTES = 400 << 20
+
+FEATURES = Features(
+    {
+        "id": Value("string"),
+        "image": Image(),
+        "width": Value("int32"),
+        "height": Value("int32"),
+        "caption": Value("string"),
+        "noun_phrases": List(
+            {"text": Value("string"), "root": Value("string"), "start": Value("int32"), "end": Value("int32")}
+        ),
+        "segments": List(
+            {
+                "id": Value("int32"),
+                "label": Value("string"),
+                "score": Value("float32"),
+                "area": Value("int32"),
+                "bbox": List(Value("int32"), length=4),
+                "rle": {"size": List(Value("int32"), length=2), "counts": Value("string")},
+                "phrase_index": Value("int32"),
+                "phrase": Value("string"),
+                "start": Value("int32"),
+                "end": Value("int32"),
+                "match_score": Value("float32"),
+                "margin": Value("float32"),
+                "person_id": Value("string"),
+            }
+        ),
+        "flags": List(Value("string")),
+        "author": Value("string"),
+        "source": Value("string"),
+        "licence": Value("string"),
+        "licence_url": Value("string"),
+        "changes": Value("string"),
+        "recipe": Value("string"),
+    }
+)
+
+REJECT_FEATURES = Features(
+    {"id": Value("string"), "reason": Value("string"), "step": Value("string"), "message": Value("string")}
+)
+
+
+def write_splits(folder: DataFolder, splits: dict[str, list[Photo]], recipe: str) -> None:
+    """Write each split as shards of at most about ``SHARD_BYTES``, and remove what an earlier build left."""
+    wanted = set()
+    for name in SPLITS:
+        photos = splits.get(name, [])
+        sizes = [photo.path.stat().st_size for photo in photos]
+        count = -(-sum(sizes) // SHARD_BYTES)
+        for index in range(count):
+            part = slice(len(photos) * index // count, len(photos) * (index + 1) // count)
+            path = folder.shard(name, index, count)
+            _write_shard(path, photos[part], sizes[part], recipe)
+            wanted.add(path)
+    for path in (folder.path / "data").glob("*.parquet"):
+        if path not in wanted:
+            path.unlink()
+
+
+def write_rejects(folder: DataFolder, rejects: Sequence[Reject]) -> None:
+    """Write the table of what was left out; it is there when it is empty too."""
+    rows = [{"id": r.id, "reason": r.reason, "step": r.step, "message": r.message} for r in rejects]
+    table = pyarrow.Table.from_pylist(rows, schema=REJECT_FEATURES.arrow_schema)
+    with atomic(folder.rejects) as temporary:
+        pyarrow.parquet.write_table(table, temporary, compression="zstd")
+
+
+def _write_shard(path: Any, photos: Sequence[Photo], sizes: Sequence[int], recipe: str) -> None:
+    schema = FEATURES.arrow_schema
+    with atomic(path) as temporary, pyarrow.parquet.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        for group in _row_groups(photos, sizes):
+            writer.write_table(pyarrow.Table.from_pylist([_row(photo, recipe) for photo in group], schema=schema))
+
+
+def _row_groups(photos: Sequence[Photo], sizes: Sequence[int]) -> Iterator[list[Photo]]:
+    group: list[Photo] = []
+    held = 0
+    for photo, size in zip(photos, sizes, strict=True):
+        if group and (len(group) == ROW_GROUP_ROWS or held + size > ROW_GROUP_BYTES):
+            yield group
+            group, held = [], 0
+        group.append(photo)
+        held += size
+    if group:
+        yield group
+
+
+def _row(photo: Photo, recipe: str) -> dict[str, Any]:
+    return {
+        "id": photo.id,
+        "image": {"bytes": photo.path.read_bytes(), "path": photo.path.name},
+        "width": photo.width,
+        "height": photo.height,
+        "caption": photo.caption,
+        "noun_phrases": [{"text": p.text, "root": p.root, "start": p.start, "end": p.end} for p in photo.phrases],
+        "segments": [_segment(photo, number) for number in range(len(photo.segments))],
+        "flags": list(photo.flags),
+        **photo.sidecar.licence.model_dump(),
+        "recipe": recipe,
+    }
+
+
+def _segment(photo: Photo, number: int) -> dict[str, Any]:
+    segment = photo.segments[number]
+    phrase = None if segment.phrase is None else photo.phrases[segment.phrase]
+    return {
+        "id": segment.id,
+        "label": segment.label,
+        "score": segment.score,
+        "area": segment.area,
+        "bbox": list(segment.bbox),
+        "rle": segment.rle,
+        "phrase_index": segment.phrase,
+        "phrase": phrase and phrase.text,
+        "start": phrase and phrase.start,
+        "end": phrase and phrase.end,
+        "match_score": segment.match_score,
+        "margin": segment.margin,
+        "person_id": segment.person_id,
+    }

@@ -1,0 +1,276 @@
+"""The command line: arguments and exit codes only. Each verb imports what it needs when it is called."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from fcbench import __version__
+from fcbench.errors import FcbenchError, UsageError, did_you_mean
+
+app = typer.Typer(
+    help="Benchmark and dataset toolkit for subject-driven text-to-image generation around FastComposer.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+world_app = typer.Typer(help="Look at the miniature world.", rich_markup_mode=None)
+app.add_typer(world_app, name="world")
+
+Out = Annotated[Path, typer.Option(help="Folder that everything lands under.")]
+StackName = Annotated[str, typer.Option("--stack", help="mini, sd15, or a YAML file of your own.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
+Suites = Annotated[list[str] | None, typer.Option("--suite", help="Name or YAML file; may be repeated.")]
+OUT = Path("out")
+
+STOPPED = 130
+"""The exit code after Ctrl-C, which typer also returns where it caught the interrupt itself."""
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the trace of an error.")] = False,
+) -> None:
+    """Options of every verb; ``main`` has taken both from the arguments already, they stand here for the help."""
+
+
+@app.command("build-data")
+def build_data(
+    source: Annotated[str, typer.Option(help="world, or a folder of photos.")] = "world",
+    name: Annotated[str, typer.Option(help="Name of the dataset.")] = "world",
+    photos: Annotated[int, typer.Option(min=1, help="How many photos the world draws.")] = 1000,
+    stack: StackName = "mini",
+    device: Device = "auto",
+    out: Out = OUT,
+) -> None:
+    """Turn photos into a captioned, segmented dataset.
+
+    Writes OUT/data/NAME.
+    """
+    from fcbench import build
+    from fcbench.stacks import load_stack
+
+    print(build.build_data(out, source=source, name=name, photos=photos, stack=load_stack(stack, device=device)))
+
+
+@app.command()
+def train(
+    data: Annotated[str, typer.Option(help="Name of the dataset in OUT/data.")] = "world",
+    recipe: Annotated[str, typer.Option(help="Name or YAML file.")] = "mini",
+    name: Annotated[str, typer.Option(help="Name of the checkpoint.")] = "fastcomposer",
+    device: Device = "auto",
+    out: Out = OUT,
+) -> None:
+    """Train FastComposer on a dataset.
+
+    Writes OUT/checkpoints/NAME.
+    """
+    from fcbench import store
+    from fcbench.config import Recipe, load_yaml
+
+    plan = load_yaml(recipe, Recipe, "recipes")
+
+    from fcbench.fastcomposer import train as training
+    from fcbench.stacks import load_stack
+
+    checkpoint = store.checkpoint_folder(out, name)
+    training.train(store.data_folder(out, data).path, checkpoint, load_stack(plan.stack, device=device), plan)
+    print(f"{checkpoint}: trained; draw with it: fcbench run --checkpoint {checkpoint} --variant {name}")
+
+
+@app.command()
+def run(
+    suite: Suites = None,
+    method: Annotated[list[str] | None, typer.Option(help="Name or module:Class; may be repeated.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="A method's option, KEY=VALUE.")] = None,
+    variant: Annotated[str, typer.Option(help="Name for these options: the run becomes METHOD@VARIANT.")] = "",
+    stack: Annotated[str | None, typer.Option(help="Another stack than the suite's.")] = None,
+    random_weights: Annotated[bool, typer.Option("--random-weights", help="Measure time and memory only.")] = False,
+    checkpoint: Annotated[str | None, typer.Option(help="Another FastComposer checkpoint than the stack's.")] = None,
+    device: Device = "auto",
+    out: Out = OUT,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first case that fails.")] = False,
+) -> None:
+    """Draw every case of a suite with a method.
+
+    Writes OUT/runs/SUITE/METHOD. Without --suite mini-single and mini-pair are drawn, without --method all that need
+    no tuning. A run that was stopped continues where it was.
+    """
+    from fcbench.config import load_suites
+    from fcbench.run import run_suite
+
+    chosen = _options(settings or [])
+    failed = 0
+    for plan in [plan for name in suite or ("mini-single", "mini-pair") for plan in load_suites(name)]:
+        for name in method or _untuned_methods():
+            summary = run_suite(
+                plan,
+                name,
+                out=out,
+                label=name.rpartition(":")[2] + (f"@{variant}" if variant else ""),
+                options=chosen,
+                stack_name=stack,
+                device=device,
+                random_weights=random_weights,
+                checkpoint=checkpoint,
+                fail_fast=fail_fast,
+            )
+            failed += summary.failed
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    suite: Suites = None,
+    stack: Annotated[str | None, typer.Option(help="Another stack to judge with than the run's.")] = None,
+    device: Device = "auto",
+    out: Out = OUT,
+) -> None:
+    """Score what is not scored yet and write the leaderboards.
+
+    Writes OUT/reports/SUITE. Without --suite every suite that has runs.
+    """
+    from fcbench import plugins, store
+
+    suites = _reported(suite, out)
+
+    from fcbench.report import write_report
+    from fcbench.score import score_run
+    from fcbench.stacks import load_stack
+
+    metrics = {name: plugins.load("metrics", name) for name in plugins.names("metrics")}
+    for name in suites:
+        for folder in store.runs_of(out, name):
+            judge = stack or store.read_json(folder.config)["stack"]
+            score_run(folder, load_stack(judge, device=device), metrics)
+        print(write_report(out, name))
+
+
+@app.command()
+def demo(device: Device = "auto", out: Out = OUT) -> None:
+    """Build, train, run and report, all of it small."""
+    build_data(photos=200, device=device, out=out)
+    train(recipe="mini-demo", name="demo", device=device, out=out)
+    run(suite=["mini-demo"], device=device, out=out)
+    report(suite=["mini-demo"], device=device, out=out)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is missing, and the command that mends it."""
+    from fcbench.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        print(finding)
+    if any(finding.mend and finding.needed for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command("make-stack")
+def make_stack(
+    minutes: Annotated[float, typer.Option(min=0, help="Training time in all.")] = 120,
+    device: Device = "auto",
+    out: Out = OUT,
+) -> None:
+    """Train the miniature stack's weights from nothing.
+
+    Writes OUT/stack.
+    """
+    from fcbench import make_stack as recipe
+
+    print(recipe.make_stack(out / "stack", minutes=minutes, device=device))
+
+
+@world_app.command("show")
+def show(
+    rows: Annotated[int, typer.Option(min=1, help="People, one a row.")] = 6,
+    seed: Annotated[int, typer.Option(help="Other people and scenes.")] = 0,
+    out: Out = OUT,
+) -> None:
+    """Draw a sheet of people, alone and in scenes.
+
+    Writes OUT/world.png.
+    """
+    from fcbench.store import write_image
+    from fcbench.world.sheet import draw_sheet
+
+    write_image(out / "world.png", draw_sheet(rows, seed=seed))
+    print(out / "world.png")
+
+
+def _options(settings: Sequence[str]) -> dict[str, str]:
+    chosen = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise UsageError(f"--set {setting}: expected KEY=VALUE")
+        chosen[key] = value
+    return chosen
+
+
+def _untuned_methods() -> list[str]:
+    from fcbench import plugins
+
+    methods = {name: plugins.load("methods", name) for name in plugins.names("methods")}
+    return [name for name, method in methods.items() if not method.capabilities.needs_tuning]
+
+
+def _reported(names: Sequence[str] | None, out: Path) -> list[str]:
+    """The suites to report on; a collection's name stands for its suites."""
+    from fcbench import config, store
+
+    there = store.suites_with_runs(out)
+    if names is None and not there:
+        raise UsageError(f"{out}: no runs there; make one with: fcbench run")
+    return there if names is None else [suite.name for name in names for suite in config.load_suites(name)]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code: 0, 1, 2 for wrong usage, 130 for Ctrl-C."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    if "--version" in words:
+        print(f"fcbench {__version__}")
+        return 0
+    failure: BaseException
+    try:
+        code = app([word for word in words if word != "--debug"] or ["--help"], "fcbench", standalone_mode=False) or 0
+        if code != STOPPED:
+            return code
+        failure = KeyboardInterrupt()
+    except (Exception, KeyboardInterrupt) as error:
+        failure = error
+    if debug:
+        traceback.print_exception(failure)
+    message, code = explain(failure)
+    print(f"fcbench: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def explain(error: BaseException) -> tuple[str, int]:
+    """What to tell a person about an error, and the exit code."""
+    if isinstance(error, FcbenchError):
+        return str(error), error.exit_code
+    if isinstance(error, (KeyboardInterrupt, typer.Abort)):
+        return "stopped", STOPPED
+    if isinstance(error, TyperException):
+        word, known = getattr(error, "option_name", ""), getattr(error, "possibilities", None)
+        return (
+            f"no such option: {word}; {did_you_mean(word, known)}" if known else error.format_message(),
+            error.exit_code,
+        )
+    if isinstance(error, ModuleNotFoundError):
+        return f"the package {error.name!r} is not installed; what mends it: fcbench doctor", 1
+    if isinstance(error, OSError):
+        return f"{error.filename or 'the system says'}: {error.strerror or error}", 1
+    return f"{type(error).__name__}: {error} (a bug: run again with --debug to see where)", 1

@@ -1,0 +1,249 @@
+"""YAML files, read into models that refuse what they do not know.
+
+Suites and recipes lie in ``datasets/``, in a checkout beside the package and in a wheel inside it: ``shipped`` finds
+both. Each is named either by its name (``mini-single``) or by a path to a YAML file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from fcbench.errors import DataError, UsageError, did_you_mean
+from fcbench.types import Prompt
+
+KEBAB = r"[a-z0-9]+(-[a-z0-9]+)*"
+
+Name: TypeAlias = Annotated[str, Field(pattern=f"^{KEBAB}$")]
+"""Kebab-case, as it becomes part of file names."""
+
+
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+"""A probability."""
+
+
+class Closed(BaseModel):
+    """A frozen model in which an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class WorldPeople(Closed):
+    """Subjects drawn by the miniature world: ``count`` people from number ``first`` on, ``photos`` of each."""
+
+    source: Literal["world"]
+    first: int = Field(ge=0)
+    count: int = Field(ge=1)
+    photos: int = Field(default=5, ge=1)
+
+
+class FolderPeople(Closed):
+    """Subjects photographed: one folder each under ``path``, the reference first by file name."""
+
+    source: Literal["folder"]
+    path: Path
+    """Taken from the YAML file's folder unless absolute."""
+    nouns: dict[str, str] = Field(min_length=1)
+    """The class word of each subject, by the name of its folder."""
+
+    @field_validator("path")
+    @classmethod
+    def _beside_the_file(cls, path: Path, info: ValidationInfo) -> Path:
+        folder: Path = (info.context or {}).get("folder", Path())
+        return folder / path
+
+
+class Suite(Closed):
+    """Subjects x prompts x seeds. ``group`` subjects share a picture; ``pairs`` says how many twos are drawn."""
+
+    name: Name
+    stack: str = "mini"
+    subjects: Annotated[WorldPeople | FolderPeople, Field(discriminator="source")]
+    group: Literal[1, 2] = 1
+    pairs: int | None = Field(default=None, ge=1)
+    prompts: tuple[Prompt, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+
+    @field_validator("prompts")
+    @classmethod
+    def _prompts_have_one_slot_and_their_own_id(cls, prompts: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
+        for prompt in prompts:
+            if not re.fullmatch(KEBAB, prompt.id):
+                raise ValueError(f"prompt id {prompt.id!r} must be kebab-case: it becomes a file name")
+            if prompt.text.count("{}") != 1:
+                raise ValueError(f"prompt {prompt.id!r} must hold {{}} once, for the subjects: {prompt.text!r}")
+        _refuse_twice([prompt.id for prompt in prompts])
+        return prompts
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        _refuse_twice(seeds)
+        return seeds
+
+    @model_validator(mode="after")
+    def _pairs_go_with_group_2(self) -> Suite:
+        if (self.group == 2) != (self.pairs is not None):
+            raise ValueError("pairs: is given with group: 2 and only then")
+        count = self.subjects.count if isinstance(self.subjects, WorldPeople) else len(self.subjects.nouns)
+        if self.pairs is not None and self.pairs > count * (count - 1) // 2:
+            raise ValueError(f"{count} subjects make {count * (count - 1) // 2} pairs, not {self.pairs}")
+        return self
+
+
+class Recipe(Closed):
+    """How FastComposer is trained: the paper's values as defaults.
+
+    Probabilities are shares of the training pictures. ``text_only`` is 0 in the published script, 0.1 in the paper.
+    """
+
+    name: Name
+    stack: str = "mini"
+    steps: int = Field(default=150_000, ge=1)
+    batch_size: int = Field(default=128, ge=1)
+    """Pictures a step, over all processes."""
+    learning_rate: float = Field(default=1e-5, gt=0)
+    schedule: Literal["constant", "cosine"] = "constant"
+    average: Share = 0.0
+    """Decay of the weights' exponential moving average; 0 keeps none."""
+    vision_layers: int = Field(default=2, ge=0)
+    """How many of the image encoder's last layers are trained."""
+    max_subjects: int = Field(default=4, ge=1)
+    subject_drop: Share = 0.1
+    text_only: Share = 0.1
+    unconditional: Share = 0.1
+    other_photo: Share = 0.0
+    """How often a subject's reference is taken from another photo of the same person, where there is one."""
+    whole_photo: Share = 0.0
+    """How often a reference with nobody else in it is taken whole, as in sampling, rather than cut out."""
+    masked_loss: Share = 0.5
+    localization_weight: float = Field(default=1e-3, ge=0)
+    seed: int = 0
+
+
+class Collection(Closed):
+    """Suites that belong together, run and reported one after the other."""
+
+    name: Name
+    suites: tuple[str, ...] = Field(min_length=1)
+
+
+def load_yaml(name_or_path: str | Path, model: type[Model], folder: str = "suites") -> Model:
+    """Read a YAML file, named or from ``datasets/<folder>``, into ``model``.
+
+    Raises UsageError for a name or key that does not exist or a value that does not fit, DataError for broken YAML.
+    """
+    path = find_yaml(name_or_path, folder)
+    return validate(read_yaml(path), model, path)
+
+
+def find_yaml(name_or_path: str | Path, folder: str) -> Path:
+    """The path of a shipped YAML file by its name, or of the user's by its path; UsageError if there is none."""
+    text = str(name_or_path)
+    if text.endswith((".yaml", ".yml")) or "/" in text:
+        if not Path(text).is_file():
+            raise UsageError(f"{text}: no such file")
+        return Path(text)
+    known = names(folder)
+    if text not in known:
+        raise UsageError(f"no {text!r} in datasets/{folder}: {did_you_mean(text, known)}")
+    return shipped("datasets") / folder / f"{text}.yaml"
+
+
+def names(folder: str) -> list[str]:
+    """The names of the YAML files shipped in ``datasets/<folder>``, sorted."""
+    return sorted(path.stem for path in (shipped("datasets") / folder).glob("*.yaml"))
+
+
+def shipped(folder: str) -> Path:
+    """``datasets`` or ``reports``: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "_data" / folder
+    return installed if installed.is_dir() else package.parent / folder
+
+
+def read_yaml(path: Path) -> Any:
+    """Plain data from a YAML file (``safe_load``); DataError names a file that is not YAML, and the line."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise DataError(f"{path}{line}: not valid YAML ({error.problem})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
+
+
+def validate(data: Any, model: type[Model], path: Path) -> Model:
+    """Plain data as ``model``; UsageError names the file, the first wrong key and what was meant."""
+    if not isinstance(data, dict):
+        raise UsageError(f"{path}: expected keys and values ({', '.join(model.model_fields)})")
+    try:
+        return model.model_validate(data, context={"folder": path.parent})
+    except ValidationError as error:
+        raise UsageError(f"{path}: {_explain(error.errors(), data, model)}") from error
+
+
+def load_suites(name_or_path: str | Path) -> list[Suite]:
+    """The suite of that name or path, or all suites of a collection, in its order."""
+    return list(_suites(find_yaml(name_or_path, "suites"), ()))
+
+
+def _suites(path: Path, within: tuple[Path, ...]) -> Iterator[Suite]:
+    if path in within:
+        raise UsageError(f"{path}: a collection that holds itself")
+    data = read_yaml(path)
+    if not (isinstance(data, dict) and "suites" in data):
+        yield validate(data, Suite, path)
+        return
+    for member in validate(data, Collection, path).suites:
+        beside = path.parent / f"{member}.yaml"
+        yield from _suites(beside if beside.is_file() else find_yaml(member, "suites"), (*within, path))
+
+
+def _refuse_twice(values: list[str] | tuple[int, ...]) -> None:
+    seen: set[str | int] = set()
+    for value in values:
+        if value in seen:
+            raise ValueError(f"{value!r} is there twice")
+        seen.add(value)
+
+
+def _explain(errors: list[ErrorDetails], data: Any, model: type[BaseModel]) -> str:
+    """The first error in words; an unknown key goes first, as it is why another one is missing."""
+    unknown = ("extra_forbidden", "unexpected_keyword_argument")
+    error = min(errors, key=lambda e: e["type"] not in unknown)
+    where = ".".join(map(str, _keys(error["loc"], data)))
+    if error["type"] in unknown:
+        known = _known_keys(model, nested=len(error["loc"]) > 1)
+        return f"unknown key {where!r}: {did_you_mean(str(error['loc'][-1]), known)}"
+    if error["type"] in ("missing", "missing_argument"):
+        return f"the key {where!r} is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message
+
+
+def _keys(location: tuple[int | str, ...], data: Any) -> Iterator[int | str]:
+    """The keys on the way to an error, without pydantic's own marks of which member of a union it tried."""
+    for place, part in enumerate(location):
+        children: Any = dict(enumerate(data)) if isinstance(data, list) else data
+        if isinstance(children, dict) and part not in children and place < len(location) - 1:
+            continue
+        yield part
+        data = children.get(part) if isinstance(children, dict) else None
+
+
+def _known_keys(model: type[BaseModel], *, nested: bool) -> set[str]:
+    schema = model.model_json_schema()
+    places = schema.get("$defs", {}).values() if nested else [schema]
+    return {key for place in places for key in place.get("properties", {})}

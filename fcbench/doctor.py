@@ -1,0 +1,123 @@
+"""The verb ``doctor``: what is installed, which stacks can be used, on which device; and what mends what is missing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from huggingface_hub.constants import HF_HUB_CACHE
+
+from fcbench import plugins, stacks
+from fcbench.config import read_yaml, validate
+from fcbench.errors import FcbenchError
+from fcbench.stacks.faces import PACKS
+
+DEFAULT_STACK = "mini"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. ``mend`` says what to do where it is not well, else it is empty."""
+
+    topic: str
+    text: str
+    mend: str = ""
+    needed: bool = True
+    """Whether the default commands need it."""
+
+    def __str__(self) -> str:
+        state = "ok" if not self.mend else "MISSING" if self.needed else "absent"
+        return f"{state:8}{self.topic:10}{self.text}" + (f"\n{'':18}{self.mend}" if self.mend else "")
+
+
+def examine() -> list[Finding]:
+    """Look at everything that the verbs rest on; loads no model."""
+    return [
+        Finding("python", f"{platform.python_version()} on {platform.platform(terse=True)}"),
+        Finding("device", _device()),
+        *_packages(),
+        *_stacks(),
+        *_plugins(),
+    ]
+
+
+def _device() -> str:
+    import psutil
+    import torch
+
+    memory = psutil.virtual_memory().total / 2**30
+    cpu = f"CPU, {os.cpu_count()} cores, {memory:.0f} GiB"
+    if not torch.cuda.is_available():
+        return cpu
+    gpu = torch.cuda.get_device_properties(0)
+    return f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB; {cpu}"
+
+
+def _packages() -> Iterator[Finding]:
+    """Our requirements as our own metadata names them: the core's in one line, then each extra."""
+    groups: dict[str, list[str]] = {"": []}
+    for line in requires("fcbench") or []:
+        requirement, _, marker = line.partition(";")
+        named = re.search(r"extra == ['\"](\w+)", marker)
+        groups.setdefault(named[1] if named else "", []).append(requirement.strip())
+    for extra, requirements in groups.items():
+        installed = {line: _version(line) for line in requirements}
+        absent = [shlex.quote(line) for line, found in installed.items() if not found]
+        yield Finding(
+            f"[{extra}]" if extra else "packages",
+            ", ".join(found for found in installed.values() if found) or "none installed",
+            mend=f"pip install {' '.join(absent)}" if absent else "",
+            needed=not extra,
+        )
+
+
+def _version(requirement: str) -> str:
+    """``numpy 2.4.6`` for ``numpy>=2``; empty when it is not installed."""
+    package = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return ""
+
+
+def _stacks() -> Iterator[Finding]:
+    for name in stacks.names():
+        file = stacks.find_stack(name)
+        spec = validate(read_yaml(file), stacks.StackSpec, file)
+        mends = {role: _mend(role, part, file.parent) for role, part in spec.roles.items()}
+        absent = [role for role, mend in mends.items() if mend]
+        yield Finding(
+            "stack",
+            f"{name}: {len(mends) - len(absent)} of {len(mends)} roles"
+            + (f", not {', '.join(absent)}" if absent else ""),
+            mend="; ".join(sorted({mend for mend in mends.values() if mend})),
+            needed=name == DEFAULT_STACK,
+        )
+
+
+def _mend(role: str, part: stacks.RoleSpec, folder: Path) -> str:
+    """What brings a role's weights, empty when they are there: beside the stack, in a cache, or installed."""
+    if part.path is not None:
+        return "" if (folder / part.path).exists() else f"fcbench make-stack {folder.name}"
+    place = part.hub or str((part.model_extra or {}).get("place", ""))
+    if "/" in place:
+        cached = Path(HF_HUB_CACHE) / f"models--{place.replace('/', '--')}" / "snapshots"
+        return "" if cached.is_dir() else f"hf download {place}"
+    if role == "faces":
+        return "" if (PACKS.expanduser() / place).is_dir() else f"insightface-cli model.download {place}"
+    return "" if not place or find_spec(place) else f"python -m spacy download {place}"
+
+
+def _plugins() -> Iterator[Finding]:
+    for kind in ("methods", "metrics"):
+        try:
+            yield Finding(kind, ", ".join(plugins.names(kind)))
+        except FcbenchError as error:
+            yield Finding(kind, "not usable", mend=str(error))

@@ -1,0 +1,54 @@
+"""Everything that can go wrong and be put right by the user.
+
+::
+
+    FcbenchError            exit code 1
+    ├── UsageError          wrong command, option or configuration key; exit code 2
+    ├── DataError           broken input; names the file, and the row where there is one
+    ├── MissingError        a package or weights are absent; says the exact command that mends it
+    └── MethodError         a plug-in failed; names the case, the cause is chained
+
+Raised at the border, as one line for a person. The command line prints it; ``--debug`` shows the trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class FcbenchError(Exception):
+    """Base of all errors that fcbench raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(FcbenchError):
+    """A wrong command, option or configuration key."""
+
+    exit_code = 2
+
+
+class DataError(FcbenchError):
+    """Broken input: the message names the file, and the row where there is one."""
+
+
+class MissingError(FcbenchError):
+    """A package or weights are absent: the message holds the command that mends it."""
+
+
+class MethodError(FcbenchError):
+    """A plug-in failed on a case; the cause is chained."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint to append to "unknown ..." messages: the nearest known word, else all of them.
+
+    >>> did_you_mean("fastcompser", ["fastcomposer", "dreambooth"])
+    'did you mean fastcomposer?'
+    >>> did_you_mean("x", ["b", "a"])
+    'known: a, b'
+    """
+    known = sorted(known)
+    near = get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"known: {', '.join(known) or 'none'}"

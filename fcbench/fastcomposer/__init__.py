@@ -1,0 +1,1 @@
+"""FastComposer (arXiv 2305.10431), one idea a file."""

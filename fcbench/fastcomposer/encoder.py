@@ -1,0 +1,92 @@
+"""Subject embeddings fused into the prompt: the paper's augmented text conditioning.
+
+The embedding of a subject's picture does not enter the text transformer. It is fused, after it, with the text
+embedding at the last token of the subject's noun phrase; all other tokens stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from fcbench.errors import DataError
+from fcbench.images import to_clip
+
+
+class MLP(nn.Module):
+    """LayerNorm, Linear, GELU, Linear; the input is added to the output if ``residual``."""
+
+    def __init__(self, inward: int, outward: int, *, residual: bool) -> None:
+        super().__init__()
+        self.layernorm = nn.LayerNorm(inward)
+        self.fc1 = nn.Linear(inward, outward)
+        self.fc2 = nn.Linear(outward, outward)
+        self.residual = residual
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, inward) to (n, outward)."""
+        made: torch.Tensor = self.fc2(nn.functional.gelu(self.fc1(self.layernorm(x))))
+        return made + x if self.residual else made
+
+
+class Fusion(nn.Module):
+    """Mixes a noun token's text embedding with its subject's image embedding, both ``dim`` wide.
+
+    Parameters carry the names of the official checkpoint (``postfuse_module``).
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.mlp1 = MLP(2 * dim, dim, residual=False)
+        self.mlp2 = MLP(dim, dim, residual=True)
+        self.layer_norm = nn.LayerNorm(dim)
+
+    def fuse(self, text: torch.Tensor, subjects: torch.Tensor) -> torch.Tensor:
+        """Text and image embeddings of n subjects, (n, dim) each, to their augmented tokens (n, dim)."""
+        mixed = self.mlp1(torch.cat([text, subjects], dim=-1)) + text
+        augmented: torch.Tensor = self.layer_norm(self.mlp2(mixed))
+        return augmented
+
+    def forward(self, text: torch.Tensor, subjects: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+        """Augment a batch of prompts.
+
+        ``text`` (n, tokens, dim); ``at`` bool (n, tokens), True on each subject's token; ``subjects`` (at.sum(), dim)
+        in the order of the True positions, row by row and left to right. Returns (n, tokens, dim); positions that are
+        not True come back as they were. Raises DataError when the counts differ.
+        """
+        if int(at.sum()) != len(subjects):
+            raise DataError(f"{int(at.sum())} subject tokens but {len(subjects)} subject embeddings")
+        if not len(subjects):
+            return text
+        fused = self.fuse(text[at], subjects.to(text.dtype))
+        return text.masked_scatter(at[..., None], fused.to(text.dtype))
+
+
+def embed_subjects(image_encoder: Any, pictures: torch.Tensor) -> torch.Tensor:
+    """Subjects' pictures, float (n, 3, height, width) in [-1, 1], to projected CLIP embeddings (n, dim)."""
+    pixels = to_clip(pictures, image_encoder.config.image_size).to(image_encoder.dtype)
+    embeds: torch.Tensor = image_encoder(pixel_values=pixels).image_embeds
+    return embeds
+
+
+def subject_tokens(tokenizer: Any, text: str, ends: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Tokenise a prompt and find, for each subject, the last token of its noun phrase.
+
+    ``ends`` are the phrases' exclusive character ends, ascending. Returns the padded ids and the positions; a phrase
+    cut off by the tokenizer's length, or that shares its token with the one before, has no position (-1).
+    """
+    encoded = tokenizer(
+        text,
+        padding="max_length",
+        truncation=True,
+        max_length=tokenizer.model_max_length,
+        return_offsets_mapping=True,
+    )
+    positions: list[int] = []
+    for end in ends:
+        found = [i for i, (start, stop) in enumerate(encoded.offset_mapping) if start < end <= stop]
+        positions.append(found[0] if found and found[0] not in positions else -1)
+    return list(encoded.input_ids), positions

@@ -1,0 +1,130 @@
+"""Localised cross-attention: a subject's token may look only where the subject is (the paper's loss, balanced L1).
+
+The maps are taken inside the attention layers, for the subjects' tokens alone: a full map is never kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+_TINY = 1e-5
+
+
+class Localizer:
+    """Watches the cross-attention of a denoiser's middle blocks and sums up the localisation loss.
+
+    One for each U-Net; ``with localizer.watch(positions, masks)`` around its forward pass, then ``loss()``.
+    """
+
+    def __init__(self, unet: Any, blocks: int = 5) -> None:
+        self._losses: list[torch.Tensor] = []
+        self._positions: torch.Tensor | None = None
+        self._masks: torch.Tensor | None = None
+        self._resized: dict[int, torch.Tensor] = {}
+        self.layers = localized_layers(unet, blocks)
+        modules = dict(unet.named_modules())
+        for name in self.layers:
+            modules[name].set_processor(_WatchedAttention(self))
+
+    @contextmanager
+    def watch(self, positions: torch.Tensor, masks: torch.Tensor) -> Iterator[None]:
+        """Take the loss of the forward passes in this block.
+
+        ``positions`` int64 (n, subjects): each subject's token, -1 where a row has fewer; ``masks`` float
+        (n, subjects, height, width), 1 on the subject.
+        """
+        self._positions, self._masks = positions, masks
+        self._losses, self._resized = [], {}
+        try:
+            yield
+        finally:
+            self._positions = self._masks = None
+
+    @property
+    def watching(self) -> bool:
+        """Whether a forward pass is being watched."""
+        return self._positions is not None
+
+    def loss(self) -> torch.Tensor:
+        """The mean over layers of the last watched forward pass: a scalar, -1 (all inside) to 1 (all outside)."""
+        return torch.stack(self._losses).mean()
+
+    def take(self, probabilities: torch.Tensor) -> None:
+        """Add a layer's attention, (n, heads, positions, tokens), softmax over all tokens."""
+        positions, masks = self._positions, self._masks
+        assert positions is not None and masks is not None  # called while watching only
+        side = round(probabilities.shape[2] ** 0.5)
+        if side not in self._resized:
+            resized = functional.interpolate(masks, (side, side), mode="bilinear", antialias=True, align_corners=False)
+            self._resized[side] = resized.flatten(2)
+        index = positions.clamp(min=0)[:, None, None, :].expand(*probabilities.shape[:3], -1)
+        attention = probabilities.gather(3, index).permute(0, 1, 3, 2)
+        self._losses.append(localization_loss(attention, self._resized[side], positions >= 0))
+
+
+def localization_loss(
+    attention: torch.Tensor, masks: torch.Tensor, valid: torch.Tensor, *, normalize: bool = False
+) -> torch.Tensor:
+    """One layer's loss: mean attention outside each subject's mask minus mean attention inside it.
+
+    ``attention`` (n, heads, subjects, positions); ``masks`` (n, subjects, positions) in [0, 1]; ``valid`` bool
+    (n, subjects). Averaged over a row's subjects, then over all rows and heads; a row without subjects counts as 0.
+    ``normalize`` divides each token's attention by its maximum first.
+    """
+    if normalize:
+        attention = attention / (attention.amax(dim=-1, keepdim=True) + _TINY)
+    inside = masks[:, None].to(attention.dtype)
+    outside = 1 - inside
+    mean_inside = (attention * inside).sum(-1) / (inside.sum(-1) + _TINY)
+    mean_outside = (attention * outside).sum(-1) / (outside.sum(-1) + _TINY)
+    counted = (mean_outside - mean_inside) * valid[:, None].to(attention.dtype)
+    return (counted.sum(-1) / (valid.sum(-1)[:, None] + _TINY)).mean()
+
+
+def localized_layers(unet: Any, blocks: int = 5) -> list[str]:
+    """Names of the cross-attention layers (``attn2``) in the middle ``blocks`` of the blocks that have any."""
+    names = [name for name, _ in unet.named_modules() if name.endswith("attn2")]
+    order = {"down": 0, "mid": 1, "up": 2}
+
+    def block(name: str) -> tuple[int, int]:
+        kind, _, rest = name.partition("_block")
+        return order[kind], int(rest.split(".")[1]) if rest.startswith("s.") else 0
+
+    found = sorted({block(name) for name in names})
+    skip = max(0, (len(found) - blocks) // 2)
+    middle = set(found[skip : len(found) - skip])
+    return sorted((name for name in names if block(name) in middle), key=lambda name: (block(name), name))
+
+
+class _WatchedAttention:
+    """Cross-attention as diffusers computes it, with the probabilities shown to the localizer while it watches."""
+
+    def __init__(self, localizer: Localizer) -> None:
+        self._localizer = localizer
+
+    def __call__(
+        self, attn: Any, hidden_states: torch.Tensor, encoder_hidden_states: torch.Tensor | None = None, **_: Any
+    ) -> torch.Tensor:
+        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        query, key, value = (
+            self._heads(attn, project(x))
+            for project, x in ((attn.to_q, hidden_states), (attn.to_k, context), (attn.to_v, context))
+        )
+        if self._localizer.watching:
+            probabilities = (query @ key.transpose(-1, -2) * attn.scale).softmax(dim=-1)
+            self._localizer.take(probabilities)
+            mixed = probabilities @ value
+        else:
+            mixed = functional.scaled_dot_product_attention(query, key, value, scale=attn.scale)
+        joined = mixed.transpose(1, 2).flatten(2)
+        made: torch.Tensor = attn.to_out[1](attn.to_out[0](joined))
+        return made / attn.rescale_output_factor
+
+    @staticmethod
+    def _heads(attn: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.unflatten(-1, (attn.heads, -1)).transpose(1, 2)

@@ -1,0 +1,78 @@
+"""The one place where pictures change form: files, uint8 RGB HWC at the borders, float [-1, 1] CHW inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fcbench.errors import DataError
+from fcbench.types import Image
+
+if TYPE_CHECKING:
+    import torch
+
+
+def read_image(path: Path) -> Image:
+    """A picture file as uint8 RGB (height, width, 3), turned as its EXIF says. DataError names a broken file."""
+    from PIL import Image as Pillow
+    from PIL import ImageOps
+
+    try:
+        with Pillow.open(path) as opened:
+            return np.array(ImageOps.exif_transpose(opened).convert("RGB"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such picture") from None
+    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
+        raise DataError(f"{path}: not a picture that can be read ({error})") from error
+
+
+def to_tensor(images: Sequence[Image]) -> torch.Tensor:
+    """Pictures of one size as float32 (n, 3, height, width) in [-1, 1]."""
+    import torch
+
+    stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+    return stacked.float() / 127.5 - 1
+
+
+def to_images(batch: torch.Tensor) -> list[Image]:
+    """Float (n, 3, height, width) in [-1, 1] (what lies outside is clamped) as uint8 pictures."""
+    scaled = ((batch.detach().float().clamp(-1, 1) + 1) * 127.5).round().byte()
+    return list(scaled.permute(0, 2, 3, 1).cpu().numpy())
+
+
+def pad_to_square(image: Image) -> Image:
+    """The picture in the middle of a black square whose side is its longer one."""
+    height, width = image.shape[:2]
+    side = max(height, width)
+    square = np.zeros((side, side, 3), np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    square[top : top + height, left : left + width] = image
+    return square
+
+
+def resize(image: Image, size: int) -> Image:
+    """The picture at ``size`` x ``size``, bilinear with antialiasing."""
+    from PIL import Image as Pillow
+
+    if image.shape[:2] == (size, size):
+        return image
+    return np.array(Pillow.fromarray(image).resize((size, size), Pillow.Resampling.BILINEAR))
+
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+def to_clip(batch: torch.Tensor, size: int) -> torch.Tensor:
+    """Float (n, 3, height, width) in [-1, 1] as CLIP's vision towers read it: ``size`` px, CLIP's own normalisation."""
+    import torch
+    from torch.nn import functional
+
+    if batch.shape[-2:] != (size, size):
+        batch = functional.interpolate(batch, (size, size), mode="bilinear", antialias=True, align_corners=False)
+    mean = torch.tensor(CLIP_MEAN, device=batch.device, dtype=batch.dtype)[:, None, None]
+    std = torch.tensor(CLIP_STD, device=batch.device, dtype=batch.dtype)[:, None, None]
+    return ((batch + 1) / 2 - mean) / std

@@ -1,0 +1,113 @@
+"""One training loop for all roles: steps until done or out of time, a state on disk to go on from, progress with ETA.
+
+Batches are drawn from a generator seeded by (seed, step), so a stage that was killed goes on as if it had not been.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from fcbench.errors import DataError
+from fcbench.store import atomic
+
+
+class Stateful(Protocol):
+    """Anything with a state: a module, an optimiser, a schedule."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What must be kept."""
+        ...
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
+        """Take up what was kept."""
+        ...
+
+
+class OutOfTime(Exception):
+    """The time budget is spent; the state is saved and the same command goes on."""
+
+
+class Clock:
+    """A time budget shared by the stages of one command."""
+
+    def __init__(self, minutes: float) -> None:
+        self._end = time.monotonic() + minutes * 60
+
+    @property
+    def spent(self) -> bool:
+        """Whether no time is left."""
+        return time.monotonic() > self._end
+
+
+def run_steps(
+    name: str,
+    steps: int,
+    step: Callable[[int], Mapping[str, float]],
+    state: Mapping[str, Stateful],
+    file: Path,
+    clock: Clock,
+    *,
+    save_seconds: float = 60,
+) -> None:
+    """Call ``step(k)`` for the k that are left of ``range(steps)``; ``step`` returns what to show.
+
+    The state is saved to ``file`` about every ``save_seconds`` and at the end. Raises OutOfTime when the clock says
+    so, DataError when the saved state does not fit.
+    """
+    begun = _load(file, state)
+    started = saved = shown = time.monotonic()
+    for k in range(begun, steps):
+        values = step(k)
+        now = time.monotonic()
+        if now - shown > 15 or k + 1 == steps:
+            shown = now
+            left = (now - started) / (k + 1 - begun) * (steps - k - 1)
+            numbers = " ".join(f"{key} {value:.4f}" for key, value in values.items())
+            print(f"{name}: step {k + 1}/{steps} {numbers} ETA {left / 60:.1f} min", file=sys.stderr, flush=True)
+        if now - saved > save_seconds or k + 1 == steps or clock.spent:
+            saved = now
+            _save(file, k + 1, state)
+        if clock.spent and k + 1 < steps:
+            raise OutOfTime(f"{name}: {k + 1} of {steps} steps")
+
+
+def cosine(step: int, steps: int, *, warm_up: float = 0.03) -> float:
+    """The factor on the learning rate: up linearly over ``warm_up`` of the steps, then down a cosine to 0.
+
+    >>> cosine(0, 100, warm_up=0.1), round(cosine(55, 101, warm_up=0.1), 2), round(cosine(99, 100), 2)
+    (0.1, 0.5, 0.0)
+    """
+    import math
+
+    begin = max(1, round(steps * warm_up))
+    if step < begin:
+        return (step + 1) / begin
+    return 0.5 + 0.5 * math.cos(math.pi * (step - begin) / max(1, steps - begin))
+
+
+def batch_generator(seed: int, step: int) -> torch.Generator:
+    """The generator that draws step ``step``'s batch and noise."""
+    return torch.Generator().manual_seed(seed * 1_000_003 + step)
+
+
+def _save(file: Path, done: int, state: Mapping[str, Stateful]) -> None:
+    with atomic(file) as temporary:
+        torch.save({"done": done, **{key: part.state_dict() for key, part in state.items()}}, temporary)
+
+
+def _load(file: Path, state: Mapping[str, Stateful]) -> int:
+    if not file.exists():
+        return 0
+    try:
+        saved = torch.load(file, map_location="cpu", weights_only=True)
+        for key, part in state.items():
+            part.load_state_dict(saved[key])
+    except Exception as error:  # a torn or foreign file: torch raises a dozen kinds
+        raise DataError(f"{file}: not a state of this stage ({error}); delete it to begin the stage anew") from error
+    return int(saved["done"])

@@ -1,0 +1,111 @@
+"""The text-only base: to the miniature what Stable Diffusion is to the paper. FastComposer and tuned methods start here.
+
+The text encoder comes from the contrastive training and stays frozen, the codec's latents are drawn once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from transformers import CLIPTextModel
+
+from fcbench.diffusion import add_noise, training_scheduler
+from fcbench.images import to_tensor
+from fcbench.loop import Clock, batch_generator, cosine, run_steps
+from fcbench.make_stack.pool import Pool
+from fcbench.sampling import encode_images
+from fcbench.store import atomic
+
+
+def new_unet(tokens_dim: int) -> UNet2DConditionModel:
+    """The untrained denoiser of (12, 16, 16) latents: Stable Diffusion's blocks, attention at 8 x 8 and 4 x 4."""
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=12,
+        out_channels=12,
+        layers_per_block=1,
+        block_out_channels=(48, 96, 128),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=tokens_dim,
+        attention_head_dim=(1, 2, 4),
+        norm_num_groups=8,
+    )
+
+
+def new_scheduler() -> EulerDiscreteScheduler:
+    """Stable Diffusion's noise schedule, velocity prediction, Euler steps."""
+    return EulerDiscreteScheduler(
+        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, prediction_type="v_prediction"
+    )
+
+
+def draw_latents(codec: AutoencoderKL, pools: Sequence[Pool], file: Path) -> npt.NDArray[np.float16]:
+    """The scaled latents of all pools' pictures, float16 (n, 12, 16, 16), computed once and kept in ``file``."""
+    if not file.exists():
+        print(f"latents: {sum(len(pool.captions) for pool in pools)} pictures", file=sys.stderr, flush=True)
+        with torch.no_grad(), atomic(file) as temporary:
+            chunks = [
+                encode_images(codec, to_tensor(list(pool.pictures[i : i + 128]))).half().numpy()
+                for pool in pools
+                for i in range(0, len(pool.captions), 128)
+            ]
+            with temporary.open("wb") as handle:
+                np.save(handle, np.concatenate(chunks))
+    found: npt.NDArray[np.float16] = np.load(file, mmap_mode="r")
+    return found
+
+
+def train_base(
+    latents: npt.NDArray[np.float16],
+    ids: torch.Tensor,
+    text_encoder: CLIPTextModel,
+    work: Path,
+    clock: Clock,
+    *,
+    steps: int,
+    batch: int = 32,
+    seed: int,
+    device: str = "cpu",
+) -> UNet2DConditionModel:
+    """Train on latents (n, 12, 16, 16) and caption ids (n, tokens), one in ten with the empty prompt, whose ids are the
+    last row. Returns the exponential moving average."""
+    torch.manual_seed(seed)
+    unet = new_unet(text_encoder.config.hidden_size).to(device, memory_format=torch.channels_last)
+    average = AveragedModel(unet, multi_avg_fn=get_ema_multi_avg_fn(0.998))
+    optimiser = torch.optim.AdamW(unet.parameters(), lr=1.5e-3, weight_decay=1e-2, fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda k: cosine(k, steps))
+    scheduler = training_scheduler(new_scheduler())
+    text_encoder = text_encoder.to(device).requires_grad_(False)
+
+    def step(k: int) -> dict[str, float]:
+        generator = batch_generator(seed, k)
+        rows = torch.randint(len(latents), (batch,), generator=generator)
+        empty = torch.rand(batch, generator=generator) < 0.1
+        words = torch.where(empty[:, None], ids[-1:], ids[rows])
+        with torch.no_grad():
+            text = text_encoder(words.to(device)).last_hidden_state
+        clean = torch.from_numpy(latents[rows.numpy()]).float().to(device, memory_format=torch.channels_last)
+        noisy, target, times, weight = add_noise(scheduler, clean, generator)
+        made = unet(noisy, times, text).sample
+        loss = (weight * (made - target).pow(2).mean(dim=(1, 2, 3))).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        average.update_parameters(unet)
+        return {"loss": loss.item()}
+
+    state = {"unet": unet, "average": average, "optimiser": optimiser, "schedule": schedule}
+    run_steps("base", steps, step, state, work / "base.pt", clock)
+    trained: UNet2DConditionModel = average.module
+    return trained.eval()
+

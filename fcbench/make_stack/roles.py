@@ -1,0 +1,36 @@
+"""Trained models into a stack's folder: float16 safetensors, a folder a role."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
+
+
+def save_role(folder: Path, role: str, model: Any) -> None:
+    """Write a model in float16 to ``folder/role``; it comes back as it was."""
+    dtype = model.dtype
+    model.half().save_pretrained(folder / role, safe_serialization=True)
+    model.to(dtype)
+
+
+def save_contrastive(folder: Path, clip: CLIPModel, tokenizer: CLIPTokenizer) -> None:
+    """The roles that one contrastive model gives: tokenizer, text encoder, image encoder, matcher."""
+    tokenizer.save_pretrained(folder / "tokenizer")
+    text = CLIPTextModel(clip.config.text_config)
+    text.load_state_dict(clip.text_model.state_dict())
+    save_role(folder, "text_encoder", text)
+    image = CLIPVisionModelWithProjection(clip.config.vision_config)
+    image.vision_model.load_state_dict(clip.vision_model.state_dict())
+    image.visual_projection.load_state_dict(clip.visual_projection.state_dict())
+    save_role(folder, "image_encoder", image)
+    save_role(folder, "matcher", clip)
+
+
+def copy_description(folder: Path) -> None:
+    """The stack's YAML file, as it ships, beside the weights."""
+    shipped = Path(__file__).parent.parent / "stacks" / "mini" / "stack.yaml"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(shipped, folder / "stack.yaml")

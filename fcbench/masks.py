@@ -1,0 +1,53 @@
+"""Masks as the COCO run-length code, the one form in which they leave the program."""
+
+from __future__ import annotations
+
+import numpy as np
+from typing_extensions import TypedDict
+
+from fcbench.errors import DataError
+from fcbench.types import Mask
+
+
+class Rle(TypedDict):
+    """COCO's compressed run lengths; ``size`` is [height, width]."""
+
+    size: list[int]
+    counts: str
+
+
+def encode_mask(mask: Mask) -> Rle:
+    """A mask as run lengths; equal masks, equal text."""
+    from pycocotools import mask as coco
+
+    rle = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
+
+
+def decode_mask(rle: Rle) -> Mask:
+    """The mask that was encoded: bool (height, width). DataError when the runs do not fill the size."""
+    from pycocotools import mask as coco
+
+    try:
+        code = {"size": rle["size"], "counts": rle["counts"].encode("ascii")}
+        decoded = coco.decode(code)
+        # Runs that end early leave the rest as memory happened to be: only the way back tells.
+        whole = coco.encode(decoded)["counts"] == code["counts"]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"not a COCO run-length mask ({error})") from error
+    if not whole:
+        raise DataError(f"not a COCO run-length mask: the runs do not fill {rle['size']}")
+    mask: Mask = np.ascontiguousarray(decoded, dtype=bool)
+    return mask
+
+
+def box_of(mask: Mask) -> tuple[int, int, int, int]:
+    """The smallest (x1, y1, x2, y2) that holds the mask, end-exclusive; all zero when the mask is empty.
+
+    >>> box_of(np.array([[False, True, True], [False, False, False]]))
+    (1, 0, 3, 1)
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return (0, 0, 0, 0)
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

@@ -1,0 +1,104 @@
+"""Methods and metrics by name: from entry points, ours like anyone's, or as ``module:attribute``.
+
+::
+
+    [project.entry-points."fcbench.methods"]
+    my-method = "my_package.my_module:MyMethod"
+
+A plug-in is a (data)class; its options are its fields, given as text and converted to their types.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_type_hints, overload
+
+from fcbench.errors import FcbenchError, MissingError, UsageError, did_you_mean
+from fcbench.types import Method, Metric
+
+Kind: TypeAlias = Literal["methods", "metrics"]
+
+
+def names(kind: Kind) -> list[str]:
+    """The names that installed packages offer, sorted."""
+    return sorted(_offered(kind))
+
+
+@overload
+def load(kind: Literal["methods"], name: str, options: Mapping[str, str] = ...) -> Method: ...
+@overload
+def load(kind: Literal["metrics"], name: str, options: Mapping[str, str] = ...) -> Metric: ...
+def load(kind: Kind, name: str, options: Mapping[str, str] | None = None) -> Method | Metric:
+    """The plug-in called ``name``, or found at ``module:attribute``, with its options set.
+
+    Raises UsageError for an unknown name or option, MissingError for a package that the plug-in needs.
+    """
+    protocol = Method if kind == "methods" else Metric
+    plugin: Any = _make(name, _find(kind, name), options or {})
+    if not isinstance(plugin, protocol):
+        raise UsageError(f"{name} is not a {protocol.__name__}: see fcbench.types.{protocol.__name__}")
+    return plugin
+
+
+def _offered(kind: Kind) -> dict[str, EntryPoint]:
+    offered: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=f"fcbench.{kind}"):
+        other = offered.setdefault(entry.name, entry)
+        if other is not entry:
+            packages = " and ".join(sorted(e.dist.name if e.dist else e.value for e in (other, entry)))
+            raise UsageError(f"{entry.name!r} is offered by {packages}: uninstall one, or name module:attribute")
+    return offered
+
+
+def _find(kind: Kind, name: str) -> Any:
+    if ":" in name:
+        return _import(name, name)
+    offered = _offered(kind)
+    if name not in offered:
+        raise UsageError(f"no {kind.removesuffix('s')} is called {name!r}: {did_you_mean(name, offered)}")
+    return _import(name, offered[name].value)
+
+
+def _import(name: str, target: str) -> Any:
+    """The attribute at ``module:attribute``; the working folder is searched last, so it shadows no package."""
+    module, _, attribute = target.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    try:
+        return getattr(import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        missing = error.name or str(error)
+        if module == missing or module.startswith(f"{missing}."):
+            raise UsageError(f"{name}: there is no module {missing!r}, here or installed") from error
+        raise MissingError(f"{name} needs {missing!r}: pip install {missing.partition('.')[0]}") from error
+    except AttributeError as error:
+        raise UsageError(f"{name}: {module} has no {attribute!r}") from error
+    except FcbenchError:
+        raise
+    except Exception as error:
+        raise FcbenchError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def _make(name: str, plugin: Any, options: Mapping[str, str]) -> Any:
+    if not isinstance(plugin, type):
+        raise UsageError(f"{name} names no class: a plug-in is a class, its options are its fields")
+    known = [field.name for field in fields(plugin) if field.init] if is_dataclass(plugin) else []
+    for option in options:
+        if option not in known:
+            raise UsageError(f"{name} has no option {option!r}: {did_you_mean(option, known)}")
+    hints = get_type_hints(plugin) if options else {}
+    return plugin(**{option: _convert(name, option, text, hints[option]) for option, text in options.items()})
+
+
+def _convert(name: str, option: str, text: str, hint: Any) -> Any:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(hint).validate_strings(text)
+    except ValidationError as error:
+        raise UsageError(f"{name}: option {option}={text!r}: {error.errors()[0]['msg']}") from error

@@ -1,0 +1,96 @@
+"""A run as the report reads it: configuration, generations, failures, scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+from fcbench.errors import DataError
+from fcbench.report.statistics import Group
+from fcbench.store import RunFolder, read_json
+from fcbench.types import Case, Generation, Score
+
+METRICS = ("identity", "prompt")
+"""The metrics of the leaderboard."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method's part of a suite. ``scores`` are by column, then by case id."""
+
+    label: str
+    config: Mapping[str, Any]
+    generations: Mapping[str, Generation]
+    failures: Mapping[str, str]
+    scores: Mapping[str, Mapping[str, Score]]
+    headers: Mapping[str, Mapping[str, Any]]
+
+    @cached_property
+    def cases(self) -> dict[str, Case]:
+        """The cases that have a picture, by id."""
+        return {case: generation.case for case, generation in self.generations.items()}
+
+    @property
+    def expected(self) -> int:
+        """How many cases the suite has."""
+        return int(self.config["cases"])
+
+    @property
+    def random_weights(self) -> bool:
+        """Whether the stack was untrained: then there is cost, and no quality."""
+        return bool(self.config.get("random_weights", False))
+
+    @property
+    def setting(self) -> tuple[str, str, str]:
+        """Device, stack and suite digest: what must be equal for two runs to be ranked together."""
+        return str(self.config["device"]), str(self.config["stack"]), str(self.config["suite_digest"])
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every case of the suite has a picture."""
+        return len(self.generations) == self.expected
+
+    def values(self, column: str) -> dict[str, float]:
+        """The column's values by case, where the metric applies."""
+        return {case: s.value for case, s in self.scores.get(column, {}).items() if s.value is not None}
+
+    def bounds(self, column: str) -> tuple[float, float] | None:
+        """The range of a metric's own column."""
+        low, high = self.headers.get(column, {}).get("range", (None, None))
+        return None if low is None or high is None else (float(low), float(high))
+
+
+def group_of(case: Case) -> Group:
+    """The ids of the case's subjects."""
+    return tuple(subject.id for subject in case.subjects)
+
+
+def read_run(folder: RunFolder) -> Run:
+    """Read a run; DataError if its configuration is incomplete, or its pictures are not scored, or not all."""
+    config = read_json(folder.config)
+    if absent := [key for key in ("cases", "device", "stack", "suite_digest") if key not in config]:
+        raise DataError(f"{folder.config}: no {', '.join(absent)} in it; delete the run and make it again")
+    generations = {generation.case.id: generation for generation in folder.generations()}
+    scores: dict[str, Mapping[str, Score]] = {}
+    headers = {}
+    if generations and not config.get("random_weights", False):
+        for metric in METRICS:
+            headers[metric], rows = folder.read_scores(metric)
+            if rows.keys() != generations.keys():
+                raise DataError(f"{folder.path}: {metric} is not scored; run: fcbench report --suite {folder.suite}")
+            for column in {column: None for row in rows.values() for column in row}:
+                scores[column] = {case: row[column] for case, row in rows.items() if column in row}
+    return Run(folder.label, config, generations, folder.failures(), scores, headers)
+
+
+def check_judges(runs: list[Run]) -> None:
+    """DataError if the runs' scores are not one judge's: then their figures do not compare."""
+    for metric in METRICS:
+        headers = {run.label: run.headers[metric] for run in runs if metric in run.headers}
+        judges = {label: {k: v for k, v in header.items() if k != "judged"} for label, header in headers.items()}
+        for (first, one), (second, other) in pairwise(judges.items()):
+            if one != other:
+                raise DataError(f"{metric} of {first} and of {second}: different judges; score both with one stack")

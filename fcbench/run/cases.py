@@ -1,0 +1,165 @@
+"""What a suite asks for: its subjects with their photos, its cases, and the batches they are drawn in.
+
+All of it is a function of the suite alone, so a run that was killed continues to the same pictures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from itertools import combinations, product
+from math import comb
+from pathlib import Path
+
+from fcbench import store
+from fcbench.config import FolderPeople, Suite, WorldPeople
+from fcbench.errors import DataError, UsageError
+from fcbench.types import Case, Subject
+
+BATCH_SIZE = 16
+"""Cases of one group that are drawn in one call."""
+
+PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+"""Suffixes of the files in a subject's folder that count as photos."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The subjects that share a picture, and all cases of theirs: a method is fitted once for them."""
+
+    subjects: tuple[Subject, ...]
+    cases: tuple[Case, ...]
+
+    @property
+    def id(self) -> str:
+        """The subjects' ids, in order: ``ann+bo``."""
+        return "+".join(subject.id for subject in self.subjects)
+
+    @property
+    def batches(self) -> list[tuple[Case, ...]]:
+        """The cases in the fixed parts that are drawn, and drawn again, together."""
+        return [self.cases[start : start + BATCH_SIZE] for start in range(0, len(self.cases), BATCH_SIZE)]
+
+
+def subjects_of(suite: Suite, out: Path) -> list[Subject]:
+    """The suite's subjects; photos of the miniature world are drawn under ``out`` unless they are there.
+
+    Raises DataError for a subject's folder that is missing, empty or badly named, and for a broken photo.
+    """
+    people = suite.subjects
+    if isinstance(people, WorldPeople):
+        numbers = range(people.first, people.first + people.count)
+        return [_from_world(number, people.photos, suite.name, out) for number in numbers]
+    return [_from_folder(people, name) for name in people.nouns]
+
+
+def cases_of(suite: Suite, subjects: Sequence[Subject]) -> list[Case]:
+    """Groups x prompts x seeds, in that order."""
+    return [case for group in groups_of(suite, subjects) for case in group.cases]
+
+
+def groups_of(suite: Suite, subjects: Sequence[Subject]) -> list[Group]:
+    """The suite's groups in the order they are drawn: every subject alone, or ``pairs`` balanced groups."""
+    wanted = len(subjects) if suite.group == 1 else suite.pairs or 0
+    chosen = [tuple(subjects[i] for i in group) for group in balanced(len(subjects), suite.group, wanted)]
+    settings = list(product(suite.prompts, suite.seeds))
+    return [Group(group, tuple(Case(group, prompt, seed) for prompt, seed in settings)) for group in chosen]
+
+
+def balanced(count: int, size: int, wanted: int) -> list[tuple[int, ...]]:
+    """``wanted`` different groups of ``size`` out of ``count``, each member in about equally many.
+
+    Greedy: always the member that was used least; then the one least often met by those already in the group; then
+    the next in the circle. Raises UsageError where there are not that many groups.
+
+    >>> balanced(5, 2, 5)
+    [(0, 1), (2, 3), (4, 0), (1, 2), (3, 4)]
+    """
+    if wanted > comb(count, size):
+        raise UsageError(f"{count} subjects make {comb(count, size)} groups of {size}, not {wanted}")
+    uses: Counter[int] = Counter()
+    met: Counter[frozenset[int]] = Counter()
+    made: dict[frozenset[int], tuple[int, ...]] = {}
+    while len(made) < wanted:
+        group = _next_group(count, size, uses, met, made.keys())
+        made[frozenset(group)] = group
+        uses.update(group)
+        met.update(map(frozenset, combinations(group, 2)))
+    return list(made.values())
+
+
+def case_seed(case: Case) -> int:
+    """The seed of a case's noise, in [0, 2**63): the same for every method, another for every case.
+
+    A stable hash of the subjects' ids, the prompt's id and the suite's seed.
+    """
+    return _hash([[subject.id for subject in case.subjects], case.prompt.id, case.seed])
+
+
+def fit_seed(group: Group) -> int:
+    """The seed of a group's fit, in [0, 2**63)."""
+    return _hash(["fit", group.id])
+
+
+def suite_digest(suite: Suite, subjects: Sequence[Subject]) -> str:
+    """Sha256 over the suite and the bytes of its photos, wherever they lie."""
+    plain = suite.model_dump(mode="json", exclude={"stack": True, "subjects": {"path"}})
+    return store.digest_json([plain, [[s.id, s.noun, [store.digest_file(p) for p in s.images]] for s in subjects]])
+
+
+def _hash(value: object) -> int:
+    return int.from_bytes(hashlib.sha256(json.dumps(value).encode()).digest()[:8], "big") >> 1
+
+
+def _next_group(
+    count: int, size: int, uses: Counter[int], met: Counter[frozenset[int]], made: Collection[frozenset[int]]
+) -> tuple[int, ...]:
+    def extend(group: tuple[int, ...]) -> tuple[int, ...] | None:
+        def preference(member: int) -> tuple[int, int, int]:
+            last = group[-1] if group else len(made) * size // count
+            return uses[member], sum(met[frozenset((member, other))] for other in group), (member - last) % count
+
+        if len(group) == size:
+            return None if frozenset(group) in made else group
+        members = sorted(set(range(count)) - set(group), key=preference)
+        return next((found for member in members if (found := extend((*group, member)))), None)
+
+    group = extend(())
+    assert group is not None, "balanced() has checked that a group is left"
+    return group
+
+
+def _from_world(number: int, views: int, suite: str, out: Path) -> Subject:
+    from fcbench import world
+
+    person = world.draw_person(number)
+    folder = store.subject_folder(out, suite, person.id).resolve()
+    photos = tuple(folder / f"{view}.png" for view in range(views))
+    for view, photo in enumerate(photos):
+        if not photo.exists():
+            store.write_image(photo, world.render(world.portrait(person, view)).image)
+    return Subject(person.id, person.noun, photos)
+
+
+def _from_folder(people: FolderPeople, name: str) -> Subject:
+    from fcbench.images import read_image
+
+    folder = (people.path / name).resolve()
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise DataError(f"{folder}: name a subject's folder with letters, digits, - and _ only")
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; nouns: in the suite names it")
+    photos = tuple(sorted(path for path in folder.iterdir() if _is_photo(path)))
+    if not photos:
+        raise DataError(f"{folder}: no photo in it ({', '.join(sorted(PICTURES))})")
+    for photo in photos:
+        read_image(photo)
+    return Subject(name, people.nouns[name], photos)
+
+
+def _is_photo(path: Path) -> bool:
+    return path.suffix.lower() in PICTURES and not path.name.startswith(".")

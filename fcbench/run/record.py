@@ -1,0 +1,84 @@
+"""What a run was made with: ``run.json``, and the refusal to continue it with anything else."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fcbench import store
+from fcbench.errors import UsageError
+from fcbench.run.measure import Meter, versions
+from fcbench.types import Method, Stack
+
+SETTINGS = ("method", "options", "suite_digest", "stack", "stack_digests", "random_weights")
+"""What decides a picture: a run folder holds one of each."""
+
+SURROUNDINGS = ("device", "memory_kind", "versions")
+"""What may change a picture's last bits, and the costs: held to while a run is not finished."""
+
+
+def describe_method(method: Method) -> dict[str, Any]:
+    """Its options, the fields of its dataclass, and what it says of itself."""
+    plugin: Any = method
+    fields = dataclasses.fields(plugin) if dataclasses.is_dataclass(plugin) else ()
+    return {
+        "options": {field.name: getattr(plugin, field.name) for field in fields if field.init},
+        "capabilities": dataclasses.asdict(method.capabilities),
+        "images_per_subject": method.capabilities.images_per_subject,
+    }
+
+
+def describe_stack(stack: Stack) -> dict[str, Any]:
+    """Its name and what names its weights, those of the FastComposer checkpoint among them."""
+    return {
+        "stack": stack.name,
+        "stack_digests": {**stack.digests, "checkpoint": _checkpoint_digest(stack.checkpoint)},
+        "random_weights": stack.random_weights,
+    }
+
+
+def describe_surroundings(meter: Meter) -> dict[str, Any]:
+    """The device, what is measured on it, and the packages at work."""
+    return {"device": meter.device, "memory_kind": meter.kind, "versions": versions()}
+
+
+def refuse_changes(folder: store.RunFolder, record: Mapping[str, Any], *, finished: bool) -> None:
+    """Raise UsageError, naming what differs, when the folder holds a run made with other settings."""
+    if not folder.config.exists():
+        return
+    earlier = store.read_json(folder.config)
+    now = json.loads(json.dumps(record, default=str))
+    keys = SETTINGS if finished else SETTINGS + SURROUNDINGS
+    changes = [change for key in keys for change in _changes(key, earlier.get(key), now[key])]
+    if changes:
+        raise UsageError(
+            f"{folder.path} was made with other settings ({'; '.join(changes)}): "
+            "give this run a name of its own with --variant, or delete the folder"
+        )
+
+
+def _checkpoint_digest(checkpoint: str | None) -> str | None:
+    """Sha256 of a file, or of a folder's files and their names; what is no path is a hub id and its own digest."""
+    path = Path(checkpoint) if checkpoint else None
+    if path is None or not path.exists():
+        return checkpoint
+    if path.is_file():
+        return store.digest_file(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return store.digest_json([[str(file.relative_to(path)), store.digest_file(file)] for file in files])
+
+
+def _changes(key: str, then: Any, now: Any) -> Iterator[str]:
+    if isinstance(then, dict) and isinstance(now, dict):
+        for name in sorted(then.keys() | now.keys()):
+            yield from _changes(f"{key}.{name}", then.get(name), now.get(name))
+    elif then != now:
+        yield f"{key}: {_short(then)} there, {_short(now)} now"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return f"{text[:12]}..." if len(text) == 64 and " " not in text else text

@@ -1,0 +1,122 @@
+"""The one denoising loop, for every method, and the few steps around it.
+
+A method gives the conditioning of each call of the denoiser; noise, schedule, guidance and decoding are the same for
+all, so that two methods differ in nothing else. Public: plug-ins build on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from fcbench.images import to_images
+from fcbench.types import Image, Stack
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
+
+Conditioning = Callable[[int], torch.Tensor]
+"""Call index -> text conditioning (n, tokens, dim): it may change from one call to the next."""
+
+
+def tokenize(stack: Stack, texts: Sequence[str]) -> torch.Tensor:
+    """Texts as ids, int64 (n, tokens), cut and padded to the tokenizer's length as Stable Diffusion does."""
+    tokenizer = stack.role("tokenizer")
+    encoded = tokenizer(
+        list(texts), padding="max_length", truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt"
+    )
+    ids: torch.Tensor = encoded.input_ids
+    return ids.to(stack.device)
+
+
+@torch.no_grad()
+def encode_text(stack: Stack, texts: Sequence[str]) -> torch.Tensor:
+    """Texts as conditioning, (n, tokens, dim): the text encoder's last hidden state."""
+    hidden: torch.Tensor = stack.role("text_encoder")(tokenize(stack, texts)).last_hidden_state
+    return hidden
+
+
+def initial_noise(seeds: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
+    """Unit noise (n, *shape), one CPU generator a seed: the same on every device and in every batch."""
+    return torch.stack([torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+def encode_images(vae: AutoencoderKL, batch: torch.Tensor, *, noise: torch.Tensor | None = None) -> torch.Tensor:
+    """Pictures, float (n, 3, height, width) in [-1, 1], as scaled latents; the posterior's mode if no ``noise``."""
+    posterior = vae.encode(batch.to(vae.dtype)).latent_dist
+    latents = posterior.mode() if noise is None else posterior.mean + posterior.std * noise.to(vae.dtype)
+    mean, std = _latent_statistics(vae, latents)
+    return (latents - mean) / std * vae.config.scaling_factor
+
+
+@torch.no_grad()
+def decode_latents(vae: AutoencoderKL, latents: torch.Tensor) -> torch.Tensor:
+    """Scaled latents as pictures, float (n, 3, height, width), about [-1, 1]."""
+    mean, std = _latent_statistics(vae, latents)
+    made: torch.Tensor = vae.decode((latents / vae.config.scaling_factor * std + mean).to(vae.dtype)).sample
+    return made
+
+
+@torch.no_grad()
+def denoise(
+    unet: Any,
+    scheduler: Any,
+    noise: torch.Tensor,
+    conditioning: Conditioning,
+    null: torch.Tensor,
+    *,
+    steps: int,
+    guidance: float,
+) -> torch.Tensor:
+    """Unit noise (n, channels, height, width) to latents, by classifier-free guidance (Ho and Salimans, 2022).
+
+    ``null`` (1, tokens, dim) is the empty prompt's conditioning. The scheduler is copied: its state does not leak.
+    """
+    scheduler = type(scheduler).from_config(scheduler.config)
+    scheduler.set_timesteps(steps, device=noise.device)
+    latents = noise * scheduler.init_noise_sigma
+    nulls = null.expand(len(noise), -1, -1)
+    for call, timestep in enumerate(scheduler.timesteps):
+        doubled = scheduler.scale_model_input(torch.cat([latents, latents]), timestep).to(unet.dtype)
+        text = torch.cat([nulls, conditioning(call)]).to(unet.dtype)
+        without, given = unet(doubled, timestep, text).sample.float().chunk(2)
+        latents = scheduler.step(without + guidance * (given - without), timestep, latents).prev_sample
+    return latents
+
+
+def denoiser_calls(scheduler: Any, steps: int) -> int:
+    """How often ``steps`` steps call the denoiser (PNDM: once more)."""
+    scheduler = type(scheduler).from_config(scheduler.config)
+    scheduler.set_timesteps(steps)
+    return len(scheduler.timesteps)
+
+
+def draw(
+    stack: Stack, conditioning: Conditioning, seeds: Sequence[int], *, unet: Any = None, steps: int = 0, guidance: float = 0
+) -> list[Image]:
+    """Pictures from conditioning and seeds, by the stack's sampling defaults unless told otherwise.
+
+    ``unet``: the method's own denoiser; the stack's if None. ``steps`` and ``guidance``: 0 means the stack's.
+    """
+    unet = stack.role("unet") if unet is None else unet
+    shape = (unet.config.in_channels, unet.config.sample_size, unet.config.sample_size)
+    latents = denoise(
+        unet,
+        stack.role("scheduler"),
+        initial_noise(seeds, shape).to(stack.device),
+        conditioning,
+        encode_text(stack, [""]),
+        steps=steps or stack.sampling["steps"],
+        guidance=guidance or stack.sampling["guidance"],
+    )
+    return to_images(decode_latents(stack.role("vae"), latents))
+
+
+def _latent_statistics(vae: AutoencoderKL, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    config = vae.config
+    if getattr(config, "latents_mean", None) is None:
+        return like.new_zeros(()), like.new_ones(())
+    mean, std = like.new_tensor(config.latents_mean), like.new_tensor(config.latents_std)
+    return mean[:, None, None], std[:, None, None]

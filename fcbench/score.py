@@ -1,0 +1,104 @@
+"""The verb ``score``: a run's committed generations x metrics -> scores in the run's folder.
+
+What made a metric's scores stands in their header: the metric's version and options, the judges' digests, and a
+digest of the pictures and photos judged. Scores are made anew when any of it differs, else left alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from math import isfinite
+from typing import Any
+
+from fcbench.errors import DataError, FcbenchError, MethodError
+from fcbench.store import RunFolder, digest_file, digest_json, read_json
+from fcbench.types import Generation, Metric, Score, Stack
+
+JUDGES = ("faces", "clip")
+"""The roles that judge."""
+
+
+def needs_scoring(folder: RunFolder, metrics: Mapping[str, Metric], digests: Mapping[str, str]) -> list[str]:
+    """Names of the metrics whose scores are absent or out of date; loads no model.
+
+    ``digests`` are those of the stack that would judge. A run with random weights is never scored.
+    """
+    if read_json(folder.config).get("random_weights", False):
+        return []
+    generations = folder.generations()
+    if not generations:
+        return []
+    judged = _digest(generations)
+    wanted = {name: {"metric": name, **_header(metric, digests, judged)} for name, metric in metrics.items()}
+    return [name for name, header in wanted.items() if folder.read_scores(name)[0] != header]
+
+
+def score_run(folder: RunFolder, stack: Stack, metrics: Mapping[str, Metric]) -> None:
+    """Score what is not scored yet, telling of it on stderr.
+
+    Raises DataError for a picture or photo that is missing or broken, MethodError for a metric that fails.
+    """
+    if stack.random_weights or not (names := needs_scoring(folder, metrics, stack.digests)):
+        return
+    generations = folder.generations()
+    judged = _digest(generations)
+    say = partial(print, file=sys.stderr, flush=True)
+    for name in names:
+        say(f"{folder.suite}/{folder.label}: {name} of {len(generations)} pictures ...", end=" ")
+        rows = _judge(name, metrics[name], stack, generations)
+        folder.write_scores(name, rows, _header(metrics[name], stack.digests, judged))
+        say("done")
+
+
+def _header(metric: Metric, digests: Mapping[str, str], judged: str) -> dict[str, Any]:
+    """What made the scores, and the metric's facts; equal after a trip through JSON."""
+    return {
+        "version": getattr(metric, "version", 1),
+        "options": {key: str(value) for key, value in vars(metric).items() if not key.startswith("_")},
+        "unit": metric.unit,
+        "range": [limit if isfinite(limit) else None for limit in metric.range],
+        "higher_is_better": metric.higher_is_better,
+        "judges": {role: digests.get(role) for role in JUDGES},
+        "judged": judged,
+    }
+
+
+def _digest(generations: Sequence[Generation]) -> str:
+    """Of the cases, their pictures and the reference photos: all that a metric looks at."""
+    photos = {subject.reference for generation in generations for subject in generation.case.subjects}
+    try:
+        references = {photo: digest_file(photo) for photo in photos}
+        return digest_json(
+            [
+                [g.case.id, g.case.text, digest_file(g.image), [references[s.reference] for s in g.case.subjects]]
+                for g in generations
+            ]
+        )
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror}); run the command that made it") from error
+
+
+def _judge(
+    name: str, metric: Metric, stack: Stack, generations: Sequence[Generation]
+) -> list[tuple[str, dict[str, Score]]]:
+    """The metric's scores by case, checked: one row a generation, its own column there, finite or None."""
+    try:
+        rows = metric(stack, generations)
+    except FcbenchError:
+        raise
+    except Exception as error:
+        raise MethodError(f"metric {name} failed: {type(error).__name__}: {error}") from error
+    if len(rows) != len(generations):
+        raise MethodError(f"metric {name} gave {len(rows)} rows for {len(generations)} generations")
+    cases = [generation.case.id for generation in generations]
+    for case, row in zip(cases, rows, strict=True):
+        if metric.name not in row:
+            raise MethodError(f"metric {name} gave no column {metric.name!r} for {case}")
+        for column, score in row.items():
+            if score.value is None and not score.note:
+                raise MethodError(f"metric {name} gave no {column} for {case}, and no note that says why")
+            if score.value is not None and not isfinite(score.value):
+                raise MethodError(f"metric {name} gave {score.value} as {column} of {case}: use None with a note")
+    return list(zip(cases, rows, strict=True))

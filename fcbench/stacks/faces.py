@@ -1,0 +1,56 @@
+"""The judge of faces: an insightface pack, the miniature's own or a downloaded one."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from fcbench.errors import DataError, MissingError
+
+PACKS = Path("~/.insightface/models")
+"""Where insightface keeps downloaded packs."""
+
+
+def load_faces(folder: Path, det_size: tuple[int, int]) -> Any:
+    """An ``insightface.app.FaceAnalysis``, prepared for the CPU, that looks at pictures scaled to ``det_size``.
+
+    ``folder``: a pack (a folder that holds ``det.onnx``, or another detector, and a recogniser), or the bare name of
+    one that insightface has downloaded ("buffalo_l"). Nothing is ever downloaded. MissingError when the pack or a part
+    of it is absent, DataError when a file in it is broken.
+    """
+    pack = _find(folder)
+    try:
+        from insightface.app import FaceAnalysis
+    except ImportError as error:
+        raise MissingError(f"the judge of faces needs insightface ({error}): pip install insightface") from error
+    # insightface calls scikit-image by an old name for every face
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"insightface\.")
+    try:
+        app = FaceAnalysis(
+            name=str(pack), allowed_modules=["detection", "recognition"], providers=["CPUExecutionProvider"]
+        )
+    except AssertionError as error:
+        raise MissingError(f"{pack}: no face detector among its .onnx files; {_mend(pack.name)}") from error
+    except Exception as error:  # a torn file: onnxruntime raises a dozen kinds, and names the file
+        raise DataError(f"{pack}: a network in this face pack cannot be read ({error}); {_mend(pack.name)}") from error
+    if "recognition" not in app.models:
+        raise MissingError(f"{pack}: no face recogniser among its .onnx files; {_mend(pack.name)}")
+    app.prepare(ctx_id=-1, det_size=det_size)
+    return app
+
+
+def _find(folder: Path) -> Path:
+    named = PACKS.expanduser() / folder
+    pack = folder if folder.is_dir() or len(folder.parts) > 1 or not named.is_dir() else named
+    if not pack.is_dir():
+        raise MissingError(f"{pack}: no such face pack; {_mend(folder.name)}")
+    if not any(pack.glob("*.onnx")):
+        raise MissingError(f"{pack}: no det.onnx in this face pack; {_mend(folder.name)}")
+    return pack
+
+
+def _mend(name: str) -> str:
+    if name == "faces":
+        return "install fcbench again, or train it with: fcbench make-stack"
+    return f"get it with: insightface-cli model.download {name}"

@@ -1,0 +1,294 @@
+"""The only file that knows where things lie, and how they are committed.
+
+::
+
+    out/
+      data/<name>/                    a dataset
+        recipe.json                       what was asked for; written first
+        photos/<id>.png  <id>.json        what was photographed, and its sidecar
+        data/train-00000-of-00001.parquet     rejects/rejects.parquet     README.md     build.json
+      subjects/<suite>/<subject>/<k>.png      photos of a suite's subjects; 0 is the reference
+      checkpoints/<name>/                     what ``train`` leaves
+      runs/<suite>/<method>[@variant]/        a run
+        run.json                          resolved configuration, versions, weight digests, device
+        images/<case>.png                 a picture, written before
+        cases/<case>.json                 its row: the case is done when this exists
+        failures/<case>.json              why there is no picture
+        fits/<group>.json                 what fitting a group of subjects cost, when it was first done
+        scores/<metric>.jsonl             one line a case
+        work/                             the method's own
+      reports/<suite>/leaderboard.{csv,md,html}
+
+A file is written beside its place, flushed to disk and renamed: it is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fcbench.errors import DataError, FcbenchError
+from fcbench.types import Case, Generation, Image, Prompt, Score, Subject
+
+
+def write_bytes(path: Path, data: bytes, *, flush: bool = True) -> None:
+    """Write a file atomically: after a crash it holds the old bytes or the new, never a part."""
+    with atomic(path, flush=flush) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextlib.contextmanager
+def atomic(path: Path, *, flush: bool = True) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its place, flushed, when the block ends without an error.
+
+    ``flush=False`` saves the milliseconds for files in tens of thousands whose reader makes a broken one again: a
+    killed program leaves them whole, a power cut may not.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        if flush:
+            with temporary.open("rb") as handle:
+                os.fsync(handle.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        raise FcbenchError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as JSON, keys in the order given, atomically; refuses NaN."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False, default=str) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; DataError names a file that is not."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DataError(f"{path}: not valid JSON ({error}); delete it and run the command again") from error
+
+
+def write_image(path: Path, image: Image, *, flush: bool = True) -> None:
+    """Write a picture as PNG, atomically; equal pictures give equal bytes."""
+    from PIL import Image as Pillow
+
+    buffer = io.BytesIO()
+    Pillow.fromarray(image).save(buffer, "PNG")
+    write_bytes(path, buffer.getvalue(), flush=flush)
+
+
+def digest_file(path: Path) -> str:
+    """Sha256 of a file, in hex."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def digest_json(value: Any) -> str:
+    """Sha256 of a value's canonical JSON, in hex: equal values, equal digest."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class DataFolder:
+    """A dataset on disk, ``out/data/<name>``."""
+
+    path: Path
+
+    @property
+    def photos(self) -> Path:
+        """Working copies and sidecars."""
+        return self.path / "photos"
+
+    @property
+    def recipe(self) -> Path:
+        """What was asked for; written first, so that a folder never mixes two recipes."""
+        return self.path / "recipe.json"
+
+    def photo(self, photo_id: str) -> Path:
+        """The working copy of one photo."""
+        return self.photos / f"{photo_id}.png"
+
+    def sidecar(self, photo_id: str) -> Path:
+        """What is known of one photo; written after it."""
+        return self.photos / f"{photo_id}.json"
+
+    @property
+    def rejects(self) -> Path:
+        """The table of what was left out, and why."""
+        return self.path / "rejects" / "rejects.parquet"
+
+    @property
+    def build(self) -> Path:
+        """Counts and provenance; written last, so its existence means that the build is complete."""
+        return self.path / "build.json"
+
+    @property
+    def card(self) -> Path:
+        """The dataset card, README.md."""
+        return self.path / "README.md"
+
+    def shard(self, split: str, index: int = 0, count: int = 1) -> Path:
+        """The path of one Parquet shard."""
+        return self.path / "data" / f"{split}-{index:05d}-of-{count:05d}.parquet"
+
+    def shards(self, split: str) -> list[Path]:
+        """The Parquet files of a split, sorted; DataError when there are none."""
+        found = sorted((self.path / "data").glob(f"{split}-*.parquet"))
+        if not found:
+            raise DataError(f"{self.path}: no data/{split}-*.parquet there; make it with: fcbench build-data")
+        return found
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """What one method made of one suite, ``out/runs/<suite>/<method>[@variant]``."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """Resolved configuration, versions, weight digests, device."""
+        return self.path / "run.json"
+
+    @property
+    def work(self) -> Path:
+        """The method's own folder."""
+        return self.path / "work"
+
+    @property
+    def label(self) -> str:
+        """``method`` or ``method@variant``: the name of the leaderboard's row."""
+        return self.path.name
+
+    @property
+    def suite(self) -> str:
+        """The suite's name."""
+        return self.path.parent.name
+
+    def image(self, case_id: str) -> Path:
+        """Where a case's picture lies."""
+        return self.path / "images" / f"{case_id}.png"
+
+    def row(self, case_id: str) -> Path:
+        """Where a case's committed row lies."""
+        return self.path / "cases" / f"{case_id}.json"
+
+    def failure(self, case_id: str) -> Path:
+        """Where a case's failure is told."""
+        return self.path / "failures" / f"{case_id}.json"
+
+    def fit(self, group_id: str) -> Path:
+        """Where the cost of a group's fit is kept: a continued run may find the fit itself cached in ``work``."""
+        return self.path / "fits" / f"{group_id}.json"
+
+    def commit(self, generation: Generation) -> None:
+        """Commit a case whose picture is written; clears an earlier failure."""
+        row = asdict(generation)
+        row["image"] = generation.image.name
+        write_json(self.row(generation.case.id), row)
+        self.failure(generation.case.id).unlink(missing_ok=True)
+
+    def fail(self, case: Case, reason: str) -> None:
+        """Commit that a case has no picture, and why."""
+        write_json(self.failure(case.id), {"case": case.id, "reason": reason})
+
+    def is_done(self, case_id: str) -> bool:
+        """Whether a case's picture is committed."""
+        return self.row(case_id).exists()
+
+    def generations(self) -> list[Generation]:
+        """All committed generations, by case id."""
+        return [self._read(path) for path in sorted((self.path / "cases").glob("*.json"))]
+
+    def failures(self) -> dict[str, str]:
+        """Reasons by case id."""
+        rows = (read_json(path) for path in sorted((self.path / "failures").glob("*.json")))
+        return {row["case"]: row["reason"] for row in rows}
+
+    def _read(self, path: Path) -> Generation:
+        row = read_json(path)
+        try:
+            case = Case(
+                tuple(Subject(s["id"], s["noun"], tuple(map(Path, s["images"]))) for s in row["case"]["subjects"]),
+                Prompt(**row["case"]["prompt"]),
+                row["case"]["seed"],
+            )
+            numbers = {key: row[key] for key in ("fit_seconds", "sample_seconds", "peak_bytes", "stored_bytes")}
+            return Generation(case=case, image=self.path / "images" / row["image"], **numbers)
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{path}: not a committed case ({error}); delete it and run the command again") from error
+
+    def write_scores(self, metric: str, rows: Sequence[tuple[str, dict[str, Score]]], header: dict[str, Any]) -> None:
+        """Write one metric's scores: a header line (what made them), then one line a case."""
+        lines = [json.dumps({"metric": metric, **header}, default=str)]
+        for case_id, scores in rows:
+            values = {name: [score.value, score.note] for name, score in scores.items()}
+            lines.append(json.dumps({"case": case_id, "scores": values}, allow_nan=False))
+        write_text(self.path / "scores" / f"{metric}.jsonl", "\n".join(lines) + "\n")
+
+    def read_scores(self, metric: str) -> tuple[dict[str, Any], dict[str, dict[str, Score]]]:
+        """One metric's header and its scores by case id and column; empty if it was not scored."""
+        path = self.path / "scores" / f"{metric}.jsonl"
+        if not path.exists():
+            return {}, {}
+        try:
+            header, *rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            scores = {r["case"]: {n: Score(v, note) for n, (v, note) in r["scores"].items()} for r in rows}
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path}: broken ({error}); delete it and run: fcbench report") from error
+        return header, scores
+
+
+def runs_of(out: Path, suite: str) -> list[RunFolder]:
+    """The runs of a suite, by label."""
+    return [RunFolder(path.parent) for path in sorted((out / "runs" / suite).glob("*/run.json"))]
+
+
+def suites_with_runs(out: Path) -> list[str]:
+    """The names of the suites that have runs, sorted."""
+    return sorted({path.parent.parent.name for path in (out / "runs").glob("*/*/run.json")})
+
+
+def run_folder(out: Path, suite: str, label: str) -> RunFolder:
+    """The folder of one run."""
+    return RunFolder(out / "runs" / suite / label)
+
+
+def data_folder(out: Path, name: str) -> DataFolder:
+    """The folder of one dataset."""
+    return DataFolder(out / "data" / name)
+
+
+def report_folder(out: Path, suite: str) -> Path:
+    """The folder of one suite's leaderboard."""
+    return out / "reports" / suite
+
+
+def subject_folder(out: Path, suite: str, subject: str) -> Path:
+    """The folder of a subject's photos."""
+    return out / "subjects" / suite / subject
+
+
+def checkpoint_folder(out: Path, name: str) -> Path:
+    """The folder of a trained checkpoint."""
+    return out / "checkpoints" / name

@@ -1,0 +1,100 @@
+"""Scenes in words: varied wording, people in random order, each noun chunk's span kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from fcbench.world.scenes import Figure, Scene
+from fcbench.world.vocabulary import CONTEXTS, HOLDINGS, STYLES
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A caption; ``spans[i]`` is [start, end) of figure ``i``'s noun chunk ("a bald man") in ``text``."""
+
+    text: str
+    spans: tuple[tuple[int, int], ...]
+
+
+def describe(scene: Scene, seed: int, *, detail: float = 1.0) -> Caption:
+    """One of many ways to say what a scene shows; ``detail`` (0-1) scales how often it tells how people look."""
+    random = Random(seed * 1_000_033 + 5)
+    order = list(range(len(scene.figures)))
+    random.shuffle(order)
+    shared = _shared(scene.figures) if random.random() < 0.5 else ""
+    wordy = random.random() < detail * (0.75, 0.6, 0.4)[len(order) - 1]
+    text = random.choice(STYLES[scene.style])
+    spans: dict[int, tuple[int, int]] = {}
+    for place, index in enumerate(order):
+        if place:
+            text += " and " if place == len(order) - 1 else ", "
+        chunk, rest = _person(random, scene.figures[index], wordy, room=4 - len(order), bare=bool(shared))
+        spans[index] = (len(text), len(text) + len(chunk))
+        text += chunk + rest
+    text += shared
+    if CONTEXTS[scene.context]:
+        text += " " + CONTEXTS[scene.context]
+    return Caption(text, tuple(spans[index] for index in range(len(order))))
+
+
+def _shared(figures: tuple[Figure, ...]) -> str:
+    first = figures[0]
+    if len(figures) < 2:
+        return ""
+    if first.holding and all(f.holding == first.holding for f in figures):
+        return " holding " + HOLDINGS[first.holding]
+    if first.hat and all(f.hat == first.hat for f in figures):
+        return " wearing " + _hat(first.hat)
+    return ""
+
+
+def _person(random: Random, figure: Figure, wordy: bool, *, room: int, bare: bool) -> tuple[str, str]:
+    """A person's noun chunk and what follows it, with at most ``room`` traits and ``room`` things worn."""
+    p = figure.person
+    adjective = ""
+    traits: list[str] = []
+    if wordy:
+        if p.hair_style == "bald":
+            adjective = "bald "
+        elif p.hair_style in ("bun", "braids", "ponytail"):
+            traits.append(f"{p.hair_name} {p.hair_style}" if p.hair_style == "braids" else f"a {p.hair_name} {p.hair_style}")
+        else:
+            style = "" if p.hair_style in ("bob", "parted", "buzz") else p.hair_style + " "
+            traits.append(f"{style}{p.hair_name} hair")
+        if random.random() < 0.6:
+            traits.append(f"{p.skin_word} skin")
+        if p.beard in ("full", "goatee", "moustache"):
+            traits.append({"full": "a beard", "goatee": "a goatee", "moustache": "a moustache"}[p.beard])
+        if p.glasses != "none" and not figure.shades:
+            traits.append("glasses")
+        random.shuffle(traits)
+    chunk = f"a {adjective}{p.noun}"
+    rest = (" with " + _list(traits[:room])) if traits else ""
+    if bare:
+        return chunk, rest
+    worn = [_hat(figure.hat)] if figure.hat else []
+    worn += [f"a {figure.scarf} scarf"] if figure.scarf else []
+    worn += [f"{figure.shades} glasses"] if figure.shades else []
+    if random.random() < 0.35 or not worn and random.random() < 0.4:
+        worn.append(f"{_article(figure.shirt)} {figure.shirt} shirt")
+    if worn:
+        rest += random.choice((" wearing ", " wearing ", " in ")) + _list(worn[:room])
+    if figure.holding:
+        rest += " holding " + HOLDINGS[figure.holding]
+    return chunk, rest
+
+
+def _hat(hat: tuple[str, str]) -> str:
+    kind, colour = hat
+    if kind in ("crown", "santa hat"):
+        return f"a {kind}"
+    return f"{_article(colour)} {colour} {kind}"
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
+
+
+def _list(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]

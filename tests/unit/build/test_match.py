@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fcbench.build.accuracy import matching_accuracy
+from fcbench.build.match import assign, margin, masked_crop, match
+from fcbench.build.records import Photo, Phrase, Planted, Reject, Segment, Sidecar
+from fcbench.masks import box_of, encode_mask
+from fcbench.store import write_image
+from fcbench.types import Image
+
+pairs = st.dictionaries(
+    st.tuples(st.integers(1, 4), st.integers(0, 4)), st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), min_size=1
+)
+
+
+RED, BLUE = (220, 20, 20), (20, 20, 220)
+
+
+@given(pairs, st.integers(0, 100))
+def test_the_matching_is_one_to_one_whole_and_blind_to_order(scores: dict[tuple[int, int], float], seed: int) -> None:
+    found = assign(scores)
+    assert len(set(found.values())) == len(found)
+    assert all(pair in scores for pair in found.items())
+    assert not [pair for pair in scores if pair[0] not in found and pair[1] not in found.values()]
+    order = list(scores)
+    Random(seed).shuffle(order)
+    assert assign({pair: scores[pair] for pair in order}) == found
+
+
+@given(pairs)
+def test_a_matching_takes_the_best_pair_there_is(scores: dict[tuple[int, int], float]) -> None:
+    found = assign(scores)
+    assert max(scores[pair] for pair in found.items()) == max(scores.values())
+
+
+def test_equal_scores_go_to_the_lower_segment_and_the_earlier_phrase() -> None:
+    assert assign({(2, 5): 0.5, (2, 0): 0.5, (1, 5): 0.5, (1, 0): 0.5}) == {1: 0, 2: 5}
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        pytest.param({(1, 0): 0.9}, None, id="nothing could be otherwise"),
+        pytest.param({(1, 0): 0.9, (1, 5): 0.6}, 0.3, id="a free phrase"),
+        pytest.param({(1, 0): 0.9, (2, 0): 0.8}, 0.1, id="a free segment"),
+        pytest.param({(1, 0): 0.9, (1, 5): 0.2, (2, 0): 0.3, (2, 5): 0.8}, 1.2, id="an exchange"),
+        pytest.param({(1, 0): 0.9, (1, 5): 0.9, (2, 0): 0.3, (2, 5): 0.3}, 0.0, id="phrases that say the same"),
+    ],
+)
+def test_the_margin_is_the_distance_to_the_next_best_matching(
+    scores: dict[tuple[int, int], float], expected: float | None
+) -> None:
+    assert margin(scores, assign(scores), 1) == (expected if expected is None else pytest.approx(expected))
+
+
+class ColourMatcher:
+    """Knows that a man is red and a woman blue, and that both are persons."""
+
+    def image_features(self, images: Sequence[Image]) -> npt.NDArray[np.float32]:
+        shown = [image.reshape(-1, 3) for image in images]
+        redder = [bool((pixels[:, 0] > 200).any()) for pixels in shown]
+        return np.array([[1, 0] if red else [0, 1] for red in redder], np.float32)
+
+    def text_features(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        known = {"a man": (1.0, 0.0), "a woman": (0.0, 1.0)}
+        return np.array([known.get(text, (0.7, 0.7)) for text in texts], np.float32)
+
+
+def picture(tmp_path: Path, caption: str, colours: Sequence[tuple[int, int, int]], label: str = "person") -> Photo:
+    """A photo of bars of colours, one segment each; the phrases are the caption's "a <noun>" pairs."""
+    image = np.zeros((16, 8 * len(colours), 3), np.uint8)
+    segments = []
+    for number, colour in enumerate(colours, 1):
+        mask = np.zeros(image.shape[:2], bool)
+        mask[2:14, 8 * number - 6 : 8 * number - 1] = True
+        image[mask] = colour
+        segments.append(Segment(number, label, 1.0, int(mask.sum()), box_of(mask), encode_mask(mask)))
+    write_image(tmp_path / "photo.png", image)
+    found = re.finditer(r"a (\w+)", caption)
+    phrases = tuple(Phrase(hit[0], hit[1], *hit.span()) for hit in found)
+    return Photo(
+        "photo", tmp_path / "photo.png", image.shape[1], 16, Sidecar(), caption, phrases, segments=tuple(segments)
+    )
+
+
+def phrases_of(photo: object) -> list[str | None]:
+    assert isinstance(photo, Photo)
+    return [None if s.phrase is None else photo.phrases[s.phrase].text for s in photo.segments]
+
+
+def test_people_get_the_phrase_that_looks_like_them(tmp_path: Path) -> None:
+    (found,) = match([picture(tmp_path, "a photo of a woman and a man", [RED, BLUE])], ColourMatcher())
+    assert phrases_of(found) == ["a man", "a woman"]
+    assert isinstance(found, Photo)
+    assert found.flags == ()
+
+
+def test_two_of_one_noun_are_matched_and_flagged_ambiguous(tmp_path: Path) -> None:
+    (found,) = match([picture(tmp_path, "a man and a man", [RED, RED])], ColourMatcher())
+    assert isinstance(found, Photo)
+    assert [found.phrases[s.phrase or 0].start for s in found.segments] == [0, 10]
+    assert found.flags == ("ambiguous",)
+
+
+def test_a_person_never_gets_the_phrase_of_a_thing(tmp_path: Path) -> None:
+    (found,) = match([picture(tmp_path, "a photo of a man", [BLUE, BLUE])], ColourMatcher())
+    assert isinstance(found, Photo)
+    assert sorted(map(str, phrases_of(found))) == ["None", "a man"]
+    assert "unmatched" in found.flags
+
+
+@pytest.mark.parametrize(("caption", "label"), [("a hat", "person"), ("a man", "hat")])
+def test_a_photo_without_any_match_is_rejected(tmp_path: Path, caption: str, label: str) -> None:
+    (found,) = match([picture(tmp_path, caption, [RED], label)], ColourMatcher())
+    assert isinstance(found, Reject)
+    assert found.reason == "no_match"
+
+
+def test_rejects_pass_in_their_place(tmp_path: Path) -> None:
+    reject = Reject("broken", "decode_error", "ingest", "?")
+    photo = picture(tmp_path, "a man", [RED])
+    assert [item.id for item in match([photo, reject, photo], ColourMatcher())] == ["photo", "broken", "photo"]
+
+
+def test_a_masked_crop_shows_the_segment_alone_on_grey(tmp_path: Path) -> None:
+    photo = picture(tmp_path, "a man", [RED, BLUE])
+    image = np.full((16, 16, 3), 7, np.uint8)
+    crop = masked_crop(image, photo.segments[1])
+    assert crop.shape == (12, 12, 3)
+    assert (crop == 7).all(axis=2).sum() == photo.segments[1].area
+    assert set(np.unique(crop)) == {7, 128}
+
+
+def test_accuracy_counts_exact_spans_apart_by_noun(tmp_path: Path) -> None:
+    def planted(noun: str) -> Planted:
+        return Planted(mask=encode_mask(np.ones((1, 1), bool)), noun=noun)
+
+    (found,) = match([picture(tmp_path, "a woman and a man", [RED, BLUE])], ColourMatcher())
+    assert isinstance(found, Photo)
+    right = found.phrases[1].start, found.phrases[1].end
+    segments = replace(found.segments[0], truth=right), replace(found.segments[1], truth=(0, 1))
+    sidecar = Sidecar(people=(planted("man"), planted("woman")))
+    measured = matching_accuracy([replace(found, segments=segments, sidecar=sidecar)])
+    assert measured["pair_different_noun"] == {"segments": 2, "right": 1, "accuracy": 0.5}
+    assert "pair_same_noun" not in measured

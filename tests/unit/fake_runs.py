@@ -1,0 +1,116 @@
+"""Run folders made of drawn squares and made-up scores: all that a report needs, and no model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fcbench.store import RunFolder, run_folder, subject_folder, write_image, write_json
+from fcbench.types import Case, Generation, Image, Prompt, Score, Subject
+
+PROMPTS = (
+    Prompt("red-hat", "{} wearing a red hat", "accessory"),
+    Prompt("pink-glasses", "{} wearing pink glasses", "accessory"),
+    Prompt("watercolor", "a watercolor painting of {}", "style"),
+    Prompt("sepia", "a sepia photograph of {}", "style"),
+    Prompt("book", "{} reading a book", "action"),
+    Prompt("snow", "{} in the snow", "context"),
+)
+HEADER = {"version": 1, "judges": {"faces": "f" * 64, "clip": "c" * 64}, "judged": "0" * 64}
+CONFIG = {
+    "suite_digest": "5" * 64,
+    "stack": "mini",
+    "device": "AMD EPYC 9354, 2 threads",
+    "versions": {"fcbench": "0.1.0", "torch": "2.8.0"},
+    "memory_kind": "resident",
+    "random_weights": False,
+}
+
+
+def picture(seed: int, *, size: int = 64) -> Image:
+    """A face of sorts: the same for the same seed."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[0:size, 0:size] / size
+    image = np.broadcast_to(rng.integers(120, 255, 3), (size, size, 3)).astype(np.float64)
+    image = image * (0.8 + 0.2 * rows[:, :, None])
+    for height, width, top, shade in ((0.3, 0.22, 0.45, 150), (0.12, 0.24, 0.2, 60), (0.3, 0.4, 0.98, 90)):
+        inside = ((rows - top) / height) ** 2 + ((columns - 0.5) / width) ** 2 < 1
+        image[inside] = rng.integers(shade - 50, shade + 50, 3)
+    for across in (0.42, 0.58):
+        image[(rows - 0.43) ** 2 + (columns - across) ** 2 < 0.0012] = 20
+    return image.clip(0, 255).astype(np.uint8)
+
+
+def subjects(out: Path, suite: str, count: int) -> list[Subject]:
+    """Subjects with one photo each."""
+    made = []
+    for i in range(count):
+        photo = subject_folder(out, suite, f"p{i:03}") / "0.png"
+        write_image(photo, picture(i))
+        made.append(Subject(f"p{i:03}", "woman" if i % 2 else "man", (photo,)))
+    return made
+
+
+def cases(people: Sequence[Subject], *, pairs: bool = False, prompts: Sequence[Prompt] = PROMPTS) -> list[Case]:
+    """Every subject, or every subject with the next, under every prompt."""
+    pairs_of = zip(people, [*people[1:], people[0]], strict=True)
+    groups = list(pairs_of) if pairs else [(person,) for person in people]
+    return [Case(group, prompt, 0) for group, prompt in product(groups, prompts)]
+
+
+def fake_run(
+    out: Path,
+    suite: str,
+    label: str,
+    wanted: Sequence[Case],
+    *,
+    quality: tuple[float, float] = (0.4, 0.25),
+    failures: Mapping[str, str] | None = None,
+    fit_seconds: float = 0.0,
+    stored_bytes: int = 0,
+    scored: bool = True,
+    **config: Any,
+) -> RunFolder:
+    """A run of all cases but the failed ones, with scores around ``quality`` (identity, prompt)."""
+    folder = run_folder(out, suite, label)
+    failed = failures or {}
+    method, _, variant = label.partition("@")
+    named = {"method": method, "variant": variant or None, "label": label, "suite": suite, "cases": len(wanted)}
+    write_json(folder.config, {**named, "images_per_subject": 1, **CONFIG, **config})
+    rng = np.random.default_rng(len(label))
+    effects = {subject.id: rng.normal(0, 0.08) for case in wanted for subject in case.subjects}
+    identity, prompt = [], []
+    for number, case in enumerate(sorted(wanted, key=lambda case: case.id)):
+        if case.id in failed:
+            folder.fail(case, failed[case.id])
+            continue
+        write_image(folder.image(case.id), picture(1000 + number))
+        folder.commit(Generation(case, folder.image(case.id), fit_seconds, 0.4, 2**28 + number, stored_bytes))
+        value = quality[0] + sum(effects[s.id] for s in case.subjects) + rng.normal(0, 0.1)
+        found = float(len(case.subjects)) if value > 0 else 0.0
+        official = Score(max(value, 0.0), "" if value > 0 else "no face found")
+        identity.append((case.id, {"identity": official, "faces": Score(found)}))
+        clip = Score(quality[1] + rng.normal(0, 0.02))
+        prompt.append((case.id, {"prompt": clip, "prompt_rank1": Score(float(rng.random() < 0.8))}))
+    if scored:
+        folder.write_scores("identity", identity, {**HEADER, "range": [0.0, 1.0]})
+        folder.write_scores("prompt", prompt, {**HEADER, "range": [-1.0, 1.0]})
+    return folder
+
+
+def fake_suite(out: Path, suite: str = "fake-single", *, people: int = 24, pairs: bool = False) -> list[Case]:
+    """Five runs as a leaderboard has them: one incomplete, one on another device, two alike."""
+    wanted = cases(subjects(out, suite, people), pairs=pairs)
+    failed = {wanted[3].id: f"MethodError: {wanted[3].id}: loss became infinite at step 80"}
+    five = {"images_per_subject": 5}
+    fake_run(out, suite, "stable-diffusion", wanted, quality=(0.03, 0.268), images_per_subject=0)
+    fake_run(out, suite, "fastcomposer", wanted, quality=(0.48, 0.243))
+    fake_run(out, suite, "fastcomposer@alpha-0.6", wanted, quality=(0.47, 0.251))
+    fake_run(out, suite, "dreambooth", wanted, quality=(0.27, 0.239), fit_seconds=84.2, stored_bytes=17 * 2**20, **five)
+    fake_run(out, suite, "textual-inversion", wanted, quality=(0.29, 0.219), fit_seconds=61.7, failures=failed, **five)
+    fake_run(out, suite, "fastcomposer@h200", wanted, quality=(0.48, 0.243), device="NVIDIA H200")
+    return wanted

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fcbench.config import FolderPeople, Recipe, WorldPeople, load_suites, load_yaml, names, shipped
+from fcbench.errors import DataError, UsageError
+
+SUITE = """\
+name: tiny
+subjects: {source: world, first: 1000000, count: 3, photos: 2}
+group: 1
+prompts:
+  - {id: snow, kind: context, text: "{} in the snow"}
+  - {id: red-hat, kind: accessory, text: "{} wearing a red hat"}
+seeds: [0, 1]
+"""
+
+
+def write(folder: Path, text: str, name: str = "tiny.yaml") -> Path:
+    (folder / name).write_text(text)
+    return folder / name
+
+
+def test_a_suite_is_read_from_a_path(tmp_path: Path) -> None:
+    (suite,) = load_suites(write(tmp_path, SUITE))
+    assert (suite.name, suite.stack, suite.group, suite.seeds) == ("tiny", "mini", 1, (0, 1))
+    assert [prompt.id for prompt in suite.prompts] == ["snow", "red-hat"]
+    assert suite.subjects == WorldPeople(source="world", first=1_000_000, count=3, photos=2)
+
+
+def test_a_folder_of_photos_is_found_beside_the_suite(tmp_path: Path) -> None:
+    source = "subjects: {source: folder, path: people, nouns: {ann: woman}}"
+    (suite,) = load_suites(write(tmp_path, SUITE.replace(SUITE.splitlines()[1], source)))
+    assert isinstance(suite.subjects, FolderPeople)
+    assert suite.subjects.path == tmp_path / "people"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("group:", "gruop:", "unknown key 'gruop': did you mean group?"),
+        ("photos:", "photo:", "unknown key 'subjects.photo': did you mean photos?"),
+        ("kind: context", "knd: context", "unknown key 'prompts.0.knd': did you mean kind?"),
+        ("name: tiny\n", "", "the key 'name' is missing"),
+        ("count: 3, ", "", "the key 'subjects.count' is missing"),
+        ("count: 3", "count: 0", "subjects.count: Input should be greater than or equal to 1"),
+        ("name: tiny", "name: Tiny Suite", "name: String should match"),
+        ("{} in the snow", "in the snow", "prompt 'snow' must hold {} once"),
+        ("{} in the snow", "{} and {}", "prompt 'snow' must hold {} once"),
+        ("id: red-hat", "id: snow", "prompts: 'snow' is there twice"),
+        ("id: red-hat", "id: ../hat", "prompt id '../hat' must be kebab-case"),
+        ("[0, 1]", "[0, 0]", "seeds: 0 is there twice"),
+        ("[0, 1]", "[]", "seeds: "),
+        ("group: 1", "group: 2", "pairs: is given with group: 2"),
+        ("group: 1", "pairs: 2", "pairs: is given with group: 2"),
+        ("group: 1", "group: 2\npairs: 4", "3 subjects make 3 pairs, not 4"),
+    ],
+)
+def test_a_wrong_suite_is_refused_with_its_file_and_key(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = write(tmp_path, SUITE.replace(old, new))
+    with pytest.raises(UsageError) as error:
+        load_suites(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["name: [1", "\tname: x", "\0", "name: !!python/object:os.system x"])
+def test_broken_yaml_is_told_in_one_line_with_the_file(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(DataError) as error:
+        load_suites(path)
+    assert str(error.value).startswith(str(path))
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_not_text_is_told(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(DataError, match="not valid YAML"):
+        load_suites(tmp_path / "tiny.yaml")
+
+
+def test_a_list_is_not_a_suite(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="expected keys and values"):
+        load_suites(write(tmp_path, "- 1"))
+
+
+def test_an_unknown_name_is_met_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match="did you mean mini-single"):
+        load_suites("mini-singel")
+
+
+def test_a_path_that_leads_nowhere_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such file"):
+        load_suites(tmp_path / "none.yaml")
+
+
+def test_a_collection_gives_its_suites_in_order(tmp_path: Path) -> None:
+    write(tmp_path, SUITE.replace("name: tiny", "name: b"), "b.yaml")
+    write(tmp_path, SUITE.replace("name: tiny", "name: a"), "a.yaml")
+    found = load_suites(write(tmp_path, "name: both\nsuites: [b, a, mini-single]", "both.yaml"))
+    assert [suite.name for suite in found] == ["b", "a", "mini-single"]
+
+
+def test_a_collection_that_holds_itself_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds itself"):
+        load_suites(write(tmp_path, "name: tiny\nsuites: [tiny]"))
+
+
+@pytest.mark.parametrize("name", names("suites"))
+def test_every_shipped_suite_is_valid_and_named_like_its_file(name: str) -> None:
+    suites = load_suites(name)
+    assert name in {suite.name for suite in suites} or all(suite.name.startswith(name) for suite in suites)
+
+
+def test_shipped_suites_draw_test_people_and_families_share_none() -> None:
+    families: dict[str, set[int]] = {"mini-demo": set(), "mini-full": set(), "mini-single": set()}
+    for family, people in families.items():
+        for suite in load_suites(family):
+            assert isinstance(suite.subjects, WorldPeople)
+            people |= set(range(suite.subjects.first, suite.subjects.first + suite.subjects.count))
+    everybody = [person for people in families.values() for person in people]
+    assert len(everybody) == len(set(everybody))
+    assert min(everybody) >= 1_000_000
+    assert max(everybody) < 2_000_000
+
+
+def test_the_sizes_of_the_shipped_suites_are_as_documented() -> None:
+    readme = (shipped("datasets") / "README.md").read_text()
+    for name, text in {
+        "mini-demo": "48 + 36",
+        "mini-single": "288",
+        "mini-pair": "192",
+        "mini-full": "2400 + 3200",
+    }.items():
+        cases = []
+        for suite in load_suites(name):
+            assert isinstance(suite.subjects, WorldPeople)
+            cases.append((suite.pairs or suite.subjects.count) * len(suite.prompts) * len(suite.seeds))
+        assert " + ".join(map(str, cases)) == text
+        assert f"| {text} |" in readme
+
+
+def test_the_package_in_a_wheel_carries_its_own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fcbench" / "_data" / "datasets").mkdir(parents=True)
+    monkeypatch.setattr("fcbench.config.__file__", str(tmp_path / "fcbench" / "config.py"))
+    assert shipped("datasets") == tmp_path / "fcbench" / "_data" / "datasets"
+    assert shipped("reports") == tmp_path / "reports"
+
+
+def test_a_recipe_has_the_values_of_the_paper_unless_told(tmp_path: Path) -> None:
+    recipe = load_yaml(write(tmp_path, "name: mine\nsteps: 10"), Recipe, "recipes")
+    assert (recipe.steps, recipe.batch_size, recipe.learning_rate, recipe.text_only) == (10, 128, 1e-5, 0.1)
+
+
+def test_a_probability_above_one_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unconditional: Input should be less than or equal to 1"):
+        load_yaml(write(tmp_path, "name: mine\nunconditional: 1.5"), Recipe, "recipes")
+
+
+@pytest.mark.parametrize("name", names("recipes"))
+def test_every_shipped_recipe_is_valid_and_named_like_its_file(name: str) -> None:
+    assert load_yaml(name, Recipe, "recipes").name == name

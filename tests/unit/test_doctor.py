@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fcbench import doctor
+from fcbench.doctor import Finding
+
+
+def test_a_package_that_is_absent_is_told_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "requires", lambda name: ["numpy>=2", "no-such>=1,<2", 'gone; extra == "sam"'])
+    core, extra = doctor._packages()
+    assert core.text.startswith("numpy ")
+    assert (core.mend, core.needed) == ("pip install 'no-such>=1,<2'", True)
+    assert (extra.topic, extra.mend, extra.needed) == ("[sam]", "pip install gone", False)
+
+
+def test_all_that_the_defaults_need_is_installed_here() -> None:
+    core, *extras = doctor._packages()
+    assert core.mend == ""
+    assert "torch " in core.text
+    assert {extra.topic for extra in extras} == {"[sam]", "[ray]", "[gpu]", "[dev]"}
+
+
+ROLES = """
+roles:
+  vae: {class: diffusers.AutoencoderKL, path: vae}
+  unet: {class: diffusers.UNet2DConditionModel, hub: somebody/net}
+  faces: {class: fcbench.stacks.faces.load_faces, place: pack}
+  parser: {class: fcbench.stacks.text.load_parser, place: no_such_parser}
+"""
+
+
+def test_a_stack_s_absent_weights_are_told_with_what_brings_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mini").mkdir()
+    (tmp_path / "mini" / "stack.yaml").write_text("name: mini\nimage_size: 64" + ROLES)
+    monkeypatch.setattr("fcbench.stacks._SHIPPED", tmp_path)
+    monkeypatch.setattr(doctor, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(doctor, "PACKS", tmp_path / "packs")
+    (stack,) = doctor._stacks()
+    assert (stack.text, stack.needed) == ("mini: 0 of 4 roles, not vae, unet, faces, parser", True)
+    assert stack.mend.split("; ") == [
+        "fcbench make-stack mini",
+        "hf download somebody/net",
+        "insightface-cli model.download pack",
+        "python -m spacy download no_such_parser",
+    ]
+    for folder in ("mini/vae", "hub/models--somebody--net/snapshots", "packs/pack"):
+        (tmp_path / folder).mkdir(parents=True)
+    (stack,) = doctor._stacks()
+    assert (stack.text, stack.mend) == (
+        "mini: 3 of 4 roles, not parser",
+        "python -m spacy download no_such_parser",
+    )
+
+
+def test_only_what_is_needed_is_told_as_missing() -> None:
+    assert str(Finding("stack", "mini")) == "ok      stack     mini"
+    assert str(Finding("stack", "mini", "make it")) == "MISSING stack     mini\n                  make it"
+    assert str(Finding("stack", "sd15", "get it", needed=False)).startswith("absent  stack ")

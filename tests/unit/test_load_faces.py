@@ -1,0 +1,66 @@
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from fcbench.errors import DataError, MissingError
+from fcbench.make_stack.detector import Detector, export_detector
+from fcbench.make_stack.embedder import Embedder, export_embedder
+from fcbench.stacks.faces import load_faces
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "buffalo_l"
+    torch.manual_seed(0)
+    export_detector(Detector(), folder / "det.onnx")
+    export_embedder(Embedder(), folder / "rec.onnx")
+    return folder
+
+
+def test_an_absent_folder_is_missing_by_name(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="nowhere: no such face pack"):
+        load_faces(tmp_path / "nowhere", (64, 64))
+
+
+def test_a_folder_without_networks_is_missing_its_detector(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match=r"no det\.onnx"):
+        load_faces(tmp_path, (64, 64))
+
+
+@pytest.mark.parametrize(("file", "role"), [("det.onnx", "recogniser"), ("rec.onnx", "detector")])
+def test_half_a_pack_says_which_half_is_missing(pack: Path, tmp_path: Path, file: str, role: str) -> None:
+    shutil.copy(pack / file, tmp_path / file)
+    with pytest.raises(MissingError, match=f"no face {role}"):
+        load_faces(tmp_path, (64, 64))
+
+
+def test_a_broken_network_is_named(pack: Path, tmp_path: Path) -> None:
+    shutil.copy(pack / "rec.onnx", tmp_path / "rec.onnx")
+    (tmp_path / "det.onnx").write_bytes(b"torn")
+    with pytest.raises(DataError, match=r"det\.onnx.*cannot be read|cannot be read.*det\.onnx"):
+        load_faces(tmp_path, (64, 64))
+
+
+def test_a_name_that_was_not_downloaded_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(MissingError, match=r"insightface-cli model\.download buffalo_l"):
+        load_faces(Path("buffalo_l"), (640, 640))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_downloaded_pack_is_found_by_its_name(
+    pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(pack, tmp_path / ".insightface" / "models" / "buffalo_l")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_faces(Path("buffalo_l"), (64, 64)).det_model.input_size == (64, 64)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_without_insightface_the_remedy_is_named(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "insightface.app", None)
+    with pytest.raises(MissingError, match="pip install insightface"):
+        load_faces(pack, (64, 64))

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from fcbench.errors import DataError
+from fcbench.report import write_report
+from fcbench.report.runs import read_run
+from fcbench.report.table import Ranking, rankings
+from fcbench.store import runs_of, write_json
+from tests.unit.fake_runs import HEADER, cases, fake_run, fake_suite, subjects
+
+
+def ranked(out: Path, suite: str = "fake-single") -> list[Ranking]:
+    return rankings([read_run(folder) for folder in runs_of(out, suite)], suite)
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("out")
+    fake_suite(path)
+    fake_suite(path, "fake-pair", pairs=True)
+    return path
+
+
+def test_rows_are_ranked_by_identity_and_the_incomplete_come_last_without_a_rank(out: Path) -> None:
+    rows = ranked(out)[0].rows
+    complete = [row for row in rows if row.status == "complete"]
+    assert [row.identity for row in complete] == sorted((row.identity or 0 for row in complete), reverse=True)
+    assert rows[-1].method == "textual-inversion"
+    assert (rows[-1].rank_best, rows[-1].failures, rows[-1].generations, rows[-1].cases) == (None, 1, 143, 144)
+    assert "1 of 144 pictures missing" in rows[-1].note
+
+
+def test_methods_that_cannot_be_told_apart_share_their_ranks(out: Path) -> None:
+    ranks = {row.method: (row.rank_best, row.rank_worst) for row in ranked(out)[0].rows}
+    assert ranks["fastcomposer"] == ranks["fastcomposer@alpha-0.6"] == (1, 2)
+    assert ranks["stable-diffusion"] == (4, 4)
+
+
+def test_another_device_stands_apart(out: Path) -> None:
+    first, second = ranked(out)
+    assert [row.method for row in second.rows] == ["fastcomposer@h200"]
+    assert "fastcomposer@h200" not in [row.method for row in first.rows]
+
+
+def test_differences_are_to_stable_diffusion_on_the_common_cases(out: Path) -> None:
+    ranking = ranked(out)[0]
+    assert ranking.baseline == "stable-diffusion"
+    by = {(c.method, c.column): c for c in ranking.comparisons}
+    assert len(by) == 2 * (len(ranking.rows) - 1)
+    assert by["textual-inversion", "identity"].difference.estimate.count == 143
+    rows = {row.method: row for row in ranking.rows}
+    gain = (rows["fastcomposer"].identity or 0) - (rows["stable-diffusion"].identity or 0)
+    assert by["fastcomposer", "identity"].difference.estimate.value == pytest.approx(gain)
+
+
+def test_pairs_are_tested_as_pairs(out: Path) -> None:
+    assert {c.difference.test for c in ranked(out, "fake-pair")[0].comparisons} == {"t"}
+
+
+def test_costs_are_medians_and_peaks(out: Path) -> None:
+    row = {row.method: row for row in ranked(out)[0].rows}["dreambooth"]
+    assert (row.fit_seconds, row.sample_seconds, row.total_seconds) == pytest.approx((84.2, 0.4, 84.6))
+    assert row.peak_gib == pytest.approx((2**28 + 143) / 2**30)
+    assert row.stored_mib_per_subject == 17.0
+
+
+def test_what_is_kept_for_a_pair_is_shared_by_its_subjects(out: Path) -> None:
+    row = {row.method: row for row in ranked(out, "fake-pair")[0].rows}["dreambooth"]
+    assert row.stored_mib_per_subject == 8.5
+
+
+def test_random_weights_leave_quality_empty_and_costs_full(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 2))
+    fake_run(tmp_path, "s", "method", wanted, random_weights=True, scored=False)
+    row = ranked(tmp_path, "s")[0].rows[0]
+    assert (row.identity, row.prompt, row.prompt_rank1, row.faces_found, row.rank_best) == (None,) * 5
+    assert row.sample_seconds == 0.4
+    assert "random weights" in row.note
+    assert write_report(tmp_path, "s").exists()
+
+
+def test_a_run_without_a_picture_is_a_row_all_the_same(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 1))
+    fake_run(tmp_path, "s", "method", wanted, failures={case.id: "MethodError: broken" for case in wanted})
+    row = ranked(tmp_path, "s")[0].rows[0]
+    assert (row.generations, row.failures, row.identity, row.total_seconds) == (0, 6, None, None)
+    assert "MethodError: broken" in write_report(tmp_path, "s").read_text()
+
+
+def test_few_subjects_get_a_mean_without_an_interval(tmp_path: Path) -> None:
+    fake_run(tmp_path, "s", "method", cases(subjects(tmp_path, "s", 3)))
+    row = ranked(tmp_path, "s")[0].rows[0]
+    assert row.identity is not None
+    assert row.identity_low is None
+    assert "6 subjects" in row.note
+
+
+def test_what_is_not_scored_is_not_reported(tmp_path: Path) -> None:
+    fake_run(tmp_path, "s", "method", cases(subjects(tmp_path, "s", 2)), scored=False)
+    with pytest.raises(DataError, match="not scored; run: fcbench report --suite s"):
+        write_report(tmp_path, "s")
+
+
+def test_scores_of_different_judges_are_not_compared(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 2))
+    fake_run(tmp_path, "s", "a", wanted)
+    other = fake_run(tmp_path, "s", "b", wanted)
+    rows = list(other.read_scores("identity")[1].items())
+    other.write_scores("identity", rows, {**HEADER, "judges": {"faces": "another"}, "range": [0.0, 1.0]})
+    with pytest.raises(DataError, match="identity of a and of b: different judges"):
+        write_report(tmp_path, "s")
+
+
+def test_a_suite_without_runs_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="fcbench run --suite nothing"):
+        write_report(tmp_path, "nothing")
+
+
+def test_a_run_without_its_facts_is_named(tmp_path: Path) -> None:
+    folder = fake_run(tmp_path, "s", "method", cases(subjects(tmp_path, "s", 1)))
+    write_json(folder.config, {"cases": 6})
+    with pytest.raises(DataError, match=r"run\.json: no device, stack, suite_digest"):
+        write_report(tmp_path, "s")
+
+
+def test_the_csv_reads_back(out: Path) -> None:
+    page = write_report(out, "fake-single")
+    with page.with_suffix(".csv").open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert len(rows) == 6
+    assert list(rows[0])[:10] == [
+        "method", "suite", "images_per_subject", "subjects", "generations", "failures", "identity", "identity_low",
+        "identity_high", "prompt",
+    ]  # fmt: skip
+    assert rows[0]["device"] == "AMD EPYC 9354, 2 threads"
+    assert float(rows[0]["identity_low"]) < float(rows[0]["identity"]) < float(rows[0]["identity_high"])
+    assert "nan" not in page.with_suffix(".csv").read_text().lower().replace("nvidia", "")
+
+
+def test_equal_runs_give_equal_files(out: Path) -> None:
+    page = write_report(out, "fake-single")
+    before = {path.name: path.read_bytes() for path in page.parent.iterdir()}
+    write_report(out, "fake-single")
+    assert {path.name: path.read_bytes() for path in page.parent.iterdir()} == before
+    assert set(before) == {f"leaderboard.{kind}" for kind in ("csv", "md", "tex", "html")}

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from fcbench.report import numbers, write_report
+from fcbench.report.plots import Axis, Point, linear_axis, log_axis, scatter
+from fcbench.report.to_markdown import escape as markdown
+from fcbench.report.to_tex import escape as tex
+from fcbench.store import write_image
+from fcbench.types import Case, Prompt, Subject
+from tests.unit.fake_runs import fake_run, fake_suite, picture
+
+HOSTILE = "<script>alert('x')</script>&\"|`_%$#{}~^\\"
+
+
+class Tags(HTMLParser):
+    """Counts tags, and keeps what they link to."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.opened: list[str] = []
+        self.links: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.opened.append(tag)
+        self.links += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "action")]
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a suite whose every word is an attack."""
+    out = tmp_path_factory.mktemp("out")
+    photo = out / "photo.png"
+    write_image(photo, picture(1))
+    ids = [f"{HOSTILE.replace('/', '')}{i}" for i in range(7)]
+    prompt = Prompt("p", "{} " + HOSTILE, "context")
+    wanted = [Case((Subject(subject, HOSTILE, (photo,)),), prompt, 0) for subject in ids]
+    for number, label in enumerate(("a<b>&_%", "c|d`e`")):
+        fake_run(out, "s<i>", label, wanted, failures={wanted[number].id: HOSTILE}, device=HOSTILE, notes=HOSTILE)
+    return write_report(out, "s<i>")
+
+
+def test_no_text_becomes_a_tag(hostile: Path) -> None:
+    tags = Tags(hostile.read_text())
+    assert not {"script", "i"} & set(tags.opened)
+    assert "alert(&#39;x&#39;)" in hostile.read_text()
+
+
+def test_the_page_needs_nothing_but_itself(hostile: Path) -> None:
+    assert all(link.startswith("data:image/png;base64,") for link in Tags(hostile.read_text()).links)
+    assert not re.search(r"@import|url\(", hostile.read_text())
+
+
+def test_every_row_of_the_markdown_has_as_many_cells_as_its_head(hostile: Path) -> None:
+    lines = [line for line in hostile.with_suffix(".md").read_text().splitlines() if line.startswith("| ")]
+    counts = {len(re.findall(r"(?<!\\)\|", line)) for line in lines}
+    assert counts <= {16, 8}
+    assert "<" not in hostile.with_suffix(".md").read_text()
+
+
+def test_every_row_of_the_latex_has_as_many_cells_as_its_head(hostile: Path) -> None:
+    text = hostile.with_suffix(".tex").read_text()
+    body = text[text.index(r"\toprule") : text.index(r"\bottomrule")].splitlines()
+    rows = [line for line in body if line.endswith(r"\\") and "multicolumn" not in line]
+    assert len(rows) == 3
+    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {14}
+
+
+def test_latex_prints_every_special_character() -> None:
+    assert tex("a_b & 50 % <x>\n\\y^~#${}") == (
+        r"a\_b \& 50 \% \textless{}x\textgreater{} \textbackslash{}y\textasciicircum{}\textasciitilde{}\#\$\{\}"
+    )
+
+
+def test_markdown_leaves_every_special_character_as_it_is() -> None:
+    assert markdown("a|b\n<i> *x* `y`") == r"a\|b &lt;i&gt; \*x\* \`y\`"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (0.0004, "< 0.001"), (0.01234, "0.0123"), (0.4, "0.400"), (0.9999, "1.00"), (9.999, "10.0"),
+     (84.25, "84.2"), (1234.5, "1234"), (None, "\N{EN DASH}")],
+)  # fmt: skip
+def test_costs_have_three_digits_and_no_exponent(value: float | None, text: str) -> None:
+    assert numbers.amount(value) == text
+
+
+def test_negative_figures_have_a_minus_and_what_is_absent_a_dash() -> None:
+    assert numbers.quality(-0.02) == "\N{MINUS SIGN}0.020"
+    assert numbers.signed(-0.1) == "\N{MINUS SIGN}0.100"
+    assert numbers.interval(None, None) == numbers.p_value(None) == numbers.share(None) == "\N{EN DASH}"
+    assert numbers.rank(2, 3) == "2\N{EN DASH}3"
+    assert numbers.plain(None) == ""
+
+
+@pytest.mark.parametrize("values", [[0.1, 0.9], [0.5], [-0.2, 0.0], [0.24, 0.25], [0.0, 0.0]])
+def test_an_axis_holds_its_values_and_starts_and_ends_on_a_tick(values: list[float]) -> None:
+    axis = linear_axis("x", values)
+    assert axis.span[0] <= min(values) <= max(values) <= axis.span[1]
+    assert axis.ticks()[0] == pytest.approx(axis.span[0])
+    assert axis.ticks()[-1] == pytest.approx(axis.span[1])
+    assert 3 <= len(axis.ticks()) <= 12
+
+
+def test_a_logarithmic_axis_has_the_powers_of_ten_around_its_values() -> None:
+    axis = log_axis("s", [0.4, 84.0])
+    assert axis.ticks() == pytest.approx([0.1, 1, 10, 100])
+    assert axis.part(0.1) == 0.0
+    assert axis.part(10.0) == pytest.approx(2 / 3)
+
+
+def test_a_plot_escapes_names_and_draws_an_interval_only_where_there_is_one() -> None:
+    points = [Point("<a>", 0, 0.2, 0.2, None, (0.1, 0.3)), Point("b", 1, 0.2, 0.2)]
+    drawing = scatter(points, Axis("x", (0.0, 1.0), 0.2), Axis("y", (0.0, 1.0), 0.2), "plot")
+    assert "&lt;a&gt;" in drawing
+    assert drawing.count('class="error') == 1
+
+
+def test_names_of_points_in_one_place_do_not_cover_each_other() -> None:
+    points = [Point(f"method-{i}", i, 0.5, 0.5) for i in range(4)]
+    drawing = scatter(points, Axis("x", (0.0, 1.0), 0.2), Axis("y", (0.0, 1.0), 0.2), "plot")
+    places = re.findall(r'class="name" x="([\d.]+)" y="([\d.]+)"', drawing)
+    assert len(set(places)) == 4
+
+
+def test_the_gallery_shows_every_prompt_and_each_methods_picture(tmp_path: Path) -> None:
+    fake_suite(tmp_path, people=6)
+    text = write_report(tmp_path, "fake-single").read_text()
+    assert text.count('class="exhibit"') == 12
+    # A reference and five pictures; six where the sixth method did not fail.
+    assert 12 * 6 <= text.count("data:image/png;base64,") <= 12 * 7
+    for words in ("wearing a red hat", "in the snow", "a sepia photograph of"):
+        assert words in text
+
+
+def test_a_photo_that_is_elsewhere_leaves_the_leaderboard_whole(tmp_path: Path) -> None:
+    wanted = fake_suite(tmp_path, people=6)
+    wanted[0].subjects[0].reference.unlink()
+    assert "photo is not here" in write_report(tmp_path, "fake-single").read_text()

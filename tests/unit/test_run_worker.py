@@ -1,0 +1,247 @@
+"""The worker in this process, with toy methods and a stack without roles."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fcbench import store
+from fcbench.config import Suite
+from fcbench.errors import FcbenchError, MethodError, MissingError, UsageError
+from fcbench.run import cases
+from fcbench.run.worker import Job, work
+from fcbench.store import RunFolder
+from fcbench.types import Stack
+
+PROMPTS = [
+    {"id": "snow", "kind": "context", "text": "{} in the snow"},
+    {"id": "red-hat", "kind": "accessory", "text": "{} wearing a red hat"},
+]
+
+
+class Toy:
+    """A suite of ann, bo and cy under ``path``, two photos and two prompts each, and what the last worker told."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.events: list[dict[str, Any]] = []
+        self._nouns = {"ann": "woman", "bo": "man", "cy": "man"}
+        for name, k in itertools.product(self._nouns, range(2)):
+            self.photograph(name, k, 10 * k + len(name))
+
+    def photograph(self, name: str, k: int, shade: int) -> None:
+        store.write_image(self.path / "photos" / name / f"{k}.png", np.full((4, 4, 3), shade, np.uint8))
+
+    def __call__(self, method: str = "Painter", fail_fast: bool = False, **options: str) -> RunFolder:
+        return self.work({}, method, options, fail_fast=fail_fast)
+
+    def work(
+        self, changes: dict[str, Any], method: str, options: dict[str, str], *, fail_fast: bool = False
+    ) -> RunFolder:
+        people = {"source": "folder", "path": str(self.path / "photos"), "nouns": self._nouns}
+        suite = Suite.model_validate({"name": "toy", "subjects": people, "prompts": PROMPTS, **changes})
+        job = Job(
+            suite=suite.model_dump(mode="json"),
+            method=f"run_toys:{method}",
+            options=options,
+            label=method,
+            stack="toy",
+            out=str(self.path / "out"),
+            device="cpu",
+            random_weights=False,
+            checkpoint=None,
+            fail_fast=fail_fast,
+        )
+        self.events = []
+        work(job, self.events.append)
+        return store.run_folder(self.path / "out", "toy", method)
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "toys")
+    monkeypatch.setitem(sys.modules, "fcbench.stacks", ModuleType("fcbench.stacks"))
+    monkeypatch.setitem(sys.modules, "run_toys", importlib.import_module("run_toys"))
+    sys.modules["run_toys"].install_stack()
+    monkeypatch.setenv("TOY_FITS", str(tmp_path / "fits.txt"))
+    return Toy(tmp_path)
+
+
+def test_every_case_is_committed_with_its_picture_and_its_costs(toy: Toy) -> None:
+    folder = toy()
+    rows = folder.generations()
+    assert [row.case.id for row in rows] == [f"{s}.{p}.0" for s in ("ann", "bo", "cy") for p in ("red-hat", "snow")]
+    assert all(row.image.exists() for row in rows)
+    assert all(row.fit_seconds > 0 and row.sample_seconds > 0 and row.peak_bytes >= 0 for row in rows)
+    assert len({row.image.read_bytes() for row in rows}) == len(rows)
+    assert folder.failures() == {}
+
+
+def test_the_run_says_what_it_was_made_with(toy: Toy) -> None:
+    record = json.loads(toy(shade="3").config.read_text())
+    assert record["method"] == "run_toys:Painter"
+    assert record["label"] == "Painter"
+    assert record["variant"] is None
+    assert record["options"] == {"shade": 3, "fails_on": "", "fails_with": "ValueError", "wrong": ""}
+    assert (record["suite"], record["cases"], record["images_per_subject"]) == ("toy", 6, 1)
+    assert record["stack_digests"] == {"unet": "u" * 64, "checkpoint": None}
+    assert record["memory_kind"] == "resident"
+    assert record["load_seconds"] == 0
+    assert record["warm_up_seconds"] > 0
+    assert record["peak_device"] > 0
+    assert record["peak_reserved"] is None
+
+
+def test_a_method_sees_the_photos_it_asks_for_and_the_judge_always_has_the_reference(toy: Toy) -> None:
+    blind, one, two = (toy(method) for method in ("Blind", "Painter", "Tuned"))
+    pictures = [[row.image.read_bytes() for row in folder.generations()] for folder in (blind, one, two)]
+    assert all(len(set(versions)) == 3 for versions in zip(*pictures, strict=True))
+    assert blind.generations()[0].case.subjects[0].reference.name == "0.png"
+
+
+def test_what_every_diffusion_method_draws_with_is_loaded_first(toy: Toy) -> None:
+    loads = dict.fromkeys(("unet", "vae", "image_encoder", "clip"), dict)
+    stack = Stack("toy", loads, 8)
+    sys.modules["fcbench.stacks"].load_stack = lambda *_, **__: stack  # type: ignore[attr-defined]
+    record = json.loads(toy().config.read_text())
+    assert set(stack._loaded) == {"unet", "vae"}
+    assert record["load_seconds"] > 0
+
+
+def test_a_finished_run_is_left_alone(toy: Toy) -> None:
+    folder = toy()
+    before = {path: path.stat().st_mtime_ns for path in folder.path.rglob("*") if path.is_file()}
+    toy()
+    assert toy.events == [{"event": "start", "cases": 6, "missing": 0}, {"event": "end", "missing": 0}]
+    assert {path: path.stat().st_mtime_ns for path in folder.path.rglob("*") if path.is_file()} == before
+
+
+def test_an_unfinished_batch_is_redone_whole(toy: Toy) -> None:
+    folder = toy()
+    pictures = {row.case.id: row.image.read_bytes() for row in folder.generations()}
+    folder.row("ann.snow.0").unlink()
+    folder.image("ann.red-hat.0").write_bytes(b"spoilt")
+    untouched = folder.row("bo.snow.0").stat().st_mtime_ns
+    toy()
+    assert {"event": "batch", "drawn": 2, "news": 1} in toy.events
+    assert {row.case.id: row.image.read_bytes() for row in folder.generations()} == pictures
+    assert folder.row("bo.snow.0").stat().st_mtime_ns == untouched
+
+
+def test_batches_do_not_change_pictures_of_the_suite(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = {row.case.id: row.image.read_bytes() for row in toy("Painter").generations()}
+    monkeypatch.setattr(cases, "BATCH_SIZE", 1)
+    single = {row.case.id: row.image.read_bytes() for row in toy("Loner").generations()}
+    assert single == whole
+
+
+def test_a_failing_subject_leaves_the_others_alone(toy: Toy) -> None:
+    folder = toy(fails_on="bo")
+    assert [row.case.subjects[0].id for row in folder.generations()] == ["ann", "ann", "cy", "cy"]
+    assert folder.failures() == dict.fromkeys(["bo.snow.0", "bo.red-hat.0"], "ValueError: a toy's failure")
+    assert {"event": "failed", "cases": 2, "message": "bo: ValueError: a toy's failure"} in toy.events
+    assert toy.events[-1] == {"event": "end", "missing": 2}
+
+
+def test_the_first_subject_may_fail_before_the_method_is_warm(toy: Toy) -> None:
+    folder = toy(fails_on="ann")
+    assert len(folder.generations()) == 4
+    assert json.loads(folder.config.read_text())["warm_up_seconds"] > 0
+
+
+def test_memory_that_runs_out_is_a_failure_of_its_own_name(toy: Toy) -> None:
+    assert set(toy(fails_on="bo", fails_with="MemoryError").failures().values()) == {"out of memory"}
+
+
+def test_fail_fast_stops_at_the_first_failure(toy: Toy) -> None:
+    with pytest.raises(MethodError, match="bo: ValueError: a toy's failure"):
+        toy(fails_on="bo", fail_fast=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "message"),
+    [("MissingError", MissingError, "no weights"), ("disk-full", FcbenchError, "no space left on the disk of")],
+)
+def test_what_stops_every_subject_alike_stops_the_run(
+    toy: Toy, kind: str, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message) as caught:
+        toy(fails_on="bo", fails_with=kind)
+    assert not isinstance(caught.value, MethodError)
+
+
+@pytest.mark.parametrize(("wrong", "message"), [("too-few", "0 pictures for 2 cases"), ("float", "uint8 RGB")])
+def test_pictures_that_are_none_are_a_failure(toy: Toy, wrong: str, message: str) -> None:
+    failures = toy(wrong=wrong).failures()
+    assert len(failures) == 6
+    assert all(message in reason for reason in failures.values())
+
+
+def test_too_many_subjects_are_refused_before_anything_is_drawn(toy: Toy, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="draws at most 1 in a picture; suite toy wants 2"):
+        toy.work({"group": 2, "pairs": 2}, "Loner", {})
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_too_few_photos_are_refused_before_anything_is_drawn(toy: Toy, tmp_path: Path) -> None:
+    (tmp_path / "photos" / "cy" / "1.png").unlink()
+    with pytest.raises(UsageError, match="wants 2 photos of each subject; suite toy has 1 of cy"):
+        toy("Tuned")
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+@pytest.mark.parametrize("change", ["option", "suite", "photo", "weights"])
+def test_a_run_is_not_continued_with_other_settings(toy: Toy, change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy()
+    suite: dict[str, Any] = {}
+    options: dict[str, str] = {}
+    named = "suite_digest"
+    match change:
+        case "option":
+            options, named = {"shade": "7"}, "options.shade: 0 there, 7 now"
+        case "suite":
+            suite = {"seeds": [1]}
+        case "photo":
+            toy.photograph("bo", 1, 99)
+        case _:
+            named = r"stack_digests.unet: uuuuuuuuuuuu\.\.\. there, vvvvvvvvvvvv\.\.\. now"
+            monkeypatch.setenv("TOY_DIGEST", "v" * 64)
+    with pytest.raises(UsageError, match=f"{named}.*--variant, or delete the folder"):
+        toy.work(suite, "Painter", options)
+
+
+def test_another_device_is_refused_only_while_something_is_missing(toy: Toy) -> None:
+    folder = toy()
+    record = json.loads(folder.config.read_text())
+    store.write_json(folder.config, {**record, "device": "Abacus"})
+    toy()
+    folder.row("ann.snow.0").unlink()
+    with pytest.raises(UsageError, match="device: Abacus there"):
+        toy()
+
+
+def test_a_continued_run_keeps_what_the_first_fit_cost(toy: Toy, tmp_path: Path) -> None:
+    folder = toy("Tuned")
+    before = folder.generations()
+    assert all(row.stored_bytes == 10 for row in before)
+    folder.row("ann.snow.0").unlink()
+    toy("Tuned")
+    assert [row.fit_seconds for row in folder.generations()] == [row.fit_seconds for row in before]
+    fits = (tmp_path / "fits.txt").read_text().split("\n")
+    assert fits == ["ann fresh", "bo fresh", "cy fresh", "ann cached", ""]
+
+
+def test_a_fit_that_was_cut_short_starts_from_nothing(toy: Toy, tmp_path: Path) -> None:
+    folder = toy("Tuned")
+    folder.row("ann.snow.0").unlink()
+    folder.fit("ann").unlink()
+    toy("Tuned")
+    assert (tmp_path / "fits.txt").read_text().split("\n")[-2] == "ann fresh"

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from fcbench.errors import DataError, MethodError
+from fcbench.score import needs_scoring, score_run
+from fcbench.store import RunFolder, write_image
+from fcbench.types import Generation, Score, Stack
+from tests.unit.fake_runs import cases, fake_run, picture, subjects
+
+DIGESTS = {"faces": "f", "clip": "c", "unet": "u"}
+
+
+class Toy:
+    name = "toy"
+    unit = "points"
+    range = (0.0, float("inf"))
+    higher_is_better = True
+    version = 1
+
+    def __init__(self, row: Callable[[], dict[str, Score]] = lambda: {"toy": Score(1.0)}) -> None:
+        self._row = row
+        self._calls = 0
+
+    @property
+    def calls(self) -> int:
+        return self._calls
+
+    def __call__(self, stack: Stack, generations: Sequence[Generation]) -> list[dict[str, Score]]:
+        self._calls += 1
+        return [self._row() for _ in generations]
+
+
+def stack(**changes: str) -> Stack:
+    return Stack("toy", {}, 64, digests=DIGESTS | changes)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return fake_run(tmp_path, "suite", "method", cases(subjects(tmp_path, "suite", 2)), scored=False)
+
+
+def test_scores_are_committed_for_every_case(folder: RunFolder) -> None:
+    score_run(folder, stack(), {"toy": Toy()})
+    header, rows = folder.read_scores("toy")
+    assert len(rows) == 12
+    assert header["judges"] == {"faces": "f", "clip": "c"}
+    assert header["range"] == [0.0, None]
+
+
+def test_what_is_scored_is_left_alone(folder: RunFolder) -> None:
+    toy = Toy()
+    score_run(folder, stack(), {"toy": toy})
+    score_run(folder, stack(unet="another model drew, the same one judges"), {"toy": toy})
+    assert toy.calls == 1
+    assert needs_scoring(folder, {"toy": toy}, DIGESTS) == []
+
+
+def test_another_judge_scores_anew(folder: RunFolder) -> None:
+    score_run(folder, stack(), {"toy": Toy()})
+    assert needs_scoring(folder, {"toy": Toy()}, DIGESTS | {"clip": "other"}) == ["toy"]
+
+
+def test_another_version_of_the_metric_scores_anew(folder: RunFolder) -> None:
+    score_run(folder, stack(), {"toy": Toy()})
+    later = Toy()
+    later.version = 2
+    assert needs_scoring(folder, {"toy": later}, DIGESTS) == ["toy"]
+
+
+def test_another_picture_scores_anew(folder: RunFolder) -> None:
+    score_run(folder, stack(), {"toy": Toy()})
+    write_image(folder.generations()[0].image, picture(77))
+    assert needs_scoring(folder, {"toy": Toy()}, DIGESTS) == ["toy"]
+
+
+def test_another_reference_photo_scores_anew(folder: RunFolder) -> None:
+    score_run(folder, stack(), {"toy": Toy()})
+    write_image(folder.generations()[0].case.subjects[0].reference, picture(77))
+    assert needs_scoring(folder, {"toy": Toy()}, DIGESTS) == ["toy"]
+
+
+def test_random_weights_are_never_scored(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "suite", 2))
+    folder = fake_run(tmp_path, "suite", "method", wanted, scored=False, random_weights=True)
+    toy = Toy()
+    score_run(folder, stack(), {"toy": toy})
+    assert toy.calls == 0
+
+
+def test_a_missing_picture_is_named(folder: RunFolder) -> None:
+    image = folder.generations()[0].image
+    image.unlink()
+    with pytest.raises(DataError, match=image.name):
+        score_run(folder, stack(), {"toy": Toy()})
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (lambda: {"toy": Score(float("nan"))}, "nan as toy"),
+        (lambda: {"toy": Score(None)}, "no note"),
+        (lambda: {"other": Score(1.0)}, "no column 'toy'"),
+        (lambda: 1 / 0, "ZeroDivisionError"),
+    ],
+)
+def test_a_metric_that_breaks_its_promise_commits_nothing(
+    folder: RunFolder, row: Callable[[], dict[str, Score]], message: str
+) -> None:
+    with pytest.raises(MethodError, match=message):
+        score_run(folder, stack(), {"toy": Toy(row)})
+    assert folder.read_scores("toy") == ({}, {})
+
+
+def test_asking_what_to_score_and_reporting_load_no_torch() -> None:
+    code = (
+        "import sys; import fcbench.score, fcbench.report.to_html, fcbench.report.table, fcbench.metrics.identity,"
+        " fcbench.metrics.prompt; print(sorted({'torch', 'scipy', 'insightface'} & sys.modules.keys()))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
