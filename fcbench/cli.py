@@ -55,10 +55,11 @@ def build_data(
 
     Writes OUT/data/NAME.
     """
-    from fcbench import build
+    from fcbench import build, store
     from fcbench.stacks import load_stack
 
-    print(build.build_data(out, source=source, name=name, photos=photos, stack=load_stack(stack, device=device)))
+    counts = build.build_data(out, source=source, name=name, photos=photos, stack=load_stack(stack, device=device))
+    print(f"{store.data_folder(out, name).path}: {counts.summary}")
 
 
 @app.command()
@@ -140,28 +141,31 @@ def report(
     Writes OUT/reports/SUITE. Without --suite every suite that has runs.
     """
     from fcbench import plugins, store
-
-    suites = _reported(suite, out)
-
     from fcbench.report import write_report
-    from fcbench.score import score_run
+    from fcbench.score import needs_scoring, score_run
     from fcbench.stacks import load_stack
 
     metrics = {name: plugins.load("metrics", name) for name in plugins.names("metrics")}
-    for name in suites:
+    for name in _reported(suite, out):
         for folder in store.runs_of(out, name):
-            judge = stack or store.read_json(folder.config)["stack"]
-            score_run(folder, load_stack(judge, device=device), metrics)
+            judge = stack or store.read_json(folder.config)["stack_file"]
+            if needs_scoring(folder, metrics, load_stack(judge).digests):
+                score_run(folder, load_stack(judge, device=device), metrics)
         print(write_report(out, name))
 
 
 @app.command()
 def demo(device: Device = "auto", out: Out = OUT) -> None:
-    """Build, train, run and report, all of it small."""
-    build_data(photos=200, device=device, out=out)
-    train(recipe="mini-demo", name="demo", device=device, out=out)
-    run(suite=["mini-demo"], device=device, out=out)
-    report(suite=["mini-demo"], device=device, out=out)
+    """Build, train a little, draw, report: all of it small.
+
+    It draws with the weights that ship; its own few training steps are there to be seen. Prints the page's path last.
+    """
+    build_data(name="demo", photos=200, device=device, out=out)
+    train(data="demo", recipe="mini-demo", name="demo", device=device, out=out)
+    try:
+        run(suite=["mini-demo"], device=device, out=out)
+    finally:
+        report(suite=["mini-demo"], device=device, out=out)
 
 
 @app.command()
@@ -178,17 +182,38 @@ def doctor() -> None:
 
 @app.command("make-stack")
 def make_stack(
-    minutes: Annotated[float, typer.Option(min=0, help="Training time in all.")] = 120,
+    name: Annotated[str, typer.Argument(help="mini: the only one that is trained here.")] = "mini",
+    minutes: Annotated[float, typer.Option(min=0, help="Stop after so long; the same command goes on.")] = 120,
     device: Device = "auto",
-    out: Out = OUT,
+    out: Annotated[Path, typer.Option(help="Folder of the stack.")] = OUT / "stack",
 ) -> None:
-    """Train the miniature stack's weights from nothing.
+    """Train the miniature stack from nothing.
 
-    Writes OUT/stack.
+    Judges, codec and base, then FastComposer on built data. Writes OUT/stack.yaml with a folder a role, and a card of
+    scores on people that no training saw.
     """
-    from fcbench import make_stack as recipe
+    from fcbench import build, make_stack, store
+    from fcbench.config import Recipe, load_suites, load_yaml
+    from fcbench.fastcomposer.train import train
+    from fcbench.loop import Clock
+    from fcbench.report import leaderboard
+    from fcbench.stacks import load_stack
 
-    print(recipe.make_stack(out / "stack", minutes=minutes, device=device))
+    if name != "mini":
+        raise UsageError(f"no stack {name!r} is trained here: known: mini")
+    clock, work, description = Clock(minutes), out / "work", str(out / "stack.yaml")
+    make_stack.make_base(out, work, clock, device=device)
+    stack = load_stack(description, device=device)
+    build.build_data(work, photos=make_stack.PHOTOS, stack=stack)
+    plan = load_yaml("mini", Recipe, "recipes")
+    train(store.data_folder(work, "world").path, out / "fastcomposer", stack, plan, clock)
+    boards = {}
+    for suite in [suite for known in ("mini-single", "mini-pair") for suite in load_suites(known)]:
+        run(suite=[suite.name], stack=description, device=device, out=work)
+        report(suite=[suite.name], stack=description, device=device, out=work)
+        boards[suite.name] = leaderboard(work, suite.name)
+    make_stack.write_card(out, load_stack(description), work, boards)
+    print(f"{out / 'README.md'}: the card; draw with it: fcbench run --stack {description}")
 
 
 @world_app.command("show")

@@ -127,6 +127,8 @@ class Recipe(Closed):
     """How often a reference with nobody else in it is taken whole, as in sampling, rather than cut out."""
     masked_loss: Share = 0.5
     localization_weight: float = Field(default=1e-3, ge=0)
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    """Of the forward pass; weights and their updates are float32."""
     seed: int = 0
 
 

@@ -11,7 +11,7 @@ def add_noise(scheduler: Any, latents: torch.Tensor, generator: torch.Generator)
     """Noise latents (n, c, h, w) at random times: (noisy latents, target, timesteps, weight (n,)).
 
     The target is the noise or the velocity, as the scheduler's ``prediction_type`` says. Velocity is weighted by
-    min-SNR with gamma 5 (Hang et al., 2023), scaled to 2 at its largest; noise prediction by 1, as Stable Diffusion was.
+    min-SNR with gamma 5 (Hang et al., 2023), times 2; noise prediction by 1, as Stable Diffusion was.
     """
     count = scheduler.config.num_train_timesteps
     noise = torch.randn(latents.shape, generator=generator).to(latents)

@@ -6,7 +6,8 @@
     ├── UsageError          wrong command, option or configuration key; exit code 2
     ├── DataError           broken input; names the file, and the row where there is one
     ├── MissingError        a package or weights are absent; says the exact command that mends it
-    └── MethodError         a plug-in failed; names the case, the cause is chained
+    ├── MethodError         a plug-in failed; names the case, the cause is chained
+    └── OutOfTimeError      a training's time budget is spent; the same command goes on
 
 Raised at the border, as one line for a person. The command line prints it; ``--debug`` shows the trace.
 """
@@ -39,6 +40,10 @@ class MissingError(FcbenchError):
 
 class MethodError(FcbenchError):
     """A plug-in failed on a case; the cause is chained."""
+
+
+class OutOfTimeError(FcbenchError):
+    """A time budget is spent; the state is saved and the same command goes on."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import torch
 
-from fcbench.errors import DataError
+from fcbench.errors import DataError, OutOfTimeError
 from fcbench.store import atomic
 
 
@@ -27,10 +27,6 @@ class Stateful(Protocol):
     def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
         """Take up what was kept."""
         ...
-
-
-class OutOfTime(Exception):
-    """The time budget is spent; the state is saved and the same command goes on."""
 
 
 class Clock:
@@ -57,8 +53,8 @@ def run_steps(
 ) -> None:
     """Call ``step(k)`` for the k that are left of ``range(steps)``; ``step`` returns what to show.
 
-    The state is saved to ``file`` about every ``save_seconds`` and at the end. Raises OutOfTime when the clock says
-    so, DataError when the saved state does not fit.
+    The state is saved to ``file`` about every ``save_seconds`` and at the end. Raises OutOfTimeError when the clock
+    says so, DataError when the saved state does not fit.
     """
     begun = _load(file, state)
     started = saved = shown = time.monotonic()
@@ -74,14 +70,16 @@ def run_steps(
             saved = now
             _save(file, k + 1, state)
         if clock.spent and k + 1 < steps:
-            raise OutOfTime(f"{name}: {k + 1} of {steps} steps")
+            raise OutOfTimeError(
+                f"{name}: time is up after {k + 1} of {steps} steps; the same command goes on from there"
+            )
 
 
 def cosine(step: int, steps: int, *, warm_up: float = 0.03) -> float:
     """The factor on the learning rate: up linearly over ``warm_up`` of the steps, then down a cosine to 0.
 
     >>> cosine(0, 100, warm_up=0.1), round(cosine(55, 101, warm_up=0.1), 2), round(cosine(99, 100), 2)
-    (0.1, 0.5, 0.0)
+    (0.1, 0.51, 0.0)
     """
     import math
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from typing_extensions import TypedDict
 
 from fcbench.errors import DataError
-from fcbench.types import Mask
+from fcbench.types import Image, Mask
 
 
 class Rle(TypedDict):
@@ -30,7 +32,9 @@ def decode_mask(rle: Rle) -> Mask:
 
     try:
         code = {"size": rle["size"], "counts": rle["counts"].encode("ascii")}
-        decoded = coco.decode(code)
+        with warnings.catch_warnings():  # pycocotools 2.0.11 copies as NumPy 1 did, which NumPy 2 only complains of
+            warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+            decoded = coco.decode(code)
         # Runs that end early leave the rest as memory happened to be: only the way back tells.
         whole = coco.encode(decoded)["counts"] == code["counts"]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -51,3 +55,18 @@ def box_of(mask: Mask) -> tuple[int, int, int, int]:
     if not len(rows):
         return (0, 0, 0, 0)
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+GREY = 128
+
+
+def on_grey(image: Image, mask: Mask, box: tuple[int, int, int, int]) -> Image:
+    """What a mask shows, on grey, in the middle of a square that its box [x1, y1, x2, y2] just fits."""
+    x1, y1, x2, y2 = box
+    height, width = y2 - y1, x2 - x1
+    side = max(height, width)
+    square = np.full((side, side, 3), GREY, np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    inside = mask[y1:y2, x1:x2]
+    square[top : top + height, left : left + width][inside] = image[y1:y2, x1:x2][inside]
+    return square

@@ -48,7 +48,8 @@ def encode_images(vae: AutoencoderKL, batch: torch.Tensor, *, noise: torch.Tenso
     posterior = vae.encode(batch.to(vae.dtype)).latent_dist
     latents = posterior.mode() if noise is None else posterior.mean + posterior.std * noise.to(vae.dtype)
     mean, std = _latent_statistics(vae, latents)
-    return (latents - mean) / std * vae.config.scaling_factor
+    scaled: torch.Tensor = (latents - mean) / std * vae.config.scaling_factor
+    return scaled
 
 
 @torch.no_grad()
@@ -76,7 +77,7 @@ def denoise(
     """
     scheduler = type(scheduler).from_config(scheduler.config)
     scheduler.set_timesteps(steps, device=noise.device)
-    latents = noise * scheduler.init_noise_sigma
+    latents: torch.Tensor = noise * scheduler.init_noise_sigma
     nulls = null.expand(len(noise), -1, -1)
     for call, timestep in enumerate(scheduler.timesteps):
         doubled = scheduler.scale_model_input(torch.cat([latents, latents]), timestep).to(unet.dtype)
@@ -94,7 +95,13 @@ def denoiser_calls(scheduler: Any, steps: int) -> int:
 
 
 def draw(
-    stack: Stack, conditioning: Conditioning, seeds: Sequence[int], *, unet: Any = None, steps: int = 0, guidance: float = 0
+    stack: Stack,
+    conditioning: Conditioning,
+    seeds: Sequence[int],
+    *,
+    unet: Any = None,
+    steps: int = 0,
+    guidance: float = 0,
 ) -> list[Image]:
     """Pictures from conditioning and seeds, by the stack's sampling defaults unless told otherwise.
 

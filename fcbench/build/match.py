@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from fcbench.build.records import Item, Photo, Phrase, Reject, Segment, batches
 from fcbench.images import read_image
-from fcbench.masks import decode_mask
+from fcbench.masks import decode_mask, on_grey
 from fcbench.types import Image
 
 BATCH = 256
@@ -24,8 +24,6 @@ PERSON_WORDS = frozenset(
     | {"student", "teenager", "toddler", "woman", "worker"}
 )
 """Nouns that name one person; plurals are left out, as one segment is one person."""
-
-GREY = 128
 
 Features = npt.NDArray[np.float32]
 Pair = tuple[int, int]
@@ -81,18 +79,6 @@ def margin(scores: Mapping[Pair, float], found: Mapping[int, int], segment: int)
     return min(changes, default=None)
 
 
-def masked_crop(image: Image, segment: Segment) -> Image:
-    """A segment alone, on grey, in the middle of a square that its box just fits: uint8 (side, side, 3)."""
-    x1, y1, x2, y2 = segment.bbox
-    height, width = y2 - y1, x2 - x1
-    side = max(height, width)
-    square = np.full((side, side, 3), GREY, np.uint8)
-    top, left = (side - height) // 2, (side - width) // 2
-    mask = decode_mask(segment.rle)[y1:y2, x1:x2]
-    square[top : top + height, left : left + width][mask] = image[y1:y2, x1:x2][mask]
-    return square
-
-
 class _Texts:
     """Text features, each text computed once."""
 
@@ -141,7 +127,7 @@ def _crops(photos: Sequence[Photo]) -> list[Image]:
     crops = []
     for photo in photos:
         image = read_image(photo.path)
-        crops += [masked_crop(image, segment) for segment in photo.segments]
+        crops += [on_grey(image, decode_mask(s.rle), s.bbox) for s in photo.segments]
     return crops
 
 

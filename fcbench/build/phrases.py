@@ -29,5 +29,7 @@ def _with_phrases(photo: Photo, found: tuple[Phrase, ...]) -> Item:
 
 def _chunks(doc: Any) -> tuple[Phrase, ...]:
     return tuple(
-        Phrase(chunk.text, chunk.root.text.lower(), chunk.start_char, chunk.end_char) for chunk in doc.noun_chunks
+        Phrase(chunk.text, chunk.root.text.lower(), chunk.start_char, chunk.end_char)
+        for chunk in doc.noun_chunks
+        if any(map(str.isalpha, chunk.root.text))  # a small parser may take "!!" for a noun
     )

@@ -48,6 +48,17 @@ class BuildCounts:
     """Photos in which another matching is as good or nearly."""
     matching: Mapping[str, Accuracy]
 
+    @property
+    def summary(self) -> str:
+        """The counts in a line, and how often the matching was right where the truth is known."""
+        rejected = ", ".join(f"{count} {code}" for code, count in self.rejected.items() if count) or "0"
+        right = self.matching.get("all")
+        truth = f"; {right['right'] / right['segments']:.0%} of the matches are right" if right else ""
+        return (
+            f"{self.accepted} of {self.inputs} photos, rejected: {rejected}; {self.people} people, {self.matched} of "
+            f"{self.segments} segments matched, {self.ambiguous} photos ambiguous{truth}"
+        )
+
     def __post_init__(self) -> None:
         if self.inputs != self.accepted + sum(self.rejected.values()) or self.accepted != sum(self.splits.values()):
             raise FcbenchError(f"a build lost or doubled photos, its tables cannot be trusted: {self}")

@@ -21,6 +21,7 @@ from fcbench.errors import DataError, MissingError
 from fcbench.fastcomposer.encoder import Fusion
 from fcbench.store import atomic, read_json, write_json
 from fcbench.types import Stack
+from fcbench.weights import save_half
 
 _MODELS = ("unet", "image_encoder")
 
@@ -38,10 +39,7 @@ def save_checkpoint(folder: Path, parts: Checkpoint, facts: dict[str, Any]) -> N
     """Write a checkpoint in float16; ``fastcomposer.json`` comes last, so its existence means that all is there."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in _MODELS:
-        model = getattr(parts, name)
-        dtype = model.dtype
-        model.half().save_pretrained(folder / name, safe_serialization=True)
-        model.to(dtype)
+        save_half(folder / name, getattr(parts, name))
     weights = {key: value.half().contiguous() for key, value in parts.fusion.state_dict().items()}
     with atomic(folder / "fusion.safetensors") as temporary:
         save_file(weights, temporary)
@@ -69,11 +67,11 @@ def load_checkpoint(place: str, stack: Stack) -> Checkpoint:
         )
     except Exception as error:  # safetensors, JSON and each library have errors of their own
         raise DataError(f"{folder}: not a whole checkpoint ({' '.join(str(error).split())[:200]})") from error
-    fusion = load_fusion(place=folder).to(stack.device, dtype)
+    fusion = load_fusion(folder).to(stack.device, dtype)
     return Checkpoint(unet.to(stack.device).eval(), image_encoder.to(stack.device).eval(), fusion)
 
 
-def load_fusion(*, place: Path) -> Fusion:
+def load_fusion(place: Path) -> Fusion:
     """The fusion module of a checkpoint folder, float32; DataError names what is missing, unexpected or misshapen."""
     file = place / "fusion.safetensors"
     try:

@@ -18,7 +18,7 @@ from fcbench.config import Recipe
 from fcbench.errors import DataError
 from fcbench.fastcomposer.encoder import subject_tokens
 from fcbench.images import pad_to_square, resize
-from fcbench.masks import decode_mask
+from fcbench.masks import Rle, decode_mask
 from fcbench.types import Image, Mask
 
 
@@ -27,15 +27,18 @@ class Segment:
     """A person in a photo whose phrase ends at character ``end`` of the caption."""
 
     end: int
-    rle: dict[str, Any]
+    rle: Rle
     box: tuple[int, int, int, int]
     person: str | None
 
 
 @dataclass(frozen=True)
 class Example:
-    """One training picture. ``positions[i]`` is subject i's token, ``masks[i]`` its mask at the photo's size,
-    ``references[i]`` its picture; all empty for a text-only or unconditional example."""
+    """One training picture.
+
+    ``positions[i]`` is subject i's token, ``masks[i]`` its mask at the photo's size, ``references[i]`` its picture;
+    all empty for a text-only or unconditional example.
+    """
 
     row: int
     ids: list[int]
@@ -63,10 +66,11 @@ class Photos:
         return np.array(Pillow.open(io.BytesIO(self._encoded[row])).convert("RGB"))
 
     def other(self, row: int, index: int, random: Random) -> tuple[int, int] | None:
-        """Another sighting of a segment's person as (row, segment), or None."""
+        """Another sighting of a segment's person as (row, segment), alone where there is one such; None if no other."""
         person = self.segments[row][index].person
         others = [place for place in self._sightings[person or ""] if place[0] != row]
-        return random.choice(others) if others else None
+        alone = [place for place in others if len(self.segments[place[0]]) == 1]
+        return random.choice(alone or others) if others else None
 
     def _read(self, shard: Path) -> None:
         try:
@@ -74,7 +78,9 @@ class Photos:
             for record in table.to_pylist():
                 self._add(record)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{shard}: not a dataset shard that can be read ({error}); run: fcbench build-data") from error
+            raise DataError(
+                f"{shard}: not a dataset shard that can be read ({error}); run: fcbench build-data"
+            ) from error
 
     def _add(self, record: dict[str, Any]) -> None:
         row = len(self.captions)
@@ -91,8 +97,11 @@ class Photos:
 
 
 def make_example(photos: Photos, row: int, tokenizer: Any, recipe: Recipe, size: int, random: Random) -> Example:
-    """Photo ``row`` as a training example: one draw decides empty prompt, text only, or subjects; each subject stays
-    with probability 1 - ``subject_drop``, at most ``max_subjects`` of them. ``size``: side of the references."""
+    """Photo ``row`` as a training example.
+
+    One draw decides empty prompt, text only, or subjects; each subject stays with probability 1 - ``subject_drop``, at
+    most ``max_subjects`` of them. ``size``: side of the references.
+    """
     fate = random.random()
     if fate < recipe.unconditional:
         return Example(row, subject_tokens(tokenizer, "", [])[0])

@@ -51,13 +51,19 @@ class Localizer:
         return self._positions is not None
 
     def loss(self) -> torch.Tensor:
-        """The mean over layers of the last watched forward pass: a scalar, -1 (all inside) to 1 (all outside)."""
-        return torch.stack(self._losses).mean()
+        """The mean over layers of the last watched forward pass: a scalar, -1 (all inside) to 1 (all outside).
+
+        Taken once: it is not kept, nor is what it was computed from.
+        """
+        mean = torch.stack(self._losses).mean()
+        self._losses = []
+        return mean
 
     def take(self, probabilities: torch.Tensor) -> None:
         """Add a layer's attention, (n, heads, positions, tokens), softmax over all tokens."""
         positions, masks = self._positions, self._masks
-        assert positions is not None and masks is not None  # called while watching only
+        assert positions is not None  # called while watching only
+        assert masks is not None
         side = round(probabilities.shape[2] ** 0.5)
         if side not in self._resized:
             resized = functional.interpolate(masks, (side, side), mode="bilinear", antialias=True, align_corners=False)
@@ -122,9 +128,10 @@ class _WatchedAttention:
         else:
             mixed = functional.scaled_dot_product_attention(query, key, value, scale=attn.scale)
         joined = mixed.transpose(1, 2).flatten(2)
-        made: torch.Tensor = attn.to_out[1](attn.to_out[0](joined))
-        return made / attn.rescale_output_factor
+        made: torch.Tensor = attn.to_out[1](attn.to_out[0](joined)) / attn.rescale_output_factor
+        return made
 
     @staticmethod
     def _heads(attn: Any, x: torch.Tensor) -> torch.Tensor:
-        return x.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+        heads: torch.Tensor = x.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+        return heads

@@ -17,6 +17,10 @@ from fcbench.images import pad_to_square, read_image, resize, to_tensor
 from fcbench.types import Capabilities, Image, Prompt, Stack, Subject, subject_phrase
 
 
+MAX_SUBJECTS = 4
+"""As it was trained."""
+
+
 @dataclass
 class FastComposer:
     """The paper's method.
@@ -40,10 +44,12 @@ class FastComposer:
     @property
     def capabilities(self) -> Capabilities:
         """Up to four subjects, as it was trained; one photo each."""
-        return Capabilities(max_subjects=4, images_per_subject=1)
+        return Capabilities(max_subjects=MAX_SUBJECTS, images_per_subject=1)
 
     def fit(self, stack: Stack, subjects: Sequence[Subject], *, seed: int, workdir: Path) -> FastComposerSampler:
         """Embed the subjects' references, padded to squares, not cut out: there is nothing to tune."""
+        if len(subjects) > MAX_SUBJECTS:
+            raise UsageError(f"fastcomposer draws up to {MAX_SUBJECTS} subjects in a picture, not {len(subjects)}")
         parts = self._parts(stack)
         size = parts.image_encoder.config.image_size
         squares = [resize(pad_to_square(read_image(subject.reference)), size) for subject in subjects]
@@ -126,8 +132,10 @@ def first_subject_call(alpha: float, calls: int, steps: int, *, switch: str = "e
     ``exact``: ``round((1 - alpha) * calls)`` calls are text only. ``official``: those with index
     ``i <= (1 - alpha) * steps``, in floating point.
 
-    >>> first_subject_call(0.5, 50, 50), first_subject_call(0.5, 50, 50, switch="official"), first_subject_call(1, 50, 50)
-    (25, 26, 0)
+    >>> [first_subject_call(alpha, 50, 50) for alpha in (0, 0.5, 1)]
+    [50, 25, 0]
+    >>> first_subject_call(0.5, 50, 50, switch="official")
+    26
     """
     if switch == "official":
         return sum(call <= (1 - alpha) * steps for call in range(calls))

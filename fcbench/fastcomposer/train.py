@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,21 +32,25 @@ from fcbench.store import DataFolder, atomic, digest_file, digest_json, read_jso
 from fcbench.types import Mask, Stack
 
 
-def train(data: Path, checkpoint: Path, stack: Stack, recipe: Recipe, *, minutes: float = float("inf")) -> None:
+def train(data: Path, checkpoint: Path, stack: Stack, recipe: Recipe, clock: Clock | None = None) -> None:
     """Train on the dataset in ``data`` and leave a checkpoint folder; goes on where it was stopped.
 
-    Raises loop.OutOfTime after ``minutes``, DataError for a dataset that cannot be read, UsageError when the folder
-    holds a training of another recipe, dataset or stack.
+    Raises OutOfTimeError when the clock says so, DataError for a dataset that cannot be read, UsageError when the
+    folder holds a training of another recipe, dataset or stack.
     """
-    accelerator = Accelerator(cpu=stack.device == "cpu", mixed_precision="no" if stack.device == "cpu" else "bf16")
+    precision = {"float32": "no", "bfloat16": "bf16"}[recipe.precision]
+    accelerator = Accelerator(cpu=stack.device == "cpu", mixed_precision=precision)
     shards = DataFolder(data).shards("train")
     facts = _facts(shards, stack, recipe)
-    _claim(checkpoint, facts)
+    work = checkpoint / "work"
+    if _claim(checkpoint, facts):
+        return
     photos = Photos(shards)
-    trainer = Trainer(photos, _latents(photos, stack, checkpoint, facts), stack, recipe, accelerator)
-    run_steps("train", recipe.steps, trainer.step, trainer.state, checkpoint / "state.pt", Clock(minutes))
+    trainer = Trainer(photos, _latents(photos, stack, work / "latents.npy"), stack, recipe, accelerator)
+    run_steps("train", recipe.steps, trainer.step, trainer.state, work / "state.pt", clock or Clock(math.inf))
     if accelerator.is_main_process:
         save_checkpoint(checkpoint, trainer.result(), facts)
+        shutil.rmtree(work)
 
 
 class FastComposerModel(nn.Module):
@@ -78,12 +84,15 @@ class Trainer:
         self._photos, self._latents, self._stack, self._recipe = photos, latents, stack, recipe
         self._accelerator = accelerator
         self._batch = max(1, recipe.batch_size // accelerator.num_processes)
-        model = FastComposerModel(stack, recipe).to(accelerator.device, memory_format=torch.channels_last)
+        model = FastComposerModel(stack, recipe).to(accelerator.device)
+        model.unet.to(memory_format=torch.channels_last)
         self._localizer = Localizer(model.unet) if recipe.localization_weight else None
         trained = [p for p in model.parameters() if p.requires_grad]
         self._optimiser = torch.optim.AdamW(trained, lr=recipe.learning_rate, weight_decay=1e-2, eps=1e-8)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimiser, self._factor)
-        self._average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average)) if recipe.average else None
+        self._average = (
+            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average)) if recipe.average else None
+        )
         self._scheduler = training_scheduler(stack.role("scheduler"))
         self._bare = model
         self._model, self._optimiser = accelerator.prepare(model, self._optimiser)
@@ -116,8 +125,6 @@ class Trainer:
     def result(self) -> Checkpoint:
         """The trained parts, averaged if the recipe says so."""
         model: Any = self._average.module if self._average is not None else self._bare
-        if self._localizer is not None:
-            model.unet.set_default_attn_processor()
         return Checkpoint(model.unet.eval(), model.image_encoder.eval(), model.fusion.eval())
 
     def _factor(self, k: int) -> float:
@@ -152,8 +159,11 @@ class Trainer:
 def denoising_loss(
     made: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, masks: torch.Tensor | None
 ) -> torch.Tensor:
-    """Weighted mean squared error of predictions (n, c, h, w); with ``masks`` (n, subjects, H, W) prediction and target
-    are first multiplied by the union of the subjects (the paper's masked loss); pictures without subjects stay whole."""
+    """Weighted mean squared error of predictions (n, c, h, w).
+
+    With ``masks`` (n, subjects, H, W) prediction and target are first multiplied by the union of the subjects (the
+    paper's masked loss); pictures without subjects stay whole.
+    """
     if masks is not None and masks.shape[1]:
         union = masks.amax(dim=1, keepdim=True)
         union = torch.where(union.amax(dim=(2, 3), keepdim=True) > 0, union, 1.0)
@@ -183,7 +193,11 @@ def token_mask(positions: torch.Tensor, tokens: int) -> torch.Tensor:
 
 def freeze_image_encoder(image_encoder: Any, layers: int) -> None:
     """Leave only the last ``layers`` transformer layers to train; all of the tower if it has no more than that."""
-    stack = image_encoder.vision_model.encoder.layers if hasattr(image_encoder, "vision_model") else image_encoder.encoder.layers
+    stack = (
+        image_encoder.vision_model.encoder.layers
+        if hasattr(image_encoder, "vision_model")
+        else image_encoder.encoder.layers
+    )
     if layers >= len(stack):
         return
     image_encoder.requires_grad_(False)
@@ -203,27 +217,30 @@ def _facts(shards: list[Path], stack: Stack, recipe: Recipe) -> dict[str, Any]:
     return {
         "recipe": recipe.model_dump(),
         "stack": stack.name,
-        "digests": {role: stack.digests.get(role) for role in ("tokenizer", "text_encoder", "vae", "unet", "image_encoder")},
+        "digests": {
+            role: stack.digests.get(role) for role in ("tokenizer", "text_encoder", "vae", "unet", "image_encoder")
+        },
         "data": digest_json([digest_file(shard) for shard in shards]),
     }
 
 
-def _claim(checkpoint: Path, facts: dict[str, Any]) -> None:
-    """Refuse to go on with another recipe, dataset or stack than the folder was begun with."""
-    begun = checkpoint / "training.json"
-    if not begun.exists():
+def _claim(checkpoint: Path, facts: dict[str, Any]) -> bool:
+    """Whether this training is finished; refuses a folder that was begun with another recipe, dataset or stack."""
+    begun, finished = checkpoint / "work" / "training.json", checkpoint / "fastcomposer.json"
+    known = finished if finished.exists() else begun
+    if not known.exists():
         write_json(begun, facts)
-        return
-    before = read_json(begun)
+        return False
+    before = read_json(known)
     changed = sorted(key for key in facts if before.get(key) != facts[key])
     if changed:
-        raise UsageError(f"{checkpoint}: begun with another {', '.join(changed)}; choose another --name or delete it")
+        raise UsageError(f"{checkpoint}: made with another {', '.join(changed)}; choose another --name or delete it")
+    return finished.exists()
 
 
 @torch.no_grad()
-def _latents(photos: Photos, stack: Stack, checkpoint: Path, facts: dict[str, Any]) -> torch.Tensor:
-    """The latents (posterior mode) of all photos, float16, computed once and kept beside the checkpoint."""
-    file = checkpoint / "latents.npy"
+def _latents(photos: Photos, stack: Stack, file: Path) -> torch.Tensor:
+    """The latents (posterior mode) of all photos, float16, computed once and kept in ``file``."""
     if not file.exists():
         print(f"train: latents of {len(photos)} photos", file=sys.stderr, flush=True)
         chunks = []

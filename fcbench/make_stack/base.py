@@ -1,4 +1,4 @@
-"""The text-only base: to the miniature what Stable Diffusion is to the paper. FastComposer and tuned methods start here.
+"""The text-only base: to the miniature what Stable Diffusion is to the paper; all methods start from it.
 
 The text encoder comes from the contrastive training and stays frozen, the codec's latents are drawn once.
 """
@@ -25,11 +25,11 @@ from fcbench.store import atomic
 
 
 def new_unet(tokens_dim: int) -> UNet2DConditionModel:
-    """The untrained denoiser of (12, 16, 16) latents: Stable Diffusion's blocks, attention at 8 x 8 and 4 x 4."""
+    """The untrained denoiser of (16, 16, 16) latents: Stable Diffusion's blocks, attention at 8 x 8 and 4 x 4."""
     return UNet2DConditionModel(
         sample_size=16,
-        in_channels=12,
-        out_channels=12,
+        in_channels=16,
+        out_channels=16,
         layers_per_block=1,
         block_out_channels=(48, 96, 128),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
@@ -48,7 +48,7 @@ def new_scheduler() -> EulerDiscreteScheduler:
 
 
 def draw_latents(codec: AutoencoderKL, pools: Sequence[Pool], file: Path) -> npt.NDArray[np.float16]:
-    """The scaled latents of all pools' pictures, float16 (n, 12, 16, 16), computed once and kept in ``file``."""
+    """The scaled latents of all pools' pictures, float16 (n, 16, 16, 16), computed once and kept in ``file``."""
     if not file.exists():
         print(f"latents: {sum(len(pool.captions) for pool in pools)} pictures", file=sys.stderr, flush=True)
         with torch.no_grad(), atomic(file) as temporary:
@@ -75,8 +75,10 @@ def train_base(
     seed: int,
     device: str = "cpu",
 ) -> UNet2DConditionModel:
-    """Train on latents (n, 12, 16, 16) and caption ids (n, tokens), one in ten with the empty prompt, whose ids are the
-    last row. Returns the exponential moving average."""
+    """Train on latents (n, 16, 16, 16) and caption ids (n, tokens); returns the exponential moving average.
+
+    One picture in ten gets the empty prompt, whose ids are the last row of ``ids``.
+    """
     torch.manual_seed(seed)
     unet = new_unet(text_encoder.config.hidden_size).to(device, memory_format=torch.channels_last)
     average = AveragedModel(unet, multi_avg_fn=get_ema_multi_avg_fn(0.998))
@@ -94,7 +96,8 @@ def train_base(
             text = text_encoder(words.to(device)).last_hidden_state
         clean = torch.from_numpy(latents[rows.numpy()]).float().to(device, memory_format=torch.channels_last)
         noisy, target, times, weight = add_noise(scheduler, clean, generator)
-        made = unet(noisy, times, text).sample
+        with torch.autocast(torch.device(device).type, torch.bfloat16):
+            made = unet(noisy, times, text).sample.float()
         loss = (weight * (made - target).pow(2).mean(dim=(1, 2, 3))).mean()
         optimiser.zero_grad()
         loss.backward()
@@ -108,4 +111,3 @@ def train_base(
     run_steps("base", steps, step, state, work / "base.pt", clock)
     trained: UNet2DConditionModel = average.module
     return trained.eval()
-

@@ -14,12 +14,14 @@ from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
 
 from fcbench.images import to_clip, to_tensor
-from fcbench.make_stack.pool import GROUP, Pool
 from fcbench.loop import Clock, batch_generator, cosine, run_steps
+from fcbench.make_stack.pool import GROUP, Pool
 
 TOKENS = 60
 """The text length of the miniature: its longest captions have fewer words."""
 BATCH = 96
+GROUPS = 2
+"""Whole groups of prompted pictures in a batch."""
 
 
 def train_tokenizer(captions: Sequence[str]) -> CLIPTokenizer:
@@ -98,7 +100,7 @@ def train_clip(
 ) -> CLIPModel:
     """Train on picture-caption pairs with CLIP's symmetric loss.
 
-    Each batch holds random scenes and one whole group of prompted pictures, which differ in nothing but the prompt:
+    Each batch holds random scenes and whole groups of prompted pictures, which differ in nothing but the prompt:
     else who is in a picture would be enough to tell it, and small things held or worn would never be learned.
     """
     torch.manual_seed(seed)
@@ -111,12 +113,18 @@ def train_clip(
 
     def step(k: int) -> dict[str, float]:
         generator = batch_generator(seed, k)
-        alone = torch.randint(count, (BATCH - GROUP,), generator=generator)
-        group = torch.randint(groups, (1,), generator=generator) * GROUP + torch.arange(GROUP)
-        rows = torch.cat([alone, count + group])
-        chosen = [scenes.pictures[i] for i in alone.tolist()] + [prompted.pictures[i] for i in group.tolist()]
+        alone = torch.randint(count, (BATCH - GROUPS * GROUP,), generator=generator)
+        first = torch.randint(groups, (GROUPS, 1), generator=generator) * GROUP
+        grouped = (first + torch.arange(GROUP)).flatten()
+        rows = torch.cat([alone, count + grouped])
+        chosen = [scenes.pictures[i] for i in alone.tolist()] + [prompted.pictures[i] for i in grouped.tolist()]
         batch = _augment(to_tensor(chosen), batch_generator(seed + 1, k))
-        logits = clip(input_ids=_trim(ids[rows], tokenizer), pixel_values=to_clip(batch, 64)).logits_per_image
+        words = _trim(ids[rows], tokenizer)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = clip(input_ids=words, pixel_values=to_clip(batch, 64)).logits_per_image.float()
+        # Equal texts ("a man in the snow" in both groups) are not each other's negatives.
+        same = (words[:, None] == words[None]).all(2) & ~torch.eye(BATCH, dtype=torch.bool)
+        logits = logits.masked_fill(same, float("-inf"))
         loss = (functional.cross_entropy(logits, right) + functional.cross_entropy(logits.T, right)) / 2
         optimiser.zero_grad()
         loss.backward()
@@ -125,7 +133,9 @@ def train_clip(
         schedule.step()
         return {"loss": loss.item(), "top1": float((logits.detach().argmax(1) == right).float().mean())}
 
-    run_steps(name, steps, step, {"clip": clip, "optimiser": optimiser, "schedule": schedule}, work / f"{name}.pt", clock)
+    run_steps(
+        name, steps, step, {"clip": clip, "optimiser": optimiser, "schedule": schedule}, work / f"{name}.pt", clock
+    )
     return clip.eval()
 
 

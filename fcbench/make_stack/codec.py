@@ -1,4 +1,4 @@
-"""The codec: a small AutoencoderKL, factor 4, 12 latent channels, trained for what the eye and the judges read.
+"""The codec: a small AutoencoderKL, factor 4, 16 latent channels, trained for what the eye and the judges read.
 
 Latent channels differ in spread by a factor of four, so their mean and standard deviation go into the model's
 configuration (``latents_mean``, ``latents_std``), as diffusers' newer codecs keep them.
@@ -20,13 +20,13 @@ from fcbench.types import Image
 
 
 def new_codec() -> AutoencoderKL:
-    """The untrained codec: 64 px pictures to (12, 16, 16) latents."""
+    """The untrained codec: 64 px pictures to (16, 16, 16) latents."""
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 3,
         up_block_types=("UpDecoderBlock2D",) * 3,
         block_out_channels=(16, 32, 64),
         layers_per_block=1,
-        latent_channels=12,
+        latent_channels=16,
         norm_num_groups=8,
         sample_size=64,
         scaling_factor=1.0,
@@ -56,7 +56,9 @@ def train_codec(pictures: npt.NDArray[np.uint8], work: Path, clock: Clock, *, st
         schedule.step()
         return {"loss": loss.item(), "psnr": psnr(made, batch)}
 
-    run_steps("codec", steps, step, {"codec": codec, "optimiser": optimiser, "schedule": schedule}, work / "codec.pt", clock)
+    run_steps(
+        "codec", steps, step, {"codec": codec, "optimiser": optimiser, "schedule": schedule}, work / "codec.pt", clock
+    )
     return measure_latents(codec.eval(), pictures)
 
 
@@ -84,8 +86,11 @@ def measure_latents(codec: AutoencoderKL, pictures: npt.NDArray[np.uint8]) -> Au
 
 @torch.no_grad()
 def codec_scores(codec: AutoencoderKL, pictures: list[Image]) -> dict[str, float]:
-    """PSNR in dB, and how colour survives: over pixels whose chroma (CIELAB-like, from linear opponent colours) is in
-    the top quarter, the ratio of mean chroma after to before, and the mean chroma distance as a share of it."""
+    """PSNR in dB, and how colour survives.
+
+    Chroma is the length of (red - green, (red + green) / 2 - blue). Over the most colourful quarter of the pixels:
+    mean chroma after as a share of before, and the mean chroma distance as a share of before.
+    """
     truth = to_tensor(pictures)
     made = codec.decode(codec.encode(truth).latent_dist.mode()).sample.clamp(-1, 1)
     before, after = _opponent(truth), _opponent(made)

@@ -115,7 +115,7 @@ def detector_loss(outputs: tuple[Tensor, ...], boxes: Tensor, keypoints: Tensor,
 
 
 def train_detector(pool: FacePool, work: Path, clock: Clock, *, seed: int, device: str = "cpu") -> Detector:
-    """Train on a pool; the state is kept in ``work/detector.pt``. OutOfTime when the clock is spent first."""
+    """Train on a pool; the state is kept in ``work/detector.pt``. OutOfTimeError when the clock is spent first."""
     torch.manual_seed(seed)
     detector = Detector().to(device)
     optimiser = torch.optim.AdamW(detector.parameters(), lr=4e-3, weight_decay=0.02)

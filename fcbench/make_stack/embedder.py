@@ -71,7 +71,7 @@ def supervised_contrastive(embeddings: Tensor, person: Tensor) -> Tensor:
 
 
 def train_embedder(pool: FacePool, work: Path, clock: Clock, *, seed: int, device: str = "cpu") -> Embedder:
-    """Train on a pool; the state is kept in ``work/embedder.pt``. OutOfTime when the clock is spent first."""
+    """Train on a pool; the state is kept in ``work/embedder.pt``. OutOfTimeError when the clock is spent first."""
     torch.manual_seed(seed)
     embedder = Embedder().to(device)
     optimiser = torch.optim.AdamW(embedder.parameters(), lr=3e-3, weight_decay=0.02)

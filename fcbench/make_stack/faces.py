@@ -22,14 +22,13 @@ PEOPLE, VIEWS = 6000, 10
 """Whom the judges are trained on, and in how many pictures each."""
 
 
-def train_faces(out: Path, *, minutes: float, seed: int) -> dict[str, float]:
+def train_faces(out: Path, clock: Clock, *, seed: int) -> dict[str, float]:
     """Train both judges; ``out`` then holds ``det.onnx``, ``rec.onnx`` and ``card.json``, which is returned.
 
-    States lie in ``out/work``: a run that was killed, or raised OutOfTime after ``minutes``, goes on when it is
+    States lie in ``out/work``: a run that was killed, or raised OutOfTimeError, goes on when it is
     called again. On a GPU if there is one.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    clock = Clock(minutes)
     print(f"faces: drawing {PEOPLE} people {VIEWS} times", file=sys.stderr, flush=True)
     pool = draw_faces(TRAIN_PEOPLE[seed * PEOPLE : (seed + 1) * PEOPLE], VIEWS, seed=seed)
     export_detector(train_detector(pool, out / "work", clock, seed=seed, device=device), out / "det.onnx")

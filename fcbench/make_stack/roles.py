@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
-
-def save_role(folder: Path, role: str, model: Any) -> None:
-    """Write a model in float16 to ``folder/role``; it comes back as it was."""
-    dtype = model.dtype
-    model.half().save_pretrained(folder / role, safe_serialization=True)
-    model.to(dtype)
+from fcbench.weights import save_half
 
 
 def save_contrastive(folder: Path, clip: CLIPModel, tokenizer: CLIPTokenizer) -> None:
-    """The roles that one contrastive model gives: tokenizer, text encoder, image encoder, matcher."""
+    """The roles that one contrastive model gives: tokenizer, text encoder, image encoder."""
     tokenizer.save_pretrained(folder / "tokenizer")
     text = CLIPTextModel(clip.config.text_config)
     text.load_state_dict(clip.text_model.state_dict())
-    save_role(folder, "text_encoder", text)
+    save_half(folder / "text_encoder", text)
     image = CLIPVisionModelWithProjection(clip.config.vision_config)
     image.vision_model.load_state_dict(clip.vision_model.state_dict())
     image.visual_projection.load_state_dict(clip.visual_projection.state_dict())
-    save_role(folder, "image_encoder", image)
-    save_role(folder, "matcher", clip)
+    save_half(folder / "image_encoder", image)
 
 
 def copy_description(folder: Path) -> None:

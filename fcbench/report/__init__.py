@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fcbench.errors import DataError
 from fcbench.store import report_folder, runs_of, write_text
+
+if TYPE_CHECKING:
+    from fcbench.report.runs import Run
+    from fcbench.report.table import Ranking
 
 
 def write_report(out: Path, suite: str) -> Path:
@@ -13,19 +19,12 @@ def write_report(out: Path, suite: str) -> Path:
 
     Raises DataError if the suite has no run, or if a run is not scored.
     """
-    from fcbench.report.runs import check_judges, read_run
-    from fcbench.report.table import rankings
     from fcbench.report.to_csv import to_csv
     from fcbench.report.to_html import to_html
     from fcbench.report.to_markdown import to_markdown
     from fcbench.report.to_tex import to_tex
 
-    folders = runs_of(out, suite)
-    if not folders:
-        raise DataError(f"{out / 'runs' / suite}: no run there; make one with: fcbench run --suite {suite}")
-    runs = [read_run(folder) for folder in folders]
-    check_judges(runs)
-    ranked = rankings(runs, suite)
+    runs, ranked = _read(out, suite)
     folder = report_folder(out, suite)
     write_text(folder / "leaderboard.csv", to_csv(ranked))
     write_text(folder / "leaderboard.md", to_markdown(ranked, suite))
@@ -35,4 +34,21 @@ def write_report(out: Path, suite: str) -> Path:
     return page
 
 
-__all__ = ["write_report"]
+def leaderboard(out: Path, suite: str) -> list[dict[str, Any]]:
+    """The rows of a suite's leaderboard, as in its CSV; raises as ``write_report`` does."""
+    return [asdict(row) for ranking in _read(out, suite)[1] for row in ranking.rows]
+
+
+def _read(out: Path, suite: str) -> tuple[list[Run], list[Ranking]]:
+    from fcbench.report.runs import check_judges, read_run
+    from fcbench.report.table import rankings
+
+    folders = runs_of(out, suite)
+    if not folders:
+        raise DataError(f"{out / 'runs' / suite}: no run there; make one with: fcbench run --suite {suite}")
+    runs = [read_run(folder) for folder in folders]
+    check_judges(runs)
+    return runs, rankings(runs, suite)
+
+
+__all__ = ["leaderboard", "write_report"]

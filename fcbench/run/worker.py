@@ -68,6 +68,7 @@ def work(job: Job, emit: Emit) -> None:
         "suite_digest": suite_digest(suite, subjects),
         "cases": sum(len(group.cases) for group in groups),
         **describe_stack(stack),
+        "stack_file": job.stack,
         **describe_surroundings(meter),
         **dict.fromkeys(MEASURED),
     }

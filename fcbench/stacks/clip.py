@@ -57,7 +57,7 @@ class Clip:
         return unit
 
 
-def load_clip(*, place: Path | str, tokenizer: str | None = None, device: str = "cpu") -> Clip:
+def load_clip(place: Path | str, *, tokenizer: str | None = None, device: str = "cpu") -> Clip:
     """CLIP from a folder or hub id; ``tokenizer`` names a folder beside it where the tokenizer lies apart."""
     words = Path(place).parent / tokenizer if tokenizer else place
     try:

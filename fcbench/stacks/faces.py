@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,14 @@ PACKS = Path("~/.insightface/models")
 """Where insightface keeps downloaded packs."""
 
 
-def load_faces(folder: Path, det_size: tuple[int, int]) -> Any:
-    """An ``insightface.app.FaceAnalysis``, prepared for the CPU, that looks at pictures scaled to ``det_size``.
+def load_faces(folder: Path | str, det_size: Sequence[int]) -> Any:
+    """An ``insightface.app.FaceAnalysis``, prepared for the CPU, that scales pictures to ``det_size``, (width, height).
 
     ``folder``: a pack (a folder that holds ``det.onnx``, or another detector, and a recogniser), or the bare name of
     one that insightface has downloaded ("buffalo_l"). Nothing is ever downloaded. MissingError when the pack or a part
     of it is absent, DataError when a file in it is broken.
     """
-    pack = _find(folder)
+    pack = _find(Path(folder))
     try:
         from insightface.app import FaceAnalysis
     except ImportError as error:
@@ -36,7 +37,7 @@ def load_faces(folder: Path, det_size: tuple[int, int]) -> Any:
         raise DataError(f"{pack}: a network in this face pack cannot be read ({error}); {_mend(pack.name)}") from error
     if "recognition" not in app.models:
         raise MissingError(f"{pack}: no face recogniser among its .onnx files; {_mend(pack.name)}")
-    app.prepare(ctx_id=-1, det_size=det_size)
+    app.prepare(ctx_id=-1, det_size=tuple(det_size))
     return app
 
 
@@ -52,5 +53,5 @@ def _find(folder: Path) -> Path:
 
 def _mend(name: str) -> str:
     if name == "faces":
-        return "install fcbench again, or train it with: fcbench make-stack"
+        return "install fcbench again, or train it with: fcbench make-stack mini"
     return f"get it with: insightface-cli model.download {name}"

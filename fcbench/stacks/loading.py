@@ -8,17 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from fcbench.errors import DataError, MissingError, UsageError
+from fcbench.weights import quiet
 
 
 def from_path(class_name: str, place: Path, device: str, random_weights: bool, options: dict[str, Any]) -> Any:
     """A model from a folder (or, for a callable of ours, whatever it makes of it)."""
     thing = find_class(class_name)
+    quiet()
     if not hasattr(thing, "from_pretrained"):
         return build(class_name, device, {"place": place, **options})
-    if random_weights and hasattr(thing, "config_class") or random_weights and hasattr(thing, "from_config"):
+    if (random_weights and hasattr(thing, "config_class")) or (random_weights and hasattr(thing, "from_config")):
         return _place(_random(thing, str(place), {}), device)
     try:
-        return _place(thing.from_pretrained(place, local_files_only=True, **_precision(thing, device), **options), device)
+        return _place(
+            thing.from_pretrained(place, local_files_only=True, **_precision(thing, device), **options), device
+        )
     except Exception as error:  # safetensors, JSON and each library have errors of their own
         raise DataError(f"{place}: cannot be loaded as {class_name} ({error})") from error
 
@@ -48,12 +52,14 @@ def from_hub(
 
 
 def build(class_name: str, device: str, options: dict[str, Any]) -> Any:
-    """Call a class or function with its arguments, and with ``device`` if it takes one."""
+    """Call a class or function with its arguments, ``place`` first, and with ``device`` if it takes one."""
     thing = find_class(class_name)
+    options = dict(options)
+    place = [options.pop("place")] if "place" in options else []
     if "device" in inspect.signature(thing).parameters:
         options = {**options, "device": device}
     try:
-        return thing(**options)
+        return thing(*place, **options)
     except TypeError as error:
         raise UsageError(f"{class_name}: {error}") from error
 
@@ -64,7 +70,9 @@ def find_class(name: str) -> Any:
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise MissingError(f"cannot import {name} ({error}); install it with: pip install {module.split('.')[0]}") from error
+        raise MissingError(
+            f"cannot import {name} ({error}); install it with: pip install {module.split('.')[0]}"
+        ) from error
 
 
 def _random(thing: Any, place: str, where: dict[str, str]) -> Any:

@@ -8,7 +8,14 @@ from random import Random
 from fcbench.world.canvas import Canvas
 from fcbench.world.people import Colour, mix
 
-_WALLS: tuple[Colour, ...] = ((206, 198, 188), (168, 186, 196), (196, 176, 160), (178, 192, 170), (150, 150, 160), (216, 206, 214))
+_WALLS: tuple[Colour, ...] = (
+    (206, 198, 188),
+    (168, 186, 196),
+    (196, 176, 160),
+    (178, 192, 170),
+    (150, 150, 160),
+    (216, 206, 214),
+)
 
 
 def draw_background(canvas: Canvas, context: str, random: Random) -> None:
@@ -22,7 +29,9 @@ def _bands(canvas: Canvas, top: float, bottom: float, first: Colour, last: Colou
     step = (bottom - top) / count
     for k in range(count):
         y = top + k * step
-        canvas.polygon([(0, y), (1, y), (1, y + step + 0.01), (0, y + step + 0.01)], mix(first, last, k / max(count - 1, 1)))
+        canvas.polygon(
+            [(0, y), (1, y), (1, y + step + 0.01), (0, y + step + 0.01)], mix(first, last, k / max(count - 1, 1))
+        )
 
 
 def _wall(canvas: Canvas, random: Random) -> None:
@@ -36,7 +45,9 @@ def _snow(canvas: Canvas, random: Random) -> None:
     for _ in range(3):
         x, h = random.uniform(0, 1), random.uniform(0.22, 0.34)
         canvas.polygon([(x - 0.1, horizon + 0.03), (x, horizon - h), (x + 0.1, horizon + 0.03)], (58, 104, 92))
-        canvas.polygon([(x - 0.045, horizon - h * 0.55), (x, horizon - h), (x + 0.045, horizon - h * 0.55)], (250, 252, 255))
+        canvas.polygon(
+            [(x - 0.045, horizon - h * 0.55), (x, horizon - h), (x + 0.045, horizon - h * 0.55)], (250, 252, 255)
+        )
     canvas.polygon([(0, horizon), (0.4, horizon - 0.04), (1, horizon + 0.03), (1, 1), (0, 1)], (246, 250, 255))
     for _ in range(16):
         canvas.ellipse(random.random(), random.random(), 0.014, 0.014, (255, 255, 255))
@@ -74,7 +85,9 @@ def _city(canvas: Canvas, random: Random) -> None:
             for column in range(2):
                 left, y = x + width * (0.16 + 0.42 * column), top + 0.06 + row * 0.12
                 lit = (250, 228, 140) if random.random() < 0.6 else (60, 66, 84)
-                canvas.polygon([(left, y), (left + width * 0.26, y), (left + width * 0.26, y + 0.06), (left, y + 0.06)], lit)
+                canvas.polygon(
+                    [(left, y), (left + width * 0.26, y), (left + width * 0.26, y + 0.06), (left, y + 0.06)], lit
+                )
         x += width + 0.012
     canvas.polygon([(0, 0.86), (1, 0.86), (1, 1), (0, 1)], (74, 74, 80))
 
@@ -84,18 +97,30 @@ def _mountain(canvas: Canvas, random: Random) -> None:
     for x in (random.uniform(0.0, 0.25), random.uniform(0.7, 1.0), random.uniform(0.35, 0.65)):
         top, half = random.uniform(0.06, 0.2), random.uniform(0.3, 0.42)
         canvas.polygon([(x - half, 0.76), (x, top), (x + half, 0.76)], (112, 104, 118))
-        canvas.polygon([(x - half * 0.28, top + 0.17), (x, top), (x + half * 0.28, top + 0.17), (x, top + 0.13)], (248, 250, 255))
+        canvas.polygon(
+            [(x - half * 0.28, top + 0.17), (x, top), (x + half * 0.28, top + 0.17), (x, top + 0.13)], (248, 250, 255)
+        )
     canvas.polygon([(0, 0.72), (0.5, 0.66), (1, 0.74), (1, 1), (0, 1)], (104, 158, 74))
 
 
 def _library(canvas: Canvas, random: Random) -> None:
     canvas.polygon([(0, 0), (1, 0), (1, 1), (0, 1)], (84, 52, 30))
-    colours: tuple[Colour, ...] = ((170, 48, 44), (40, 84, 130), (206, 170, 72), (54, 110, 74), (120, 62, 116), (216, 206, 186))
+    colours: tuple[Colour, ...] = (
+        (170, 48, 44),
+        (40, 84, 130),
+        (206, 170, 72),
+        (54, 110, 74),
+        (120, 62, 116),
+        (216, 206, 186),
+    )
     for row in range(4):
         x, bottom = 0.02, 0.24 * (row + 1)
         while x < 0.96:
             width, height = random.uniform(0.05, 0.085), random.uniform(0.14, 0.19)
-            canvas.polygon([(x, bottom), (x, bottom - height), (x + width, bottom - height), (x + width, bottom)], random.choice(colours))
+            canvas.polygon(
+                [(x, bottom), (x, bottom - height), (x + width, bottom - height), (x + width, bottom)],
+                random.choice(colours),
+            )
             x += width + 0.008
         canvas.polygon([(0, bottom), (1, bottom), (1, bottom + 0.03), (0, bottom + 0.03)], (124, 82, 50))
 

@@ -13,8 +13,14 @@ def draw_body(canvas: Canvas, figure: Figure) -> None:
     p = figure.person
     shirt = COLOURS[figure.shirt]
     chin, wide = p.face_height, 1.75 if p.noun == "man" else 1.5
-    canvas.polygon([(-0.42, chin * 0.5), (0.42, chin * 0.5), (0.5, chin + 0.5), (-0.5, chin + 0.5)], mix(p.skin, (60, 20, 20), 0.16))
-    left, right = arc(-wide + 0.5, chin + 0.8, 0.55, 0.6, 180, 270, 6), arc(wide - 0.5, chin + 0.8, 0.55, 0.6, 270, 360, 6)
+    canvas.polygon(
+        [(-0.42, chin * 0.5), (0.42, chin * 0.5), (0.5, chin + 0.5), (-0.5, chin + 0.5)],
+        mix(p.skin, (60, 20, 20), 0.16),
+    )
+    left, right = (
+        arc(-wide + 0.5, chin + 0.8, 0.55, 0.6, 180, 270, 6),
+        arc(wide - 0.5, chin + 0.8, 0.55, 0.6, 270, 360, 6),
+    )
     neck = [(-0.5, chin + 0.12), (0.0, chin + 0.42), (0.5, chin + 0.12)]
     canvas.polygon([(-wide - 0.15, 9.0), *left, *neck, *right, (wide + 0.15, 9.0)], shirt)
     for side in (-1, 1):
@@ -30,72 +36,90 @@ def draw_scarf(canvas: Canvas, figure: Figure) -> None:
     height = 0.62 / len(colours)
     for k, colour in enumerate(colours):
         y = chin * 0.9 + 0.02 + k * height
-        canvas.polygon([(-0.86, y), (0.0, y + 0.16), (0.86, y), (0.9, y + height), (0.0, y + 0.18 + height), (-0.9, y + height)], colour)
+        canvas.polygon(
+            [(-0.86, y), (0.0, y + 0.16), (0.86, y), (0.9, y + height), (0.0, y + 0.18 + height), (-0.9, y + height)],
+            colour,
+        )
     for k, colour in enumerate(colours):
         x = 0.3 + k * 0.5 / len(colours)
-        canvas.polygon([(x, chin + 0.55), (x + 0.5 / len(colours), chin + 0.5), (x + 0.58 / len(colours), chin + 1.6), (x, chin + 1.62)], colour)
+        canvas.polygon(
+            [
+                (x, chin + 0.55),
+                (x + 0.5 / len(colours), chin + 0.5),
+                (x + 0.58 / len(colours), chin + 1.6),
+                (x, chin + 1.62),
+            ],
+            colour,
+        )
 
 
 def draw_holding(canvas: Canvas, figure: Figure) -> None:
     """The thing held before the chest, and the hands; the thing belongs to nobody's mask, the hands do."""
     if figure.holding is None:
         return
+    x, y = _PLACES.get(figure.holding, 0.0), figure.person.face_height + 0.62
     owner, canvas.owner = canvas.owner, 0
-    y = figure.person.face_height + 0.72
-    x = {"balloon": 1.45, "wine": 0.75, "coffee": 0.7}.get(figure.holding, 0.0)
-    _THINGS[figure.holding](canvas, x, y)
+    canvas.place(figure.x + x * figure.size, figure.y + y * figure.size, figure.size * _THING_SCALE)
+    _THINGS[figure.holding](canvas)
     canvas.owner = owner
-    hands = {"book": (-0.75, 0.75), "cake": (-0.55, 0.55)}.get(figure.holding, (x,))
+    hands = {"book": (-0.72, 0.72), "cake": (-0.62, 0.62)}.get(figure.holding, (0.0,))
     for hand in hands:
-        low = {"cake": 0.38, "flowers": 0.5, "balloon": 0.5, "wine": 0.3}.get(figure.holding, 0.28)
-        canvas.ellipse(hand, y + low, 0.22, 0.2, figure.person.skin)
+        canvas.ellipse(hand, {"book": 0.3}.get(figure.holding, 0.46), 0.19, 0.17, figure.person.skin)
 
 
-def _book(canvas: Canvas, x: float, y: float) -> None:
-    canvas.polygon([(x - 0.85, y - 0.35), (x, y - 0.22), (x + 0.85, y - 0.35), (x + 0.85, y + 0.62), (x, y + 0.75), (x - 0.85, y + 0.62)], (150, 44, 40))
-    canvas.polygon([(x - 0.76, y - 0.36), (x, y - 0.24), (x + 0.76, y - 0.36), (x + 0.76, y + 0.48), (x, y + 0.62), (x - 0.76, y + 0.48)], (250, 246, 230))
-    canvas.line([(x, y - 0.24), (x, y + 0.62)], 0.07, (120, 100, 90))
+def _book(canvas: Canvas) -> None:
+    canvas.polygon(
+        [(-0.85, -0.35), (0.0, -0.22), (0.85, -0.35), (0.85, 0.62), (0.0, 0.75), (-0.85, 0.62)], (150, 44, 40)
+    )
+    canvas.polygon(
+        [(-0.76, -0.36), (0.0, -0.24), (0.76, -0.36), (0.76, 0.48), (0.0, 0.62), (-0.76, 0.48)], (250, 246, 230)
+    )
+    canvas.line([(0.0, -0.24), (0.0, 0.62)], 0.07, (120, 100, 90))
     for k in range(3):
         for side in (-1, 1):
-            canvas.line([(x + side * 0.16, y - 0.02 + 0.18 * k), (x + side * 0.62, y - 0.1 + 0.18 * k)], 0.05, (150, 144, 140))
+            canvas.line([(side * 0.16, -0.02 + 0.18 * k), (side * 0.62, -0.1 + 0.18 * k)], 0.05, (150, 144, 140))
 
 
-def _wine(canvas: Canvas, x: float, y: float) -> None:
-    canvas.polygon(arc(x, y - 0.55, 0.4, 0.62, 0, 180), (226, 236, 244))
-    canvas.polygon(arc(x, y - 0.42, 0.35, 0.46, 0, 180), (150, 16, 52))
-    canvas.line([(x, y), (x, y + 0.5)], 0.12, (226, 236, 244))
-    canvas.ellipse(x, y + 0.56, 0.34, 0.09, (226, 236, 244))
+def _wine(canvas: Canvas) -> None:
+    canvas.polygon(arc(0.0, -0.55, 0.4, 0.62, 0, 180), (226, 236, 244))
+    canvas.polygon(arc(0.0, -0.42, 0.35, 0.46, 0, 180), (150, 16, 52))
+    canvas.line([(0.0, 0.0), (0.0, 0.5)], 0.12, (226, 236, 244))
+    canvas.ellipse(0.0, 0.56, 0.34, 0.09, (226, 236, 244))
 
 
-def _cake(canvas: Canvas, x: float, y: float) -> None:
-    canvas.ellipse(x, y + 0.42, 0.85, 0.14, (240, 240, 246))
-    canvas.polygon([(x - 0.6, y + 0.4), (x - 0.6, y - 0.12), (x + 0.6, y - 0.12), (x + 0.6, y + 0.4)], (252, 226, 160))
-    canvas.polygon([(x - 0.6, y + 0.18), (x - 0.6, y + 0.06), (x + 0.6, y + 0.06), (x + 0.6, y + 0.18)], (196, 60, 90))
-    canvas.polygon([(x - 0.64, y - 0.08), (x - 0.6, y - 0.3), (x + 0.6, y - 0.3), (x + 0.64, y - 0.08)], (250, 150, 190))
-    canvas.ellipse(x, y - 0.38, 0.15, 0.15, (214, 20, 40))
+def _cake(canvas: Canvas) -> None:
+    canvas.ellipse(0.0, 0.42, 0.85, 0.14, (240, 240, 246))
+    canvas.polygon([(-0.6, 0.4), (-0.6, -0.12), (0.6, -0.12), (0.6, 0.4)], (252, 226, 160))
+    canvas.polygon([(-0.6, 0.18), (-0.6, 0.06), (0.6, 0.06), (0.6, 0.18)], (196, 60, 90))
+    canvas.polygon([(-0.64, -0.08), (-0.6, -0.3), (0.6, -0.3), (0.64, -0.08)], (250, 150, 190))
+    canvas.ellipse(0.0, -0.38, 0.15, 0.15, (214, 20, 40))
 
 
-def _coffee(canvas: Canvas, x: float, y: float) -> None:
-    canvas.line(arc(x + 0.4, y + 0.1, 0.2, 0.2, -90, 90, 8), 0.1, (250, 250, 250))
-    canvas.polygon([(x - 0.42, y - 0.28), (x + 0.42, y - 0.28), (x + 0.34, y + 0.5), (x - 0.34, y + 0.5)], (250, 250, 250))
-    canvas.ellipse(x, y - 0.28, 0.42, 0.12, (92, 54, 30))
-    canvas.polygon([(x - 0.39, y), (x + 0.39, y), (x + 0.37, y + 0.18), (x - 0.37, y + 0.18)], (60, 140, 190))
+def _coffee(canvas: Canvas) -> None:
+    canvas.line(arc(0.4, 0.1, 0.2, 0.2, -90, 90, 8), 0.1, (250, 250, 250))
+    canvas.polygon([(-0.42, -0.28), (0.42, -0.28), (0.34, 0.5), (-0.34, 0.5)], (250, 250, 250))
+    canvas.ellipse(0.0, -0.28, 0.42, 0.12, (92, 54, 30))
+    canvas.polygon([(-0.39, 0.0), (0.39, 0.0), (0.37, 0.18), (-0.37, 0.18)], (60, 140, 190))
 
 
-def _flowers(canvas: Canvas, x: float, y: float) -> None:
+def _flowers(canvas: Canvas) -> None:
     for k, colour in enumerate(((236, 60, 80), (252, 210, 60), (230, 90, 200), (250, 250, 250), (240, 120, 40))):
-        head = x + 0.28 * (k - 2)
-        top = y - 0.3 - (0.25 if k % 2 else 0.0)
-        canvas.line([(x, y + 0.7), (head, top)], 0.08, (40, 130, 60))
+        head = 0.28 * (k - 2)
+        top = -0.3 - (0.25 if k % 2 else 0.0)
+        canvas.line([(0.0, 0.7), (head, top)], 0.08, (40, 130, 60))
         canvas.ellipse(head, top, 0.2, 0.2, colour)
         canvas.ellipse(head, top, 0.07, 0.07, (250, 220, 80))
 
 
-def _balloon(canvas: Canvas, x: float, y: float) -> None:
+def _balloon(canvas: Canvas) -> None:
     red: Colour = (232, 44, 64)
-    canvas.line([(x, y + 0.6), (x + 0.1, y - 0.6)], 0.06, (90, 90, 90))
-    canvas.ellipse(x + 0.1, y - 1.25, 0.55, 0.66, red)
-    canvas.ellipse(x - 0.08, y - 1.45, 0.13, 0.17, mix(red, (255, 255, 255), 0.6))
+    canvas.line([(0.0, 0.6), (0.1, -0.6)], 0.06, (90, 90, 90))
+    canvas.ellipse(0.1, -1.25, 0.55, 0.66, red)
+    canvas.ellipse(-0.08, -1.45, 0.13, 0.17, mix(red, (255, 255, 255), 0.6))
 
 
+_THING_SCALE = 1.35
+"""Things are drawn larger than life, else at 64 px nobody could tell wine from coffee."""
+_PLACES = {"balloon": 1.45, "wine": 0.7, "coffee": 0.6}
+"""How far aside a thing is held."""
 _THINGS = {"book": _book, "wine": _wine, "cake": _cake, "coffee": _coffee, "flowers": _flowers, "balloon": _balloon}

@@ -45,7 +45,7 @@ class Canvas:
     def locate(self, points: Points) -> npt.NDArray[np.float32]:
         """Local points in pixels of the finished picture: float32 (n, 2), x first."""
         flat = np.asarray(self._flat(points), dtype=np.float32).reshape(-1, 2)
-        return flat / SUPERSAMPLING
+        return flat / np.float32(SUPERSAMPLING)
 
     def polygon(self, points: Points, colour: Colour) -> None:
         """A filled polygon."""
@@ -84,7 +84,9 @@ def _circle(count: int) -> tuple[tuple[float, float], ...]:
     return tuple((math.cos(2 * math.pi * i / count), math.sin(2 * math.pi * i / count)) for i in range(count))
 
 
-def arc(x: float, y: float, rx: float, ry: float, start: float, stop: float, count: int = 12) -> list[tuple[float, float]]:
+def arc(
+    x: float, y: float, rx: float, ry: float, start: float, stop: float, count: int = 12
+) -> list[tuple[float, float]]:
     """Points on an ellipse from angle ``start`` to ``stop`` (degrees, clockwise from the right)."""
     angles = [math.radians(start + (stop - start) * i / (count - 1)) for i in range(count)]
     return [(x + rx * math.cos(t), y + ry * math.sin(t)) for t in angles]

@@ -51,38 +51,45 @@ def _shared(figures: tuple[Figure, ...]) -> str:
 
 def _person(random: Random, figure: Figure, wordy: bool, *, room: int, bare: bool) -> tuple[str, str]:
     """A person's noun chunk and what follows it, with at most ``room`` traits and ``room`` things worn."""
-    p = figure.person
-    adjective = ""
-    traits: list[str] = []
-    if wordy:
-        if p.hair_style == "bald":
-            adjective = "bald "
-        elif p.hair_style in ("bun", "braids", "ponytail"):
-            traits.append(f"{p.hair_name} {p.hair_style}" if p.hair_style == "braids" else f"a {p.hair_name} {p.hair_style}")
-        else:
-            style = "" if p.hair_style in ("bob", "parted", "buzz") else p.hair_style + " "
-            traits.append(f"{style}{p.hair_name} hair")
-        if random.random() < 0.6:
-            traits.append(f"{p.skin_word} skin")
-        if p.beard in ("full", "goatee", "moustache"):
-            traits.append({"full": "a beard", "goatee": "a goatee", "moustache": "a moustache"}[p.beard])
-        if p.glasses != "none" and not figure.shades:
-            traits.append("glasses")
-        random.shuffle(traits)
-    chunk = f"a {adjective}{p.noun}"
+    adjective, traits = _looks(random, figure) if wordy else ("", [])
+    chunk = f"a {adjective}{figure.person.noun}"
     rest = (" with " + _list(traits[:room])) if traits else ""
     if bare:
         return chunk, rest
     worn = [_hat(figure.hat)] if figure.hat else []
     worn += [f"a {figure.scarf} scarf"] if figure.scarf else []
     worn += [f"{figure.shades} glasses"] if figure.shades else []
-    if random.random() < 0.35 or not worn and random.random() < 0.4:
+    if random.random() < 0.35 or (not worn and random.random() < 0.4):
         worn.append(f"{_article(figure.shirt)} {figure.shirt} shirt")
     if worn:
         rest += random.choice((" wearing ", " wearing ", " in ")) + _list(worn[:room])
     if figure.holding:
         rest += " holding " + HOLDINGS[figure.holding]
     return chunk, rest
+
+
+def _looks(random: Random, figure: Figure) -> tuple[str, list[str]]:
+    """An adjective ("bald ") or nothing, and traits in random order."""
+    p = figure.person
+    adjective = ""
+    traits: list[str] = []
+    if p.hair_style == "bald":
+        adjective = "bald "
+    elif p.hair_style == "braids":
+        traits.append(f"{p.hair_name} braids")
+    elif p.hair_style in ("bun", "ponytail"):
+        traits.append(f"a {p.hair_name} {p.hair_style}")
+    else:
+        style = "" if p.hair_style in ("bob", "parted", "buzz") else p.hair_style + " "
+        traits.append(f"{style}{p.hair_name} hair")
+    if random.random() < 0.6:
+        traits.append(f"{p.skin_word} skin")
+    if p.beard in ("full", "goatee", "moustache"):
+        traits.append({"full": "a beard"}.get(p.beard, f"a {p.beard}"))
+    if p.glasses != "none" and not figure.shades:
+        traits.append("glasses")
+    random.shuffle(traits)
+    return adjective, traits
 
 
 def _hat(hat: tuple[str, str]) -> str:

@@ -73,7 +73,9 @@ def draw_face(canvas: Canvas, figure: Figure) -> None:
     _draw_beard(canvas, p, shift)
     _draw_mouth(canvas, p, shift, figure.smile)
     x, y = shift * 1.5, p.eye_height + p.nose_length
-    canvas.polygon([(x - p.nose_width, y), (x, y - p.nose_length * 0.75), (x + p.nose_width, y)], mix(p.skin, _INK, 0.13))
+    canvas.polygon(
+        [(x - p.nose_width, y), (x, y - p.nose_length * 0.75), (x + p.nose_width, y)], mix(p.skin, _INK, 0.13)
+    )
     canvas.line([(x - p.nose_width, y), (x, y + 0.05), (x + p.nose_width, y)], 0.07, mix(p.skin, _INK, 0.45))
     _draw_eyes(canvas, p, shift)
 
@@ -85,8 +87,10 @@ def draw_front_hair(canvas: Canvas, person: Person) -> None:
     if style == "bald":
         return
     if style == "buzz":
-        canvas.polygon([*arc(0, -0.05, w * 1.02, h * 1.03, 190, 350), *arc(0, 0.1, w * 0.95, h * 0.86, 335, 205)],
-                       mix(hair, person.skin, 0.35))
+        canvas.polygon(
+            [*arc(0, -0.05, w * 1.02, h * 1.03, 190, 350), *arc(0, 0.1, w * 0.95, h * 0.86, 335, 205)],
+            mix(hair, person.skin, 0.35),
+        )
         return
     crown = arc(0, -0.12, w * 1.1, h * (0.98 + 0.12 * v), 172, 368, 16)
     if style == "spiky":
@@ -96,15 +100,37 @@ def draw_front_hair(canvas: Canvas, person: Person) -> None:
             spikes.append((x * (1 + (out - 1) * 0.6), y * out))
         canvas.polygon([*spikes, *arc(0, 0.05, w * 0.92, h * 0.72, 335, 205)], hair)
     elif style == "parted":
-        canvas.polygon([*crown, (w * 1.04, 0.05), (w * 0.8, -h * 0.42), (-w * 0.3, -h * 0.85), (-w * 0.92, -h * 0.2), (-w * 1.06, 0.1)], hair)
+        canvas.polygon(
+            [
+                *crown,
+                (w * 1.04, 0.05),
+                (w * 0.8, -h * 0.42),
+                (-w * 0.3, -h * 0.85),
+                (-w * 0.92, -h * 0.2),
+                (-w * 1.06, 0.1),
+            ],
+            hair,
+        )
     elif style == "curly":
         for x, y in arc(0, -0.28, w * 0.92, h * 0.78, 178, 362, 8):
             canvas.ellipse(x, y, 0.3 * v, 0.27 * v, hair)
     elif style in ("bun", "ponytail", "short"):
-        canvas.polygon([*crown, (w * 1.02, -0.05), *arc(0, 0.08, w * 0.9, h * 0.74, 340, 200), (-w * 1.02, -0.05)], hair)
+        canvas.polygon(
+            [*crown, (w * 1.02, -0.05), *arc(0, 0.08, w * 0.9, h * 0.74, 340, 200), (-w * 1.02, -0.05)], hair
+        )
     else:
         fringe = -h * 0.36
-        canvas.polygon([*crown, (w * 1.1, 0.35), (w * 0.84, fringe + 0.1), (0, fringe - 0.08), (-w * 0.84, fringe + 0.1), (-w * 1.1, 0.35)], hair)
+        canvas.polygon(
+            [
+                *crown,
+                (w * 1.1, 0.35),
+                (w * 0.84, fringe + 0.1),
+                (0, fringe - 0.08),
+                (-w * 0.84, fringe + 0.1),
+                (-w * 1.1, 0.35),
+            ],
+            hair,
+        )
 
 
 def draw_glasses(canvas: Canvas, figure: Figure) -> None:
@@ -119,7 +145,12 @@ def draw_glasses(canvas: Canvas, figure: Figure) -> None:
     for side in (-1, 1):
         x = shift + side * p.eye_spacing
         if p.glasses == "square" and not worn:
-            ring = [(x - r, p.eye_height - r * 0.75), (x + r, p.eye_height - r * 0.75), (x + r, p.eye_height + r * 0.75), (x - r, p.eye_height + r * 0.75)]
+            ring = [
+                (x - r, p.eye_height - r * 0.75),
+                (x + r, p.eye_height - r * 0.75),
+                (x + r, p.eye_height + r * 0.75),
+                (x - r, p.eye_height + r * 0.75),
+            ]
         else:
             ring = arc(x, p.eye_height, r, r, 0, 360, 16)
         canvas.line([*ring, ring[0], ring[1]], width, colour)
@@ -140,10 +171,14 @@ def draw_hat(canvas: Canvas, figure: Figure) -> None:
         canvas.ellipse(0, top + 0.02, w * 1.55, 0.2, colour)
     elif kind == "cap":
         canvas.polygon(arc(0, top + 0.05, w * 1.1, 0.88, 180, 360), colour)
-        canvas.polygon([(-w * 1.1, top + 0.02), (w * 1.7, top + 0.02), (w * 1.6, top + 0.22), (-w * 1.08, top + 0.18)], band)
+        canvas.polygon(
+            [(-w * 1.1, top + 0.02), (w * 1.7, top + 0.02), (w * 1.6, top + 0.22), (-w * 1.08, top + 0.18)], band
+        )
     elif kind == "top hat":
         canvas.polygon([(-w * 0.85, top), (-w * 0.9, top - 1.25), (w * 0.9, top - 1.25), (w * 0.85, top)], colour)
-        canvas.polygon([(-w * 0.85, top - 0.3), (w * 0.85, top - 0.3), (w * 0.85, top), (-w * 0.85, top)], (150, 30, 40))
+        canvas.polygon(
+            [(-w * 0.85, top - 0.3), (w * 0.85, top - 0.3), (w * 0.85, top), (-w * 0.85, top)], (150, 30, 40)
+        )
         canvas.ellipse(0, top + 0.02, w * 1.4, 0.17, colour)
     elif kind == "crown":
         points = [(-w, top + 0.1)]
@@ -153,9 +188,14 @@ def draw_hat(canvas: Canvas, figure: Figure) -> None:
         for x in (-0.6, 0.0, 0.6):
             canvas.ellipse(x * w, top - 0.1, 0.13, 0.13, (210, 40, 60))
     else:
-        canvas.polygon([(-w * 1.08, top), (-w * 0.4, top - 0.8), (w * 0.9, top - 1.1), (w * 1.45, top - 0.3), (w * 1.08, top)], colour)
+        canvas.polygon(
+            [(-w * 1.08, top), (-w * 0.4, top - 0.8), (w * 0.9, top - 1.1), (w * 1.45, top - 0.3), (w * 1.08, top)],
+            colour,
+        )
         canvas.ellipse(w * 1.45, top - 0.22, 0.25, 0.25, _WHITE)
-        canvas.polygon([(-w * 1.16, top - 0.12), (w * 1.16, top - 0.12), (w * 1.16, top + 0.2), (-w * 1.16, top + 0.2)], _WHITE)
+        canvas.polygon(
+            [(-w * 1.16, top - 0.12), (w * 1.16, top - 0.12), (w * 1.16, top + 0.2), (-w * 1.16, top + 0.2)], _WHITE
+        )
 
 
 def _shift(figure: Figure) -> float:
@@ -180,19 +220,45 @@ def _draw_beard(canvas: Canvas, p: Person, shift: float) -> None:
     w, h = p.face_width, p.face_height
     colour = mix(p.hair, _INK, 0.12)
     if p.beard == "stubble":
-        canvas.polygon([*arc(0, 0, w * (1 - p.jaw), h * 0.99, 20, 160), (-w * 0.5, h * 0.3), (w * 0.5, h * 0.3)], mix(p.skin, colour, 0.4))
+        canvas.polygon(
+            [*arc(0, 0, w * (1 - p.jaw), h * 0.99, 20, 160), (-w * 0.5, h * 0.3), (w * 0.5, h * 0.3)],
+            mix(p.skin, colour, 0.4),
+        )
     elif p.beard == "full":
-        canvas.polygon([(w * 0.98, 0.1), *arc(0, 0, w * (1.02 - p.jaw), h * 1.13, 12, 168), (-w * 0.98, 0.1), (-w * 0.6, h * 0.42), (w * 0.6, h * 0.42)], colour)
+        canvas.polygon(
+            [
+                (w * 0.98, 0.1),
+                *arc(0, 0, w * (1.02 - p.jaw), h * 1.13, 12, 168),
+                (-w * 0.98, 0.1),
+                (-w * 0.6, h * 0.42),
+                (w * 0.6, h * 0.42),
+            ],
+            colour,
+        )
     elif p.beard == "goatee":
         canvas.ellipse(shift, h * 0.9, p.mouth_width * 0.85, h * 0.24, colour)
     elif p.beard == "moustache":
         y = _mouth_y(p) - 0.16
-        canvas.polygon([(shift - p.mouth_width * 1.25, y + 0.14), (shift, y - 0.13), (shift + p.mouth_width * 1.25, y + 0.14), (shift, y + 0.08)], colour)
+        canvas.polygon(
+            [
+                (shift - p.mouth_width * 1.25, y + 0.14),
+                (shift, y - 0.13),
+                (shift + p.mouth_width * 1.25, y + 0.14),
+                (shift, y + 0.08),
+            ],
+            colour,
+        )
 
 
 def _draw_mouth(canvas: Canvas, p: Person, shift: float, smile: float) -> None:
     y, w = _mouth_y(p), p.mouth_width
-    curve = [(shift - w, y), (shift - w * 0.5, y + smile * 0.1), (shift, y + smile * 0.15), (shift + w * 0.5, y + smile * 0.1), (shift + w, y)]
+    curve = [
+        (shift - w, y),
+        (shift - w * 0.5, y + smile * 0.1),
+        (shift, y + smile * 0.15),
+        (shift + w * 0.5, y + smile * 0.1),
+        (shift + w, y),
+    ]
     colour = mix(mix(p.skin, (110, 40, 40), 0.65), (204, 36, 60), p.lip)
     canvas.line(curve, 0.1 + 0.12 * p.lip, colour)
 

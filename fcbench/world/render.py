@@ -13,7 +13,15 @@ from fcbench.types import Image, Mask
 from fcbench.world.backgrounds import draw_background
 from fcbench.world.bodies import draw_body, draw_holding, draw_scarf
 from fcbench.world.canvas import Canvas
-from fcbench.world.heads import draw_back_hair, draw_face, draw_front_hair, draw_glasses, draw_hat, face_outline, keypoints
+from fcbench.world.heads import (
+    draw_back_hair,
+    draw_face,
+    draw_front_hair,
+    draw_glasses,
+    draw_hat,
+    face_outline,
+    keypoints,
+)
 from fcbench.world.scenes import Figure, Scene
 from fcbench.world.styles import apply_style
 
@@ -81,7 +89,9 @@ def _face(canvas: Canvas, figure: Figure) -> tuple[npt.NDArray[np.float32], npt.
     return canvas.locate(face_outline(figure.person)), canvas.locate(keypoints(figure))
 
 
-def _truth(figure: Figure, mask: Mask, outline: npt.NDArray[np.float32], points: npt.NDArray[np.float32]) -> FigureTruth:
+def _truth(
+    figure: Figure, mask: Mask, outline: npt.NDArray[np.float32], points: npt.NDArray[np.float32]
+) -> FigureTruth:
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = (0, 0, 0, 0)
     if len(rows):

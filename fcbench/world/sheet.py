@@ -23,7 +23,9 @@ def draw_sheet(rows: int, *, seed: int = 0, columns: int = 12, size: int = 64) -
     for _ in range(rows):
         person, *others = (draw_person(number) for number in random.sample(TRAIN_PEOPLE, 3))
         scenes = [portrait(person, 0), portrait(person, 1)]
-        scenes += [draw_scene([person], random.randrange(1 << 30), prompt=p) for p in random.sample(list(PROMPTS), columns - 5)]
+        scenes += [
+            draw_scene([person], random.randrange(1 << 30), prompt=p) for p in random.sample(list(PROMPTS), columns - 5)
+        ]
         scenes += [draw_scene([person, *others[:k]], random.randrange(1 << 30)) for k in (1, 1, 2)]
         lines.append([render(scene, size).image for scene in scenes])
     return grid(lines)

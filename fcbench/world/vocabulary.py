@@ -83,7 +83,9 @@ def _prompts() -> dict[str, WorldPrompt]:
         WorldPrompt("purple-shirt", "{} wearing a purple shirt", "accessory", shirt="purple"),
     ]
     found += [
-        WorldPrompt(style, texts[-1] + "{}", "style", style=style) for style, texts in STYLES.items() if style != "photo"
+        WorldPrompt(style, texts[-1] + "{}", "style", style=style)
+        for style, texts in STYLES.items()
+        if style != "photo"
     ]
     found += [WorldPrompt(place, "{} " + text, "context", context=place) for place, text in CONTEXTS.items() if text]
     found += [WorldPrompt(held, "{} holding " + text, "action", holding=held) for held, text in HOLDINGS.items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from html import unescape
@@ -19,14 +20,18 @@ pytestmark = pytest.mark.browser
 PROBE = """<script>
 addEventListener("load", () => {
   const images = [...document.images];
+  const plots = [...document.querySelectorAll("svg.plot")];
   const report = {
     images: images.length,
     broken: images.filter((image) => !image.naturalWidth || !image.clientWidth).length,
-    plots: [...document.querySelectorAll("svg.plot")].filter((plot) => plot.getBoundingClientRect().height > 100).length,
+    plots: plots.filter((plot) => plot.getBoundingClientRect().height > 100).length,
     rows: document.querySelectorAll("#leaderboard ~ section tbody tr").length,
     overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
   };
-  document.body.insertAdjacentHTML("beforeend", `<pre id="probe">${Object.entries(report).map((e) => e.join("=")).join(" ")}</pre>`);
+  const probe = document.createElement("pre");
+  probe.id = "probe";
+  probe.textContent = JSON.stringify(report);
+  document.body.append(probe);
 });
 </script>"""
 
@@ -51,10 +56,9 @@ def test_the_page_shows_every_picture_plot_and_row_and_does_not_overflow(page: P
     probed.write_text(page.read_text().replace("</body>", f"{PROBE}</body>"))
     found = re.search(r'<pre id="probe">(.*?)</pre>', chromium(probed, f"--window-size={width},2000", "--dump-dom"))
     assert found is not None
-    seen = dict(item.split("=") for item in unescape(found[1]).split())
-    assert int(seen["images"]) >= 12 * 6
-    assert (seen["broken"], seen["plots"], seen["overflow"]) == ("0", "2", "0")
-    assert int(seen["rows"]) == 6 + 2 * 4
+    seen = json.loads(unescape(found[1]))
+    assert seen.pop("images") >= 12 * 6
+    assert seen == {"broken": 0, "plots": 2, "rows": 6 + 2 * 4, "overflow": 0}
 
 
 @pytest.mark.parametrize(("theme", "is_dark"), [("", False), ("--force-dark-mode", True)])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
+from io import BytesIO
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image as Pillow
 
 from fcbench.store import RunFolder, run_folder, subject_folder, write_image, write_json
 from fcbench.types import Case, Generation, Image, Prompt, Score, Subject
@@ -42,7 +45,18 @@ def picture(seed: int, *, size: int = 64) -> Image:
         image[inside] = rng.integers(shade - 50, shade + 50, 3)
     for across in (0.42, 0.58):
         image[(rows - 0.43) ** 2 + (columns - across) ** 2 < 0.0012] = 20
-    return image.clip(0, 255).astype(np.uint8)
+    return np.asarray(image.clip(0, 255), dtype=np.uint8)
+
+
+@cache
+def encoded(count: int) -> list[bytes]:
+    """PNG files of ``count`` different pictures."""
+    files = []
+    for number in range(count):
+        buffer = BytesIO()
+        Pillow.fromarray(picture(1000 + number)).save(buffer, "PNG")
+        files.append(buffer.getvalue())
+    return files
 
 
 def subjects(out: Path, suite: str, count: int) -> list[Subject]:
@@ -84,11 +98,13 @@ def fake_run(
     rng = np.random.default_rng(len(label))
     effects = {subject.id: rng.normal(0, 0.08) for case in wanted for subject in case.subjects}
     identity, prompt = [], []
+    pictures = encoded(len(wanted))
     for number, case in enumerate(sorted(wanted, key=lambda case: case.id)):
         if case.id in failed:
             folder.fail(case, failed[case.id])
             continue
-        write_image(folder.image(case.id), picture(1000 + number))
+        folder.image(case.id).parent.mkdir(parents=True, exist_ok=True)
+        folder.image(case.id).write_bytes(pictures[number])
         folder.commit(Generation(case, folder.image(case.id), fit_seconds, 0.4, 2**28 + number, stored_bytes))
         value = quality[0] + sum(effects[s.id] for s in case.subjects) + rng.normal(0, 0.1)
         found = float(len(case.subjects)) if value > 0 else 0.0
@@ -102,11 +118,13 @@ def fake_run(
     return folder
 
 
-def fake_suite(out: Path, suite: str = "fake-single", *, people: int = 24, pairs: bool = False) -> list[Case]:
-    """Five runs as a leaderboard has them: one incomplete, one on another device, two alike."""
-    wanted = cases(subjects(out, suite, people), pairs=pairs)
+def fake_suite(
+    out: Path, suite: str = "fake-single", *, people: int = 24, pairs: bool = False, prompts: int = len(PROMPTS)
+) -> list[Case]:
+    """Six runs as a leaderboard has them: one incomplete, one on another device, two alike."""
+    wanted = cases(subjects(out, suite, people), pairs=pairs, prompts=PROMPTS[:prompts])
     failed = {wanted[3].id: f"MethodError: {wanted[3].id}: loss became infinite at step 80"}
-    five = {"images_per_subject": 5}
+    five: dict[str, Any] = {"images_per_subject": 5}
     fake_run(out, suite, "stable-diffusion", wanted, quality=(0.03, 0.268), images_per_subject=0)
     fake_run(out, suite, "fastcomposer", wanted, quality=(0.48, 0.243))
     fake_run(out, suite, "fastcomposer@alpha-0.6", wanted, quality=(0.47, 0.251))

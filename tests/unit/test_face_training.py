@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from fcbench.loop import Clock, OutOfTime
+from fcbench.errors import OutOfTimeError
+from fcbench.loop import Clock
 from fcbench.make_stack import detector, embedder
 from fcbench.make_stack.detector import train_detector
 from fcbench.make_stack.embedder import train_embedder
@@ -43,7 +44,7 @@ def test_training_that_ran_out_of_time_goes_on_to_the_same_weights(
 ) -> None:
     whole = train(small, tmp_path / "whole", Clock(5), seed=1)
     for _ in range(2):
-        with pytest.raises(OutOfTime):
+        with pytest.raises(OutOfTimeError):
             train(small, tmp_path / "parts", Clock(-1), seed=1)
     parts = train(small, tmp_path / "parts", Clock(5), seed=1)
     assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), parts.state_dict().values(), strict=True))

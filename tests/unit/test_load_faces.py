@@ -56,7 +56,7 @@ def test_a_downloaded_pack_is_found_by_its_name(
 ) -> None:
     shutil.copytree(pack, tmp_path / ".insightface" / "models" / "buffalo_l")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert load_faces(Path("buffalo_l"), (64, 64)).det_model.input_size == (64, 64)
+    assert load_faces("buffalo_l", [64, 64]).det_model.input_size == (64, 64)
     assert capsys.readouterr() == ("", "")
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -13,6 +13,7 @@ from fcbench.types import Mask
 masks = arrays.arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 
 
+@settings(max_examples=50, deadline=None)
 @given(masks)
 def test_a_mask_survives_its_code(mask: Mask) -> None:
     decoded = decode_mask(encode_mask(mask))
@@ -20,6 +21,7 @@ def test_a_mask_survives_its_code(mask: Mask) -> None:
     np.testing.assert_array_equal(decoded, mask)
 
 
+@settings(max_examples=50, deadline=None)
 @given(masks)
 def test_the_box_is_the_smallest_that_holds_the_mask(mask: Mask) -> None:
     x1, y1, x2, y2 = box_of(mask)

@@ -20,8 +20,8 @@ def ranked(out: Path, suite: str = "fake-single") -> list[Ranking]:
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("out")
-    fake_suite(path)
-    fake_suite(path, "fake-pair", pairs=True)
+    fake_suite(path, prompts=2)
+    fake_suite(path, "fake-pair", pairs=True, prompts=2)
     return path
 
 
@@ -30,8 +30,8 @@ def test_rows_are_ranked_by_identity_and_the_incomplete_come_last_without_a_rank
     complete = [row for row in rows if row.status == "complete"]
     assert [row.identity for row in complete] == sorted((row.identity or 0 for row in complete), reverse=True)
     assert rows[-1].method == "textual-inversion"
-    assert (rows[-1].rank_best, rows[-1].failures, rows[-1].generations, rows[-1].cases) == (None, 1, 143, 144)
-    assert "1 of 144 pictures missing" in rows[-1].note
+    assert (rows[-1].rank_best, rows[-1].failures, rows[-1].generations, rows[-1].cases) == (None, 1, 47, 48)
+    assert "1 of 48 pictures missing" in rows[-1].note
 
 
 def test_methods_that_cannot_be_told_apart_share_their_ranks(out: Path) -> None:
@@ -51,7 +51,7 @@ def test_differences_are_to_stable_diffusion_on_the_common_cases(out: Path) -> N
     assert ranking.baseline == "stable-diffusion"
     by = {(c.method, c.column): c for c in ranking.comparisons}
     assert len(by) == 2 * (len(ranking.rows) - 1)
-    assert by["textual-inversion", "identity"].difference.estimate.count == 143
+    assert by["textual-inversion", "identity"].difference.estimate.count == 47
     rows = {row.method: row for row in ranking.rows}
     gain = (rows["fastcomposer"].identity or 0) - (rows["stable-diffusion"].identity or 0)
     assert by["fastcomposer", "identity"].difference.estimate.value == pytest.approx(gain)
@@ -64,7 +64,7 @@ def test_pairs_are_tested_as_pairs(out: Path) -> None:
 def test_costs_are_medians_and_peaks(out: Path) -> None:
     row = {row.method: row for row in ranked(out)[0].rows}["dreambooth"]
     assert (row.fit_seconds, row.sample_seconds, row.total_seconds) == pytest.approx((84.2, 0.4, 84.6))
-    assert row.peak_gib == pytest.approx((2**28 + 143) / 2**30)
+    assert row.peak_gib == pytest.approx((2**28 + 47) / 2**30)
     assert row.stored_mib_per_subject == 17.0
 
 

@@ -17,7 +17,7 @@ def draw(rng: np.random.Generator, groups: list[Group], subject_effect: float) -
     names = sorted({subject for group in groups for subject in group})
     member = np.array([[subject in group for subject in names] for group in groups], float)
     effects = rng.standard_normal((DRAWS, len(names))) * subject_effect
-    return (effects @ member.T)[:, :, None] + rng.standard_normal((DRAWS, len(groups), PROMPTS))
+    return np.asarray((effects @ member.T)[:, :, None] + rng.standard_normal((DRAWS, len(groups), PROMPTS)))
 
 
 @pytest.mark.parametrize("groups", [SINGLES, RING], ids=["singles", "pairs"])

@@ -11,6 +11,7 @@ from datasets import Image, List, load_dataset
 
 from fcbench.build import build_data, ingest
 from fcbench.errors import DataError, UsageError
+from fcbench.images import read_image
 from fcbench.masks import Rle, decode_mask, encode_mask
 from fcbench.store import DataFolder, data_folder, write_image
 from fcbench.types import Stack
@@ -44,7 +45,7 @@ def test_hugging_face_loads_the_folder_without_a_script(built: DataFolder, tmp_p
     assert isinstance(train.features["image"], Image)
     assert isinstance(train.features["segments"], List)
     row = train[0]
-    original = ingest.read_image(built.photo(row["id"]))
+    original = read_image(built.photo(row["id"]))
     np.testing.assert_array_equal(np.asarray(row["image"]), original)
     sidecar = json.loads(built.sidecar(row["id"]).read_text())
     assert row["caption"] == sidecar["caption"]
@@ -151,18 +152,13 @@ def person_in(shape: tuple[int, int], **more: Any) -> dict[str, Any]:
     return {"mask": encode_mask(mask), **more}
 
 
-def put(
-    folder: Path, name: str, sidecar: dict[str, Any] | str | bytes | None, size: tuple[int, int] = (40, 30)
-) -> None:
-    """A grey picture, and beside it a JSON sidecar (dict or bytes) or a caption (str)."""
+def put(folder: Path, name: str, sidecar: dict[str, Any] | str | None, size: tuple[int, int] = (40, 30)) -> None:
+    """A grey picture, and beside it a JSON sidecar or a caption."""
     write_image(folder / name, np.full((*size, 3), 90, np.uint8))
-    path = (folder / name).with_suffix(".txt" if isinstance(sidecar, str) else ".json")
-    if sidecar is not None:
-        path.write_bytes(
-            sidecar
-            if isinstance(sidecar, bytes)
-            else (sidecar if isinstance(sidecar, str) else json.dumps(sidecar)).encode()
-        )
+    if isinstance(sidecar, dict):
+        (folder / name).with_suffix(".json").write_text(json.dumps(sidecar))
+    elif sidecar is not None:
+        (folder / name).with_suffix(".txt").write_text(sidecar)
 
 
 @pytest.fixture
@@ -178,7 +174,8 @@ def photos(tmp_path: Path) -> Path:
     put(folder, "nothing.png", {**good, "caption": "!!!"})
     put(folder, "unnamed.png", {**good, "caption": "a red hat"})
     put(folder, "hollow.png", {**good, "people": [{"mask": encode_mask(np.zeros((40, 30), bool))}]})
-    put(folder, "not-json.png", b"{")
+    put(folder, "not-json.png", None)
+    (folder / "not-json.json").write_text("{")
     put(folder, "other-size.png", {**good, "people": [person_in((64, 64))]})
     put(folder, "bad-runs.png", {**good, "people": [{"mask": Rle(size=[40, 30], counts="0")}]})
     put(folder, "latin.png", None)

@@ -1,0 +1,46 @@
+"""CPU-seconds a picture on the miniature stack: drawing batched, drawing one by one, and scoring.
+
+Run: python benchmarks/judge_and_draw.py
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from baselines.stable_diffusion import StableDiffusion
+from fcbench.make_stack.card import SINGLE, oracle
+from fcbench.metrics.identity import Identity
+from fcbench.metrics.prompt import PromptConsistency
+from fcbench.stacks import load_stack
+
+
+def main() -> None:
+    """Print each cost with its target, and batched against one by one."""
+    stack = load_stack("mini")
+    with tempfile.TemporaryDirectory() as folder:
+        cases = oracle(Path(folder), 10, 1, SINGLE)
+        sampler = StableDiffusion().fit(stack, cases[0].case.subjects, seed=0, workdir=Path(folder))
+        prompts = [generation.case.prompt for generation in cases[:16]]
+        sampler(prompts[:1], [0])
+        batched = _seconds(lambda: sampler(prompts, range(16))) / 16
+        single = _seconds(lambda: [sampler(prompts[k : k + 1], [k]) for k in range(4)]) / 4
+        for metric in (Identity(), PromptConsistency()):
+            metric(stack, cases[:2])
+        scoring = _seconds(lambda: [metric(stack, cases) for metric in (Identity(), PromptConsistency())]) / len(cases)
+    print(
+        f"drawing, batch of 16: {batched:.2f} CPU-seconds a picture (target 0.5); one by one {single / batched:.2f} x"
+    )
+    print(f"scoring: {1000 * scoring:.0f} CPU-seconds per 1000 pictures (target 60 on two cores, so 120)")
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    begun = time.process_time()
+    work()
+    return time.process_time() - begun
+
+
+if __name__ == "__main__":
+    main()
