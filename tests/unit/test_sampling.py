@@ -1,0 +1,59 @@
+"""The denoising loop, with a denoiser that records what it was asked."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from diffusers import DDIMScheduler, PNDMScheduler
+
+from fcbench.sampling import denoise, denoiser_calls, initial_noise
+
+
+class Recorder(torch.nn.Module):
+    """Predicts the mean of its conditioning, and remembers it."""
+
+    dtype = torch.float32
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[torch.Tensor] = []
+
+    def forward(self, sample: torch.Tensor, timestep: Any, text: torch.Tensor) -> SimpleNamespace:
+        self.seen.append(text)
+        return SimpleNamespace(sample=torch.ones_like(sample) * text.mean(dim=(1, 2))[:, None, None, None])
+
+
+def test_noise_follows_from_the_seed_alone() -> None:
+    together = initial_noise([3, 4], (2, 4, 4))
+    assert torch.equal(together[1], initial_noise([4], (2, 4, 4))[0])
+    assert not torch.equal(together[0], together[1])
+
+
+def test_conditioning_may_change_at_a_call() -> None:
+    unet = Recorder()
+    before, after, null = (torch.full((1, 5, 3), value) for value in (1.0, 2.0, 0.0))
+    denoise(
+        unet,
+        DDIMScheduler(),
+        torch.zeros(1, 2, 4, 4),
+        lambda call: before if call < 3 else after,
+        null,
+        steps=5,
+        guidance=2.0,
+    )
+    assert [float(text[1].mean()) for text in unet.seen] == [1, 1, 1, 2, 2]
+    assert all(float(text[0].mean()) == 0 for text in unet.seen)
+
+
+def test_guidance_goes_from_the_null_prompt_through_the_given_one() -> None:
+    noise, null = torch.zeros(1, 2, 4, 4), torch.zeros(1, 5, 3)
+    single = denoise(Recorder(), DDIMScheduler(), noise, lambda call: null + 1, null, steps=1, guidance=3.0)
+    direct = denoise(Recorder(), DDIMScheduler(), noise, lambda call: null + 3, null, steps=1, guidance=1.0)
+    torch.testing.assert_close(single, direct)
+
+
+def test_pndm_calls_the_denoiser_once_more_than_its_steps() -> None:
+    assert denoiser_calls(PNDMScheduler(skip_prk_steps=True), 50) == 51
+    assert denoiser_calls(DDIMScheduler(), 50) == 50
