@@ -54,6 +54,8 @@ def driver(suite: Path, **environment: str) -> subprocess.Popen[str]:
         env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(sys.path)},
         stderr=subprocess.PIPE,
         text=True,
+        # a shell's background job ignores Ctrl-C, and what it starts inherits that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 
