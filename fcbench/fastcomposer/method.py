@@ -16,7 +16,6 @@ from fcbench.fastcomposer.encoder import embed_subjects, subject_tokens
 from fcbench.images import pad_to_square, read_image, resize, to_tensor
 from fcbench.types import Capabilities, Image, Prompt, Stack, Subject, subject_phrase
 
-
 MAX_SUBJECTS = 4
 """As it was trained."""
 
