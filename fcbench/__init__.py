@@ -6,7 +6,7 @@ The nouns are imported when they are first asked for: they need numpy, which ``f
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fcbench.errors import DataError, FcbenchError, MethodError, MissingError, UsageError
+from fcbench.errors import DataError, FcbenchError, MethodError, MissingError, OutOfTimeError, UsageError
 
 if TYPE_CHECKING:
     from fcbench.types import Capabilities, Case, Generation, Method, Metric, Prompt, Sampler, Score, Stack, Subject
@@ -23,6 +23,7 @@ __all__ = [
     "MethodError",
     "Metric",
     "MissingError",
+    "OutOfTimeError",
     "Prompt",
     "Sampler",
     "Score",
