@@ -71,7 +71,7 @@ def test_without_subject_steps_a_trained_denoiser_s_pictures_do_not_depend_on_th
 ) -> None:
     swapped = [Subject(s.id, s.noun, other.images) for s, other in zip(subjects, reversed(subjects), strict=True)]
 
-    def pictures(alpha: float, people: list[Subject]) -> np.ndarray:  # type: ignore[type-arg]
+    def pictures(alpha: float, people: list[Subject]) -> np.ndarray:
         sampler = FastComposer(alpha=alpha, steps=3).fit(stack, people, seed=0, workdir=tmp_path)
         return np.stack(sampler(PROMPTS, [1, 2]))
 
