@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from fcbench.errors import FcbenchError, MissingError, UsageError
+from fcbench.fastcomposer.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fcbench.fastcomposer.encoder import Fusion
+from fcbench.fastcomposer.method import FastComposer, fill_with_ends
+from fcbench.sampling import draw, encode_text
+from fcbench.store import write_image
+from fcbench.types import Image, Prompt, Stack, Subject, subject_phrase
+
+SNOW = Prompt("snow", "{} in the snow", "context")
+
+
+@pytest.fixture
+def checkpoint(stack: Stack, tmp_path: Path) -> Path:
+    """The stack's own parts, with a fusion whose output is large enough to be seen."""
+    torch.manual_seed(1)
+    fusion = Fusion(16)
+    with torch.no_grad():
+        fusion.layer_norm.weight.mul_(8)
+    save_checkpoint(tmp_path / "checkpoint", Checkpoint(stack.role("unet"), stack.role("image_encoder"), fusion), {})
+    return tmp_path / "checkpoint"
+
+
+@pytest.fixture
+def subjects(tmp_path: Path) -> list[Subject]:
+    made = []
+    for number, noun in enumerate(("man", "woman")):
+        photo = tmp_path / f"{noun}.png"
+        write_image(photo, np.random.default_rng(number).integers(0, 256, (20, 16, 3), dtype=np.uint8))
+        made.append(Subject(noun, noun, (photo,)))
+    return made
+
+
+def pictures(method: FastComposer, stack: Stack, subjects: list[Subject], workdir: Path) -> list[Image]:
+    return method.fit(stack, subjects, seed=0, workdir=workdir)([SNOW, SNOW], [0, 1])
+
+
+def test_without_subject_steps_it_draws_what_the_text_alone_does(
+    checkpoint: Path, stack: Stack, subjects: list[Subject], tmp_path: Path
+) -> None:
+    made = pictures(FastComposer(alpha=0, checkpoint=str(checkpoint)), stack, subjects, tmp_path)
+    text = encode_text(stack, [SNOW.fill(subject_phrase(["man", "woman"]))] * 2)
+    unet = load_checkpoint(str(checkpoint), stack).unet
+    for found, expected in zip(made, draw(stack, lambda call: text, [0, 1], unet=unet), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_the_photos_change_the_picture_and_so_does_their_order(
+    checkpoint: Path, stack: Stack, subjects: list[Subject], tmp_path: Path
+) -> None:
+    method = FastComposer(alpha=1, checkpoint=str(checkpoint))
+    text_only = pictures(FastComposer(alpha=0, checkpoint=str(checkpoint)), stack, subjects, tmp_path)
+    both = pictures(method, stack, subjects, tmp_path)
+    faces_swapped = [Subject(s.id, s.noun, other.images) for s, other in zip(subjects, subjects[::-1], strict=True)]
+    swapped = pictures(method, stack, faces_swapped, tmp_path)
+    assert not np.array_equal(both[0], text_only[0])
+    assert not np.array_equal(both[0], swapped[0])
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 1.1, float("nan")])
+def test_alpha_is_a_share(alpha: float) -> None:
+    with pytest.raises(UsageError, match="from 0 to 1"):
+        FastComposer(alpha=alpha)
+
+
+def test_a_stack_without_a_checkpoint_is_an_error_that_says_so(stack: Stack, tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="names no FastComposer checkpoint"):
+        FastComposer().fit(stack, [], seed=0, workdir=tmp_path)
+
+
+@pytest.mark.parametrize("nouns", [["man"], ["man", "woman"], ["man", "elf", "woman"]])
+@pytest.mark.parametrize("text", ["{} in the snow", "a pencil sketch of {}"])
+def test_each_subject_s_phrase_ends_with_its_noun(nouns: list[str], text: str) -> None:
+    filled, ends = fill_with_ends(Prompt("x", text, "context"), nouns)
+    assert [filled[:end].split()[-1] for end in ends] == nouns
+    assert filled == text.replace("{}", subject_phrase(nouns))
+
+
+PARTS = (
+    "fastcomposer.json",
+    "fusion.safetensors",
+    "unet/diffusion_pytorch_model.safetensors",
+    "unet/config.json",
+    "image_encoder/model.safetensors",
+)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_missing_part_is_one_clear_error(checkpoint: Path, stack: Stack, part: str) -> None:
+    (checkpoint / part).unlink()
+    with pytest.raises(FcbenchError, match="checkpoint") as error:
+        load_checkpoint(str(checkpoint), stack)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("part", PARTS[1:])
+def test_a_part_cut_short_is_one_clear_error(checkpoint: Path, stack: Stack, part: str) -> None:
+    file = checkpoint / part
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(FcbenchError, match=str(checkpoint)) as error:
+        load_checkpoint(str(checkpoint), stack)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("part", PARTS[1:3] + PARTS[4:])
+def test_a_misshapen_part_is_one_clear_error(checkpoint: Path, stack: Stack, part: str) -> None:
+    file = checkpoint / part
+    weights = load_file(file)
+    key = max(weights, key=lambda name: weights[name].ndim)
+    save_file({**weights, key: weights[key][:-1].contiguous()}, file)
+    with pytest.raises(FcbenchError, match=str(checkpoint)) as error:
+        load_checkpoint(str(checkpoint), stack)
+    assert "\n" not in str(error.value)
+
+
+def test_a_checkpoint_comes_back_as_it_was_in_half_precision(checkpoint: Path, stack: Stack) -> None:
+    parts = load_checkpoint(str(checkpoint), stack)
+    for role in ("unet", "image_encoder"):
+        for key, value in stack.role(role).state_dict().items():
+            assert torch.equal(getattr(parts, role).state_dict()[key], value.half().to(value.dtype)), key
+    assert not parts.unet.training

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from fcbench.config import Recipe
+from fcbench.errors import OutOfTimeError, UsageError
+from fcbench.fastcomposer.checkpoint import Checkpoint, checkpoint_facts, load_checkpoint
+from fcbench.fastcomposer.data import Example
+from fcbench.fastcomposer.train import FastComposerModel, denoising_loss, subject_masks, token_mask, train
+from fcbench.loop import Clock
+from fcbench.types import Stack
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, stack: Stack, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    train(data, folder, stack, recipe)
+    return folder
+
+
+def weights(parts: Checkpoint) -> dict[str, torch.Tensor]:
+    return {
+        f"{name}.{key}": value
+        for name in ("unet", "image_encoder", "fusion")
+        for key, value in getattr(parts, name).state_dict().items()
+    }
+
+
+def test_training_leaves_a_checkpoint_that_differs_from_the_stack(trained: Path, stack: Stack, recipe: Recipe) -> None:
+    parts = load_checkpoint(str(trained), stack)
+    for role in ("unet", "image_encoder"):
+        before, after = stack.role(role).state_dict(), getattr(parts, role).state_dict()
+        assert before.keys() == after.keys()
+        assert any((before[key] - after[key]).abs().max() > 5e-4 for key in before), role
+    assert checkpoint_facts(str(trained))["recipe"] == recipe.model_dump()
+    assert not (trained / "work").exists()
+
+
+def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
+    trained: Path, data: Path, stack: Stack, recipe: Recipe, tmp_path: Path
+) -> None:
+    with pytest.raises(OutOfTimeError, match="1 of 2 steps"):
+        train(data, tmp_path, stack, recipe, Clock(-1))
+    assert (tmp_path / "work" / "state.pt").exists()
+    assert not (tmp_path / "fastcomposer.json").exists()
+    train(data, tmp_path, stack, recipe)
+    expected, found = (weights(load_checkpoint(str(folder), stack)) for folder in (trained, tmp_path))
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value, msg=key)
+
+
+def test_a_finished_training_is_left_alone_and_another_recipe_refused(
+    trained: Path, data: Path, stack: Stack, recipe: Recipe
+) -> None:
+    before = (trained / "fusion.safetensors").stat().st_mtime_ns
+    train(data, trained, stack, recipe)
+    with pytest.raises(UsageError, match="made with another recipe"):
+        train(data, trained, stack, recipe.model_copy(update={"steps": 3}))
+    assert (trained / "fusion.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_training_begun_with_another_recipe_is_refused(
+    data: Path, stack: Stack, recipe: Recipe, tmp_path: Path
+) -> None:
+    with pytest.raises(OutOfTimeError):
+        train(data, tmp_path, stack, recipe, Clock(-1))
+    with pytest.raises(UsageError, match="made with another recipe"):
+        train(data, tmp_path, stack, recipe.model_copy(update={"seed": 1}))
+
+
+def test_averaged_weights_lie_between_the_first_and_the_last(
+    trained: Path, data: Path, stack: Stack, recipe: Recipe, tmp_path: Path
+) -> None:
+    train(data, tmp_path, stack, recipe.model_copy(update={"average": 0.5}), Clock(math.inf))
+    first = FastComposerModel(stack, recipe).fusion.state_dict()["mlp1.fc1.weight"]
+    last, mean = (load_checkpoint(str(folder), stack).fusion.mlp1.fc1.weight for folder in (trained, tmp_path))
+    assert 0 < (mean - first).abs().mean() < (last - first).abs().mean()
+
+
+def test_only_the_last_layers_of_the_image_encoder_are_trained(stack: Stack, recipe: Recipe) -> None:
+    model = FastComposerModel(stack, recipe.model_copy(update={"vision_layers": 2}))
+    trained = {name for name, p in model.image_encoder.named_parameters() if p.requires_grad}
+    assert {name.split("layers.")[1][0] for name in trained} == {"1", "2"}
+    assert all(p.requires_grad for module in (model.unet, model.fusion) for p in module.parameters())
+
+
+def test_the_stack_stays_as_it_was(data: Path, stack: Stack, recipe: Recipe, tmp_path: Path) -> None:
+    before = copy.deepcopy(stack.role("unet").state_dict())
+    train(data, tmp_path, stack, recipe)
+    assert all(torch.equal(value, before[key]) for key, value in stack.role("unet").state_dict().items())
+
+
+def test_the_masked_loss_sees_the_subjects_alone_and_pictures_without_any_whole() -> None:
+    target, made = torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4)
+    made[:, :, :, 2:] = 1
+    masks = torch.zeros(2, 1, 4, 4)
+    masks[0, :, :, :2] = 1
+    assert float(denoising_loss(made, target, torch.ones(2), None)) == 0.5
+    assert float(denoising_loss(made, target, torch.tensor([1.0, 0.0]), masks)) == 0
+    assert float(denoising_loss(made, target, torch.tensor([0.0, 2.0]), masks)) == 0.5
+
+
+def test_rows_with_fewer_subjects_are_padded_and_padding_marks_no_token() -> None:
+    import numpy as np
+
+    examples = [Example(0, [], [2, 4], [np.ones((4, 4), bool)] * 2), Example(1, [])]
+    positions, masks = subject_masks(examples, 8)
+    assert positions.tolist() == [[2, 4], [-1, -1]]
+    assert masks.sum(dim=(2, 3)).tolist() == [[64, 64], [0, 0]]
+    assert token_mask(positions, 5).tolist() == [[False, False, True, False, True], [False] * 5]
