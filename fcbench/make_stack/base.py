@@ -18,7 +18,7 @@ from transformers import CLIPTextModel
 
 from fcbench.diffusion import add_noise, training_scheduler
 from fcbench.images import to_tensor
-from fcbench.loop import Clock, batch_generator, cosine, run_steps
+from fcbench.loop import Clock, batch_generator, cosine, fast_autocast, run_steps
 from fcbench.make_stack.pool import Pool
 from fcbench.sampling import encode_images
 from fcbench.store import atomic
@@ -96,7 +96,7 @@ def train_base(
             text = text_encoder(words.to(device)).last_hidden_state
         clean = torch.from_numpy(latents[rows.numpy()]).float().to(device, memory_format=torch.channels_last)
         noisy, target, times, weight = add_noise(scheduler, clean, generator)
-        with torch.autocast(torch.device(device).type, torch.bfloat16):
+        with fast_autocast(device):
             made = unet(noisy, times, text).sample.float()
         loss = (weight * (made - target).pow(2).mean(dim=(1, 2, 3))).mean()
         optimiser.zero_grad()

@@ -14,7 +14,7 @@ from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
 
 from fcbench.images import to_clip, to_tensor
-from fcbench.loop import Clock, batch_generator, cosine, run_steps
+from fcbench.loop import Clock, batch_generator, cosine, fast_autocast, run_steps
 from fcbench.make_stack.pool import GROUP, Pool
 
 TOKENS = 60
@@ -120,7 +120,7 @@ def train_clip(
         chosen = [scenes.pictures[i] for i in alone.tolist()] + [prompted.pictures[i] for i in grouped.tolist()]
         batch = _augment(to_tensor(chosen), batch_generator(seed + 1, k))
         words = _trim(ids[rows], tokenizer)
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast_autocast("cpu"):
             logits = clip(input_ids=words, pixel_values=to_clip(batch, 64)).logits_per_image.float()
         # Equal texts ("a man in the snow" in both groups) are not each other's negatives.
         same = (words[:, None] == words[None]).all(2) & ~torch.eye(BATCH, dtype=torch.bool)

@@ -15,7 +15,7 @@ from diffusers import AutoencoderKL
 from torch.nn import functional
 
 from fcbench.images import to_tensor
-from fcbench.loop import Clock, batch_generator, cosine, run_steps
+from fcbench.loop import Clock, batch_generator, cosine, fast_autocast, run_steps
 from fcbench.types import Image
 
 
@@ -44,7 +44,7 @@ def train_codec(pictures: npt.NDArray[np.uint8], work: Path, clock: Clock, *, st
     def step(k: int) -> dict[str, float]:
         whole = k >= steps * 0.8
         batch = _batch(pictures, batch_generator(seed, k), whole=whole)
-        with torch.autocast("cpu", torch.bfloat16, enabled=not whole):
+        with fast_autocast("cpu", enabled=not whole):
             posterior = codec.encode(batch).latent_dist
             noise = torch.randn(posterior.mean.shape, generator=batch_generator(seed + 1, k))
             made = codec.decode(posterior.mean + posterior.std * noise).sample.float()
