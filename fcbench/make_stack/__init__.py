@@ -22,6 +22,8 @@ class Sizes:
     codec_steps: int = 5_600
     clip_steps: int = 2_400
     matcher_steps: int = 400
+    references: int = 14_000
+    image_encoder_steps: int = 4_300
     base_steps: int = 3_600
     seed: int = 0
 
@@ -54,8 +56,9 @@ def _make_models(folder: Path, work: Path, clock: Clock, device: str, sizes: Siz
     from transformers import CLIPTextModel, CLIPTokenizer
 
     from fcbench.make_stack.base import draw_latents, new_scheduler, train_base
-    from fcbench.make_stack.clip import tokenize, train_clip, train_tokenizer
+    from fcbench.make_stack.clip import WIDTH, tokenize, train_clip, train_tokenizer
     from fcbench.make_stack.codec import train_codec
+    from fcbench.make_stack.image_encoder import draw_references, train_image_encoder
     from fcbench.make_stack.matcher import train_matcher
     from fcbench.make_stack.pool import draw_pool, draw_prompted
     from fcbench.make_stack.roles import save_contrastive
@@ -78,6 +81,12 @@ def _make_models(folder: Path, work: Path, clock: Clock, device: str, sizes: Siz
             "clip", scenes, prompted, tokenizer, work, clock, steps=sizes.clip_steps, seed=sizes.seed + 23
         )
         save_half(folder / "clip", judge)
+    if not (folder / "image_encoder").exists():
+        references = draw_references(sizes.references, seed=sizes.seed)
+        image_encoder = train_image_encoder(
+            references, work, clock, dim=WIDTH, steps=sizes.image_encoder_steps, seed=sizes.seed
+        )
+        save_half(folder / "image_encoder", image_encoder)
     if not (folder / "vae").exists():
         codec = train_codec(scenes.pictures, work, clock, steps=sizes.codec_steps, seed=sizes.seed)
         save_half(folder / "vae", codec)

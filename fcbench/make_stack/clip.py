@@ -1,6 +1,6 @@
 """The contrastive pair: a small CLIPModel, trained twice with different seeds.
 
-One gives the stack its text encoder, the start of its image encoder, and its matcher; the other only judges.
+One gives the stack its text encoder and its matcher; the other only judges.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from fcbench.images import to_clip, to_tensor
 from fcbench.loop import Clock, batch_generator, cosine, fast_autocast, run_steps
 from fcbench.make_stack.pool import GROUP, Pool
 
+WIDTH = 96
+"""Of both towers, of the projections, and so of the tokens that the denoiser attends to."""
 TOKENS = 60
 """The text length of the miniature: its longest captions have fewer words."""
 BATCH = 96
@@ -56,26 +58,26 @@ def new_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
     """The untrained model: 96 wide, two text layers, three vision layers over 8 px patches, 96-d projections."""
     text = CLIPTextConfig(
         vocab_size=len(tokenizer),
-        hidden_size=96,
+        hidden_size=WIDTH,
         intermediate_size=384,
         num_hidden_layers=2,
         num_attention_heads=4,
         max_position_embeddings=TOKENS,
-        projection_dim=96,
+        projection_dim=WIDTH,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.eos_token_id,
     )
     vision = CLIPVisionConfig(
-        hidden_size=96,
+        hidden_size=WIDTH,
         intermediate_size=384,
         num_hidden_layers=3,
         num_attention_heads=4,
         image_size=64,
         patch_size=8,
-        projection_dim=96,
+        projection_dim=WIDTH,
     )
-    return CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=96))
+    return CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=WIDTH))
 
 
 def tokenize(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> torch.Tensor:

@@ -5,21 +5,17 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from fcbench.weights import save_half
 
 
 def save_contrastive(folder: Path, clip: CLIPModel, tokenizer: CLIPTokenizer) -> None:
-    """The roles that one contrastive model gives: tokenizer, text encoder, image encoder."""
+    """The roles that one contrastive model gives: tokenizer and text encoder."""
     tokenizer.save_pretrained(folder / "tokenizer")
     text = CLIPTextModel(clip.config.text_config)
     text.load_state_dict(clip.text_model.state_dict())
     save_half(folder / "text_encoder", text)
-    image = CLIPVisionModelWithProjection(clip.config.vision_config)
-    image.vision_model.load_state_dict(clip.vision_model.state_dict())
-    image.visual_projection.load_state_dict(clip.visual_projection.state_dict())
-    save_half(folder / "image_encoder", image)
 
 
 def copy_description(folder: Path) -> None:
