@@ -23,7 +23,7 @@ Conditioning = Callable[[int], torch.Tensor]
 
 
 def tokenize(stack: Stack, texts: Sequence[str]) -> torch.Tensor:
-    """Texts as ids, int64 (n, tokens): cleaned (ftfy), cut and padded to the tokenizer's length as for Stable Diffusion."""
+    """Texts as ids, int64 (n, tokens): cleaned (ftfy), cut and padded to the tokenizer's length, as SD does."""
     tokenizer = stack.role("tokenizer")
     cleaned = [fix_text(text) for text in texts]  # CLIP's own tokenizer cleaned so; transformers 5 no longer does
     encoded = tokenizer(

@@ -86,12 +86,8 @@ def hue(picture: torch.Tensor, turn: float) -> torch.Tensor:
     chroma = value - least
     red, green, blue = picture
     safe = chroma.clamp(min=1e-12)
-    sector = torch.where(
-        value == red,
-        (green - blue) / safe,
-        torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
-    )
-    sector = sector + 6 * turn
+    beyond_red = torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe)
+    sector = torch.where(value == red, (green - blue) / safe, beyond_red) + 6 * turn
     # A channel is at its largest within one sector of its own colour, at its least beyond two.
     shares = [((sector + offset) % 6).sub(3).abs().sub(1).clamp(0, 1) for offset in (0, 4, 2)]
     return torch.stack([least + chroma * share for share in shares])

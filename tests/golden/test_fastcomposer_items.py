@@ -152,7 +152,7 @@ def test_the_references_are_the_official_ones_where_they_are_of_the_right_subjec
     ends = dict(zip(split._numbers[row], (segment.end for segment in split.segments[row]), strict=True))
     right = official_subjects(ITEMS[photo_id], ends)
     assert right or not example.references
-    assert len(set(ends[number] for number in numbers)) == len(numbers)
+    assert len({ends[number] for number in numbers}) == len(numbers)
     for slot in right:
         assert numbers[slot] == ITEMS[photo_id]["selected_segment_ids_in_order"][slot]
         expected = golden[f"flip0.{photo_id}.object_pixel_values"][slot].transpose(1, 2, 0)
