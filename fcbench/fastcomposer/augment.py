@@ -58,10 +58,12 @@ def rotate(picture: torch.Tensor, random: Random) -> torch.Tensor:
 
 def jitter(picture: torch.Tensor, random: Random) -> torch.Tensor:
     """Brightness, contrast and saturation times 0.5 to 1.5, hue turned by up to half a circle, in random order."""
-    factors = {change: random.uniform(1 - JITTER, 1 + JITTER) for change in (brightness, contrast, saturation)}
-    factors[hue] = random.uniform(-JITTER, JITTER)
-    for change in random.sample(list(factors), len(factors)):
-        picture = change(picture, factors[change])
+    changes: list[tuple[Callable[[torch.Tensor, float], torch.Tensor], float]] = [
+        (change, random.uniform(1 - JITTER, 1 + JITTER)) for change in (brightness, contrast, saturation)
+    ]
+    changes.append((hue, random.uniform(-JITTER, JITTER)))
+    for change, factor in random.sample(changes, len(changes)):
+        picture = change(picture, factor)
     return picture
 
 

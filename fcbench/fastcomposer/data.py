@@ -90,7 +90,7 @@ def reference(photos: Photos, row: int, index: int, recipe: Recipe, side: int, r
     row, index = place or (row, index)
     image = photos.image(row)
     if len(photos.segments[row]) > 1 or random.random() >= recipe.whole_photo:
-        image = _on_noise(image, photos.mask(row, index), photos.segments[row][index].box, random)
+        image = on_noise(image, photos.mask(row, index), photos.segments[row][index].box, random)
     if recipe.augment:
         return augment(fit_reference(zoom_in(image, random), side), random)
     if random.random() < 0.5:
@@ -98,8 +98,8 @@ def reference(photos: Photos, row: int, index: int, recipe: Recipe, side: int, r
     return fit_reference(image, side)
 
 
-def _on_noise(image: Image, mask: Mask, box: tuple[int, int, int, int], random: Random) -> Image:
-    """The box of a picture, uniform noise where the mask is False."""
+def on_noise(image: Image, mask: Mask, box: tuple[int, int, int, int], random: Random) -> Image:
+    """The box [x1, y1, x2, y2] of a picture, uniform noise where the mask is False."""
     x1, y1, x2, y2 = box
     shape = (y2 - y1, x2 - x1, 3)
     noise = np.frombuffer(random.randbytes(shape[0] * shape[1] * 3), np.uint8).reshape(shape)

@@ -6,6 +6,7 @@ import copy
 import math
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -115,9 +116,11 @@ class Trainer:
         return parts | ({"average": self._average} if self._average is not None else {})
 
     def step(self, k: int) -> dict[str, float]:
-        """Step ``k``: draw a batch, take the losses, update."""
+        """Step ``k``: draw a batch, take the losses, update. ``waited_seconds``: how long there was no batch yet."""
         recipe = self._recipe
+        asked = time.monotonic()
         batch = self._draw(k)
+        waited = time.monotonic() - asked
         generator = batch_generator(batch.noise_seed, 0)
         masked = batch.random.random() < recipe.masked_loss
         losses = self._losses(batch.examples, generator, masked=masked)
@@ -129,7 +132,7 @@ class Trainer:
         self._schedule.step()
         if self._average is not None:
             self._average.update_parameters(self._bare)
-        return {name: value.item() for name, value in losses.items()}
+        return {name: value.item() for name, value in losses.items()} | {"waited_seconds": waited}
 
     def result(self) -> Checkpoint:
         """The trained parts, averaged if the recipe says so."""

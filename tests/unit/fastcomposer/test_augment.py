@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Callable
 from random import Random
 
 import numpy as np
@@ -38,19 +39,21 @@ def test_augmenting_follows_from_the_seed_and_seeds_differ() -> None:
     assert all(picture.shape == image.shape and picture.dtype == np.uint8 for picture in made)
 
 
-def test_each_change_happens_as_often_as_it_should() -> None:
-    image = np.zeros((4, 4, 3), np.uint8)
-    random, counts = Random(0), dict.fromkeys(change.__name__ for _, change in changes.CHANGES)
+def test_each_change_happens_as_often_as_it_should(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    watched = tuple(
-        (chance, lambda picture, random, name=change.__name__: seen.append(name) or picture)
-        for chance, change in changes.CHANGES
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(changes, "CHANGES", watched)
-        for _ in range(2000):
-            augment(image, random)
-    shares = {name: seen.count(name) / 2000 for name in counts}
+
+    def watch(name: str) -> Callable[[torch.Tensor, Random], torch.Tensor]:
+        def change(picture: torch.Tensor, random: Random) -> torch.Tensor:
+            seen.append(name)
+            return picture
+
+        return change
+
+    monkeypatch.setattr(changes, "CHANGES", [(chance, watch(change.__name__)) for chance, change in changes.CHANGES])
+    random = Random(0)
+    for _ in range(2000):
+        augment(np.zeros((4, 4, 3), np.uint8), random)
+    shares = {name: seen.count(name) / 2000 for name in set(seen)}
     expected = {"rotate": 0.75, "jitter": 0.5, "blur": 0.5, "grey": 0.1, "mirror": 0.5, "bend": 0.5}
     assert shares == pytest.approx(expected, abs=0.04)
 
@@ -101,7 +104,7 @@ def test_bending_moves_a_few_pixels_and_keeps_what_is_flat() -> None:
     flat = torch.full((3, 48, 48), 0.5)
     torch.testing.assert_close(changes.bend(flat, Random(0))[:, 8:-8, 8:-8], flat[:, 8:-8, 8:-8])
     moved = changes.bend(disc(), Random(0))
-    assert 0.01 < float((moved - disc()).abs().mean()) < 0.1
+    assert 0.003 < float((moved - disc()).abs().mean()) < 0.03  # of 0.11 that it covers: by a pixel or two
     assert middle(moved) == pytest.approx((0, 0), abs=3)
     assert changes.bend(disc(side=8, radius=2), Random(0)).shape == (3, 8, 8)
 

@@ -48,7 +48,7 @@ def test_a_reference_shows_its_subject_before_noise_that_follows_from_the_seed(p
     box = photos.segments[0][0].box
     cut = photos.image(0)[box[1] : box[3], box[0] : box[2]]
     assert cut.shape == (12, 7, 3)  # no other pixel is in the box: padded by 2 of the 5 columns on either side
-    assert {tuple(picture[:, 0].ravel()) for picture in made} == {(0,) * 36}
+    assert not any(picture[:, 0].any() for picture in made)
     assert not (made[0] == made[2]).all() or not (made[0] == made[3]).all()  # mirrored or not
 
 
