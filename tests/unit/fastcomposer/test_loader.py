@@ -13,6 +13,7 @@ from fcbench.errors import DataError
 from fcbench.fastcomposer.data import open_photos
 from fcbench.fastcomposer.loader import Batch, Drawing, batches, fitted, workers_for
 from fcbench.fastcomposer.photos import Photos
+from fcbench.fastcomposer.train import train
 from fcbench.types import Image, Stack
 
 
@@ -85,3 +86,13 @@ def test_all_photos_come_fitted_and_in_order(data: Path) -> None:
 def test_a_processor_that_computes_has_no_workers_beside_it() -> None:
     assert workers_for("cpu") == 0
     assert 1 <= workers_for("cuda") <= 8
+
+
+def test_a_training_fed_by_workers_ends_at_the_same_weights(
+    data: Path, stack: Stack, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for workers in (0, 2):
+        monkeypatch.setattr("fcbench.fastcomposer.train.workers_for", lambda device, workers=workers: workers)
+        train(data, tmp_path / str(workers), stack, recipe)
+    alone, fed = ((tmp_path / str(workers) / "fusion.safetensors").read_bytes() for workers in (0, 2))
+    assert alone == fed

@@ -15,6 +15,7 @@ from fcbench.errors import DataError
 from fcbench.fastcomposer.data import make_example, open_photos
 from fcbench.fastcomposer.official_data import FolderPhotos
 from fcbench.fastcomposer.train import train
+from fcbench.store import dataset_path
 from fcbench.types import Stack
 
 IDS = ("00001", "000010002")
@@ -87,6 +88,18 @@ def test_of_two_phrases_that_end_together_one_subject_is_kept(root: Path, stack:
 def test_it_is_trained_on_like_any_dataset(root: Path, stack: Stack, recipe: Recipe, tmp_path: Path) -> None:
     train(root, tmp_path / "made", stack, recipe)
     assert (tmp_path / "made" / "fusion.safetensors").exists()
+
+
+def test_a_dataset_is_found_by_its_name_before_its_path(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    assert dataset_path(out, str(root)) == root
+    assert dataset_path(out, "world") == out / "data" / "world"
+    monkeypatch.chdir(root)
+    assert dataset_path(out, "00001") == Path("00001")
+    (out / "data" / "00001").mkdir(parents=True)
+    assert dataset_path(out, "00001") == out / "data" / "00001"
 
 
 def test_the_digest_tells_captions_apart(root: Path) -> None:
