@@ -64,7 +64,9 @@ def build_data(
 
 @app.command()
 def train(
-    data: Annotated[str, typer.Option(help="Name of the dataset in OUT/data.")] = "world",
+    data: Annotated[
+        str, typer.Option(help="Name of the dataset in OUT/data, or the path of one, ffhq_fastcomposer's too.")
+    ] = "world",
     recipe: Annotated[str, typer.Option(help="Name or YAML file.")] = "mini",
     name: Annotated[str, typer.Option(help="Name of the checkpoint.")] = "fastcomposer",
     device: Device = "auto",
@@ -83,7 +85,7 @@ def train(
     from fcbench.stacks import load_stack
 
     checkpoint = store.checkpoint_folder(out, name)
-    training.train(store.data_folder(out, data).path, checkpoint, load_stack(plan.stack, device=device), plan)
+    training.train(store.dataset_path(out, data), checkpoint, load_stack(plan.stack, device=device), plan)
     print(f"{checkpoint}: trained; draw with it: fcbench run --checkpoint {checkpoint} --variant {name}")
 
 

@@ -125,6 +125,8 @@ class Recipe(Closed):
     """How often a subject's reference is taken from another photo of the same person, where there is one."""
     whole_photo: Share = 0.0
     """How often a reference with nobody else in it is taken whole, as in sampling, rather than cut out."""
+    augment: bool = False
+    """Whether references are rotated, recoloured, blurred and bent, as the published script does."""
     masked_loss: Share = 0.5
     localization_weight: float = Field(default=1e-3, ge=0)
     precision: Literal["float32", "bfloat16"] = "bfloat16"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from ftfy import fix_text
 
 from fcbench.images import to_images
 from fcbench.types import Image, Stack
@@ -22,10 +23,11 @@ Conditioning = Callable[[int], torch.Tensor]
 
 
 def tokenize(stack: Stack, texts: Sequence[str]) -> torch.Tensor:
-    """Texts as ids, int64 (n, tokens), cut and padded to the tokenizer's length as Stable Diffusion does."""
+    """Texts as ids, int64 (n, tokens): cleaned (ftfy), cut and padded to the tokenizer's length, as SD does."""
     tokenizer = stack.role("tokenizer")
+    cleaned = [fix_text(text) for text in texts]  # CLIP's own tokenizer cleaned so; transformers 5 no longer does
     encoded = tokenizer(
-        list(texts), padding="max_length", truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt"
+        cleaned, padding="max_length", truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt"
     )
     ids: torch.Tensor = encoded.input_ids
     return ids.to(stack.device)

@@ -279,6 +279,12 @@ def data_folder(out: Path, name: str) -> DataFolder:
     return DataFolder(out / "data" / name)
 
 
+def dataset_path(out: Path, name_or_path: str) -> Path:
+    """A dataset by its name in ``out/data``, or else by the path of its folder."""
+    named = data_folder(out, name_or_path).path
+    return named if named.is_dir() or not Path(name_or_path).is_dir() else Path(name_or_path)
+
+
 def report_folder(out: Path, suite: str) -> Path:
     """The folder of one suite's leaderboard."""
     return out / "reports" / suite

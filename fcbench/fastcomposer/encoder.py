@@ -7,9 +7,11 @@ embedding at the last token of the subject's noun phrase; all other tokens stay 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
+from ftfy import fix_text
 from torch import nn
 
 from fcbench.errors import DataError
@@ -73,20 +75,34 @@ def embed_subjects(image_encoder: Any, pictures: torch.Tensor) -> torch.Tensor:
 
 
 def subject_tokens(tokenizer: Any, text: str, ends: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Tokenise a prompt and find, for each subject, the last token of its noun phrase.
+    """Tokenise a prompt and find, for each subject, the last token of its noun phrase, as the official code does.
 
-    ``ends`` are the phrases' exclusive character ends, ascending. Returns the padded ids and the positions; a phrase
-    cut off by the tokenizer's length, or that shares its token with the one before, has no position (-1).
+    ``ends`` are the phrases' exclusive character ends, ascending. The text between them is cleaned (ftfy) and tokenised
+    part by part: an end inside a word splits it. Returns the ids, padded or cut to the tokenizer's length (a text that
+    is cut has no end-of-text, unlike ``sampling.tokenize``'s), and the positions; a phrase that is cut off, or that
+    shares its token with the one before, has no position (-1).
     """
-    encoded = tokenizer(
-        text,
-        padding="max_length",
-        truncation=True,
-        max_length=tokenizer.model_max_length,
-        return_offsets_mapping=True,
-    )
-    positions: list[int] = []
-    for end in ends:
-        found = [i for i, (start, stop) in enumerate(encoded.offset_mapping) if start < end <= stop]
-        positions.append(found[0] if found and found[0] not in positions else -1)
-    return list(encoded.input_ids), positions
+    ids, positions = [tokenizer.bos_token_id], []
+    for start, end in pairwise([0, *ends, len(text)]):
+        part = fix_text(text[start : max(start, end)])
+        ids += tokenizer(part, add_special_tokens=False, verbose=False).input_ids
+        positions.append(len(ids) - 1)
+    length = tokenizer.model_max_length
+    seen: set[int] = set()
+    for subject, position in enumerate(positions[:-1]):
+        if position in seen or position >= length:
+            positions[subject] = -1
+        seen.add(position)
+    ids.append(tokenizer.eos_token_id)
+    ids += [tokenizer.pad_token_id] * (length - len(ids))
+    return ids[:length], positions[:-1]
+
+
+def split_marked(prompt: str, marker: str = "<|image|>") -> tuple[str, list[int]]:
+    """A prompt of the official demo, without its markers, and where they stood: the ends of the subjects' phrases.
+
+    >>> split_marked("a man <|image|> and a cat <|image|>")
+    ('a man  and a cat ', [6, 17])
+    """
+    parts = prompt.split(marker)
+    return "".join(parts), list(accumulate(len(part) for part in parts[:-1]))

@@ -6,9 +6,9 @@ import copy
 import math
 import shutil
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import numpy as np
@@ -22,13 +22,15 @@ from fcbench.config import Recipe
 from fcbench.diffusion import add_noise, training_scheduler
 from fcbench.errors import UsageError
 from fcbench.fastcomposer.checkpoint import Checkpoint, save_checkpoint
-from fcbench.fastcomposer.data import Example, Photos, make_example
+from fcbench.fastcomposer.data import Example, open_photos
 from fcbench.fastcomposer.encoder import Fusion, embed_subjects
+from fcbench.fastcomposer.loader import Batch, Drawing, batches, fitted, workers_for
 from fcbench.fastcomposer.localize import Localizer
-from fcbench.images import resize, to_tensor
+from fcbench.fastcomposer.photos import Photos
+from fcbench.images import to_tensor
 from fcbench.loop import Clock, batch_generator, cosine, run_steps
 from fcbench.sampling import encode_images
-from fcbench.store import DataFolder, atomic, digest_file, digest_json, read_json, write_json
+from fcbench.store import atomic, read_json, write_json
 from fcbench.types import Mask, Stack
 
 
@@ -40,12 +42,11 @@ def train(data: Path, checkpoint: Path, stack: Stack, recipe: Recipe, clock: Clo
     """
     precision = {"float32": "no", "bfloat16": "bf16"}[recipe.precision]
     accelerator = Accelerator(cpu=stack.device == "cpu", mixed_precision=precision)
-    shards = DataFolder(data).shards("train")
-    facts = _facts(shards, stack, recipe)
+    photos = open_photos(data)
+    facts = _facts(photos, stack, recipe)
     work = checkpoint / "work"
     if _claim(checkpoint, facts):
         return
-    photos = Photos(shards)
     trainer = Trainer(photos, _latents(photos, stack, work / "latents.npy"), stack, recipe, accelerator)
     run_steps("train", recipe.steps, trainer.step, trainer.state, work / "state.pt", clock or Clock(math.inf))
     if accelerator.is_main_process:
@@ -95,6 +96,16 @@ class Trainer:
         )
         self._scheduler = training_scheduler(stack.role("scheduler"))
         self._bare = model
+        self._drawing = Drawing(
+            photos,
+            stack.role("tokenizer"),
+            recipe,
+            side=stack.image_size,
+            reference_side=model.image_encoder.config.image_size,
+            count=self._batch,
+            process=accelerator.process_index,
+        )
+        self._coming: Iterator[Batch] | None = None
         self._model, self._optimiser = accelerator.prepare(model, self._optimiser)
         self._trained = trained
 
@@ -105,13 +116,14 @@ class Trainer:
         return parts | ({"average": self._average} if self._average is not None else {})
 
     def step(self, k: int) -> dict[str, float]:
-        """Step ``k``: draw a batch, take the losses, update."""
+        """Step ``k``: draw a batch, take the losses, update. ``waited_seconds``: how long there was no batch yet."""
         recipe = self._recipe
-        random = Random(f"{recipe.seed}/{k}/{self._accelerator.process_index}")
-        generator = batch_generator(random.randrange(1 << 40), 0)
-        examples = self._draw(random)
-        masked = random.random() < recipe.masked_loss
-        losses = self._losses(examples, generator, masked=masked)
+        asked = time.monotonic()
+        batch = self._draw(k)
+        waited = time.monotonic() - asked
+        generator = batch_generator(batch.noise_seed, 0)
+        masked = batch.random.random() < recipe.masked_loss
+        losses = self._losses(batch.examples, generator, masked=masked)
         loss = losses["loss"] + recipe.localization_weight * losses.get("localization", 0.0)
         self._optimiser.zero_grad()
         self._accelerator.backward(loss)
@@ -120,7 +132,7 @@ class Trainer:
         self._schedule.step()
         if self._average is not None:
             self._average.update_parameters(self._bare)
-        return {name: value.item() for name, value in losses.items()}
+        return {name: value.item() for name, value in losses.items()} | {"waited_seconds": waited}
 
     def result(self) -> Checkpoint:
         """The trained parts, averaged if the recipe says so."""
@@ -130,10 +142,12 @@ class Trainer:
     def _factor(self, k: int) -> float:
         return 1.0 if self._recipe.schedule == "constant" else cosine(k, self._recipe.steps)
 
-    def _draw(self, random: Random) -> list[Example]:
-        tokenizer, size = self._stack.role("tokenizer"), self._bare.image_encoder.config.image_size
-        rows = [random.randrange(len(self._photos)) for _ in range(self._batch)]
-        return [make_example(self._photos, row, tokenizer, self._recipe, size, random) for row in rows]
+    def _draw(self, k: int) -> Batch:
+        """The batch of step ``k``; the steps after it are already being made."""
+        if self._coming is None:
+            steps = range(k, self._recipe.steps)
+            self._coming = batches(self._drawing, steps, workers_for(self._accelerator.device.type))
+        return next(self._coming)
 
     def _losses(self, examples: list[Example], generator: torch.Generator, *, masked: bool) -> dict[str, torch.Tensor]:
         device = self._accelerator.device
@@ -142,7 +156,7 @@ class Trainer:
         ids = torch.tensor([e.ids for e in examples], device=device)
         with torch.no_grad():
             text = self._stack.role("text_encoder")(ids).last_hidden_state.float()
-        positions, masks = subject_masks(examples, clean.shape[-1] * 4)
+        positions, masks = subject_masks(examples, self._stack.image_size)
         positions, masks = positions.to(device), masks.to(device)
         at = token_mask(positions, text.shape[1])
         pictures = [picture for e in examples for picture in e.references]
@@ -213,14 +227,14 @@ def _square(mask: Mask, side: int) -> np.ndarray[Any, np.dtype[np.float32]]:
     return np.asarray(Pillow.fromarray(mask).resize((side, side), Pillow.Resampling.NEAREST), dtype=np.float32)
 
 
-def _facts(shards: list[Path], stack: Stack, recipe: Recipe) -> dict[str, Any]:
+def _facts(photos: Photos, stack: Stack, recipe: Recipe) -> dict[str, Any]:
     return {
         "recipe": recipe.model_dump(),
         "stack": stack.name,
         "digests": {
             role: stack.digests.get(role) for role in ("tokenizer", "text_encoder", "vae", "unet", "image_encoder")
         },
-        "data": digest_json([digest_file(shard) for shard in shards]),
+        "data": photos.digest,
     }
 
 
@@ -240,12 +254,15 @@ def _claim(checkpoint: Path, facts: dict[str, Any]) -> bool:
 
 @torch.no_grad()
 def _latents(photos: Photos, stack: Stack, file: Path) -> torch.Tensor:
-    """The latents (posterior mode) of all photos, float16, computed once and kept in ``file``."""
+    """The latents (posterior mode) of all photos, fitted, float16, computed once and kept in ``file``.
+
+    What is computed once cannot be drawn anew: no photo is mirrored, where the official code mirrors every second one,
+    and latents are not sampled from their posterior.
+    """
     if not file.exists():
         print(f"train: latents of {len(photos)} photos", file=sys.stderr, flush=True)
         chunks = []
-        for start in range(0, len(photos), 64):
-            images = [resize(photos.image(row), stack.image_size) for row in range(start, min(start + 64, len(photos)))]
+        for images in fitted(photos, stack.image_size, 64, workers_for(stack.device)):
             chunks.append(encode_images(stack.role("vae"), to_tensor(images).to(stack.device)).half().cpu().numpy())
         with atomic(file) as temporary, temporary.open("wb") as handle:
             np.save(handle, np.concatenate(chunks))

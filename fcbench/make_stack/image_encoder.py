@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from fcbench.fastcomposer.data import cut_out
+from fcbench.fastcomposer.data import on_noise
 from fcbench.fastcomposer.encoder import embed_subjects
 from fcbench.images import pad_to_square, resize, to_tensor
 from fcbench.loop import Clock, cosine, run_steps
@@ -133,4 +133,4 @@ def _view(person: Person, view: int, random: Random) -> Image:
     figure = drawn.figures[0]
     if not others or not figure.mask.any():
         return drawn.image
-    return resize(pad_to_square(cut_out(drawn.image, figure.mask, figure.box, random)), SIDE)
+    return resize(pad_to_square(on_noise(drawn.image, figure.mask, figure.box, random)), SIDE)

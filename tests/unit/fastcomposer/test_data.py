@@ -8,15 +8,16 @@ import pytest
 
 from fcbench.config import Recipe
 from fcbench.errors import DataError
-from fcbench.fastcomposer.data import Photos, cut_out, make_example, reference
-from fcbench.masks import decode_mask
+from fcbench.fastcomposer.data import Example, make_example, open_photos, reference
+from fcbench.fastcomposer.photos import ParquetPhotos, Photos
+from fcbench.fastcomposer.transforms import cut_out
 from fcbench.store import DataFolder
 from fcbench.types import Stack
 
 
 @pytest.fixture(scope="module")
 def photos(data: Path) -> Photos:
-    return Photos(DataFolder(data).shards("train"))
+    return open_photos(data)
 
 
 def always(**more: float) -> Recipe:
@@ -25,18 +26,30 @@ def always(**more: float) -> Recipe:
     return Recipe.model_validate({"name": "tiny", **chances})
 
 
-def test_cutting_out_keeps_the_mask_and_nothing_else_in_the_box() -> None:
+def drawn(photos: Photos, row: int, stack: Stack, recipe: Recipe, seed: int = 0, side: int = 16) -> Example:
+    return make_example(photos, row, stack.role("tokenizer"), recipe, Random(seed), side=side, reference_side=16)
+
+
+def test_cutting_out_keeps_the_mask_and_shows_noise_elsewhere_in_the_box() -> None:
     image = np.full((8, 8, 3), 7, np.uint8)
     mask = np.zeros((8, 8), bool)
     mask[2:6, 3:6] = True
     mask[2, 3] = False
-    cut = cut_out(image, mask, (3, 2, 6, 6), Random(0))
-    kept = mask[2:6, 3:6]
-    assert cut.shape == (4, 3, 3)
-    assert (cut[kept] == 7).all()
-    assert not (cut[~kept] == 7).all()
-    whole = cut_out(image, np.zeros((8, 8), bool), (0, 0, 8, 8), Random(0))
-    assert len(np.unique(whole)) > 50
+    noise = np.arange(36, dtype=np.uint8).reshape(4, 3, 3) + 100
+    cut = cut_out(image, mask, (3, 2, 6, 6), noise)
+    assert (cut[mask[2:6, 3:6]] == 7).all()
+    assert cut[0, 0].tolist() == noise[0, 0].tolist()
+
+
+def test_a_reference_shows_its_subject_before_noise_that_follows_from_the_seed(photos: Photos) -> None:
+    recipe = always(other_photo=0.0)
+    made = [reference(photos, 0, 0, recipe, 12, Random(seed)) for seed in (1, 1, 2, 3)]
+    assert (made[0] == made[1]).all()
+    box = photos.segments[0][0].box
+    cut = photos.image(0)[box[1] : box[3], box[0] : box[2]]
+    assert cut.shape == (12, 7, 3)  # no other pixel is in the box: padded by 2 of the 5 columns on either side
+    assert not any(picture[:, 0].any() for picture in made)
+    assert not (made[0] == made[2]).all() or not (made[0] == made[3]).all()  # mirrored or not
 
 
 def test_another_photo_is_of_the_same_person_and_never_the_same_row(photos: Photos) -> None:
@@ -46,7 +59,7 @@ def test_another_photo_is_of_the_same_person_and_never_the_same_row(photos: Phot
 
 def test_an_example_has_a_token_a_mask_and_a_reference_for_each_subject(photos: Photos, stack: Stack) -> None:
     tokenizer = stack.role("tokenizer")
-    example = make_example(photos, 0, tokenizer, always(), 16, Random(0))
+    example = drawn(photos, 0, stack, always())
     assert tokenizer.convert_ids_to_tokens([example.ids[p] for p in example.positions]) == ["man</w>", "woman</w>"]
     assert [mask.argmax(axis=1).max() for mask in example.masks] == [0, 8]
     assert [picture.shape for picture in example.references] == [(16, 16, 3)] * 2
@@ -58,24 +71,42 @@ def test_an_example_without_subjects_keeps_its_words_and_one_without_conditionin
     tokenizer = stack.role("tokenizer")
     texts = {}
     for chance in ("text_only", "unconditional", "subject_drop"):
-        example = make_example(photos, 0, tokenizer, always(**{chance: 1.0}), 16, Random(0))
+        example = drawn(photos, 0, stack, always(**{chance: 1.0}))
         assert (example.positions, example.masks, example.references) == ([], [], [])
         texts[chance] = tokenizer.decode(example.ids, skip_special_tokens=True).strip()
     assert texts == {"text_only": photos.captions[0], "unconditional": "", "subject_drop": photos.captions[0]}
 
 
 def test_no_more_subjects_than_the_recipe_allows(photos: Photos, stack: Stack) -> None:
-    example = make_example(photos, 0, stack.role("tokenizer"), always(max_subjects=1), 16, Random(0))
+    example = drawn(photos, 0, stack, always(max_subjects=1))
     assert len(example.positions) == len(example.masks) == len(example.references) == 1
 
 
+def test_masks_are_at_the_size_of_the_fitted_photo(photos: Photos, stack: Stack) -> None:
+    whole, half = (drawn(photos, 0, stack, always(), side=side).masks for side in (16, 8))
+    assert [mask.shape for mask in half] == [(8, 8)] * 2
+    assert all((small == large[::2, ::2]).all() for small, large in zip(half, whole, strict=True))
+
+
+def test_augmented_references_differ_from_plain_ones_and_follow_from_the_seed(photos: Photos, stack: Stack) -> None:
+    plain, changed, again = (
+        drawn(photos, 0, stack, always().model_copy(update={"augment": augment}), seed=5).references[0]
+        for augment in (False, True, True)
+    )
+    assert changed.shape == plain.shape
+    assert changed.dtype == plain.dtype
+    assert (changed == again).all()
+    assert not (changed == plain).all()
+
+
 def test_a_broken_shard_is_an_error_that_names_it(tmp_path: Path) -> None:
-    shard = tmp_path / "train-00000-of-00001.parquet"
+    shard = DataFolder(tmp_path).shard("train")
+    shard.parent.mkdir()
     shard.write_bytes(b"PAR1 cut short")
     with pytest.raises(DataError, match=r"train-00000-of-00001\.parquet: not a dataset shard"):
-        Photos([shard])
+        ParquetPhotos([shard])
 
 
-def resized_reference(photos: Photos, share: float) -> np.ndarray:
-    assert decode_mask(photos.segments[0][0].rle).sum() == 12 * 7
-    return reference(photos, 0, 0, always(other_photo=share, whole_photo=0.0), 12, Random(0))
+def test_a_folder_of_neither_kind_is_an_error_that_says_what_is_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"fcbench build-data\) nor the official image_ids_train\.txt"):
+        open_photos(tmp_path)

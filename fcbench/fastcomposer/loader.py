@@ -1,0 +1,130 @@
+"""Batches made ahead of time in worker processes: decoding, cutting out and augmenting while the device computes.
+
+A step's batch follows from (seed, step, process) alone, so that the number of workers changes nothing, and a training
+that goes on at step k draws what an uninterrupted one would have.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, TypeVar
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from fcbench.config import Recipe
+from fcbench.errors import DataError
+from fcbench.fastcomposer.data import Example, make_example
+from fcbench.fastcomposer.photos import Photos
+from fcbench.fastcomposer.transforms import fit_photo
+from fcbench.types import Image
+
+MOST_WORKERS = 8
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What step ``step`` of one process trains on.
+
+    ``noise_seed`` is for noise and times; ``random`` goes on from where drawing the examples left it, for whatever else
+    the step leaves to chance.
+    """
+
+    step: int
+    examples: list[Example]
+    noise_seed: int
+    random: Random
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How the batch of a step is drawn: ``count`` examples for ``process``, with photos of ``side`` pixels."""
+
+    photos: Photos
+    tokenizer: Any
+    recipe: Recipe
+    side: int
+    reference_side: int
+    count: int
+    process: int = 0
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of step ``step``; DataError for a photo that is broken."""
+        random = Random(f"{self.recipe.seed}/{step}/{self.process}")
+        noise_seed = random.randrange(1 << 40)
+        rows = [random.randrange(len(self.photos)) for _ in range(self.count)]
+        return Batch(step, [self._example(row, random) for row in rows], noise_seed, random)
+
+    def _example(self, row: int, random: Random) -> Example:
+        sides = {"side": self.side, "reference_side": self.reference_side}
+        return make_example(self.photos, row, self.tokenizer, self.recipe, random, **sides)
+
+
+def batches(drawing: Drawing, steps: Sequence[int], workers: int) -> Iterator[Batch]:
+    """The batches of ``steps`` in order, made ahead by ``workers`` processes; 0 makes each when it is asked for."""
+    return _ahead(drawing, steps, workers)
+
+
+def fitted(photos: Photos, side: int, size: int, workers: int) -> Iterator[list[Image]]:
+    """All photos in order, fitted to ``side``, ``size`` at a time."""
+    starts = range(0, len(photos), size)
+    yield from _ahead(_Fitting(photos, side, size), starts, workers)
+
+
+def workers_for(device: str) -> int:
+    """How many workers to keep beside a process: none where the device is the processor, which they would slow."""
+    if torch.device(device).type == "cpu":
+        return 0
+    mine = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, min(MOST_WORKERS, mine - 1))
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    photos: Photos
+    side: int
+    size: int
+
+    def __call__(self, start: int) -> list[Image]:
+        rows = range(start, min(start + self.size, len(self.photos)))
+        return [fit_photo(self.photos.image(row), self.side) for row in rows]
+
+
+class _Calls(Dataset[Made | DataError]):
+    """A function as a dataset. An error comes back as a value: torch would add a worker's trace to its message."""
+
+    def __init__(self, make: Callable[[int], Made]) -> None:
+        self._make = make
+
+    def __getitem__(self, key: int) -> Made | DataError:
+        try:
+            return self._make(key)
+        except DataError as error:
+            return error
+
+
+def _ahead(make: Callable[[int], Made], keys: Sequence[int], workers: int) -> Iterator[Made]:
+    """``make(key)`` for the keys in order, made ahead of time by ``workers`` processes."""
+    if workers:
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else each worker warns that it was forked
+    loader = DataLoader(
+        _Calls(make),
+        batch_size=None,
+        sampler=keys,
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        generator=torch.Generator(),  # else it would take a number from the global one
+    )
+    for made in loader:
+        if isinstance(made, DataError):
+            raise made
+        yield made
+
+
+def _as_it_is(made: Made) -> Made:
+    return made
