@@ -52,6 +52,7 @@ def oracle(folder: Path, groups: int, size: int, prompts: Sequence[str]) -> list
 def role_scores(stack: Stack, folder: Path, work: Path, *, people: int = 40) -> dict[str, dict[str, float]]:
     """Scores by role. ``folder`` is the stack's, where parser and faces left theirs; ``work`` takes pictures."""
     from fcbench.make_stack.codec import codec_scores
+    from fcbench.make_stack.image_encoder import encoder_scores
 
     single, pair = oracle(work / "single", people, 1, SINGLE), oracle(work / "pair", people, 2, PAIR)
     judged = {name: PromptConsistency()(stack, rows) for name, rows in (("single", single), ("pair", pair))}
@@ -59,6 +60,7 @@ def role_scores(stack: Stack, folder: Path, work: Path, *, people: int = 40) -> 
     matcher = Stack(stack.name, {"clip": lambda: stack.role("matcher")}, stack.image_size)
     return {
         "vae": codec_scores(stack.role("vae"), unseen_pictures(200)),
+        "image_encoder": encoder_scores(stack.role("image_encoder")),
         "clip": {f"right_prompt_{name}": _mean(rows, "prompt_rank1") for name, rows in judged.items()},
         "matcher": {"right_prompt_single": _mean(PromptConsistency()(matcher, single), "prompt_rank1")},
         "faces": read_json(folder / "faces" / "card.json"),

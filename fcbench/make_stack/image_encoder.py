@@ -24,6 +24,7 @@ from fcbench.fastcomposer.encoder import embed_subjects
 from fcbench.images import pad_to_square, resize, to_tensor
 from fcbench.loop import Clock, Stateful, cosine, run_steps
 from fcbench.make_stack.embedder import supervised_contrastive
+from fcbench.make_stack.judge_scores import FIRST, area_under_curve
 from fcbench.types import Image
 from fcbench.world import TRAIN_PEOPLE, Person, draw_person, draw_scene, portrait, render
 from fcbench.world.people import BEARDS, HAIR_STYLES
@@ -119,6 +120,26 @@ def train_image_encoder(
     state: dict[str, Stateful] = {"model": both, "optimiser": optimiser, "schedule": schedule}
     run_steps("image_encoder", steps, step, state, work / "image_encoder.pt", clock)
     return encoder.eval()
+
+
+@torch.no_grad()
+def encoder_scores(encoder: CLIPVisionModelWithProjection, *, people: int = 300) -> dict[str, float]:
+    """How well a tower knows unseen people again in a second portrait, by the cosine of centred embeddings.
+
+    ``auc``: how often a person is nearer to herself than to somebody else; ``top1``: how often nearest of all.
+    """
+    portraits = [
+        [render(portrait(draw_person(FIRST + number), view)).image for number in range(people)] for view in (0, 1)
+    ]
+    first, second = (embed_subjects(encoder, to_tensor(pictures)).double() for pictures in portraits)
+    middle = first.mean(dim=0)
+    cosines = functional.normalize(first - middle) @ functional.normalize(second - middle).T
+    itself = torch.eye(people, dtype=torch.bool)
+    nearest = cosines.argmax(dim=1) == torch.arange(people)
+    return {
+        "auc": area_under_curve(cosines[itself].numpy(), cosines[~itself].numpy()),
+        "top1": float(nearest.double().mean()),
+    }
 
 
 def _person(row: int) -> Person:

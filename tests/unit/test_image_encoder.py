@@ -7,7 +7,14 @@ import torch
 from fcbench.errors import OutOfTimeError
 from fcbench.loop import Clock
 from fcbench.make_stack import image_encoder
-from fcbench.make_stack.image_encoder import References, draw_references, looks, train_image_encoder
+from fcbench.make_stack.image_encoder import (
+    References,
+    draw_references,
+    encoder_scores,
+    looks,
+    new_image_encoder,
+    train_image_encoder,
+)
 from fcbench.world import draw_person
 from fcbench.world.people import BEARDS, HAIR_STYLES
 
@@ -53,3 +60,10 @@ def test_training_that_ran_out_of_time_goes_on_to_the_same_weights(
             train("parts", -1)
     parts = train("parts", 5)
     assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), parts.state_dict().values(), strict=True))
+
+
+def test_an_untrained_tower_hardly_knows_anybody_again() -> None:
+    torch.manual_seed(0)
+    scores = encoder_scores(new_image_encoder(16).eval(), people=20)
+    assert 0.3 < scores["auc"] < 0.95
+    assert scores["top1"] < 0.6
