@@ -240,6 +240,7 @@ def convert_checkpoint(
     source: Annotated[str, typer.Argument(help="Official pytorch_model.bin, our folder, or a hub id.")],
     target: Annotated[Path, typer.Argument(help="What to write: a folder, or a file that ends in .bin.")],
     stack: StackName = "sd15",
+    random_weights: Annotated[bool, typer.Option("--random-weights", help="Take architectures only.")] = False,
 ) -> None:
     """Turn the official file into our folder, or our folder into the official file, bit for bit.
 
@@ -248,7 +249,7 @@ def convert_checkpoint(
     from fcbench.fastcomposer.convert import convert
     from fcbench.stacks import load_stack
 
-    print(convert(source, target, load_stack(stack)))
+    print(convert(source, target, load_stack(stack, random_weights=random_weights)))
 
 
 def _options(settings: Sequence[str]) -> dict[str, str]:

@@ -42,7 +42,8 @@ _MODEL_FILES = {"unet": "diffusion_pytorch_model.safetensors", "image_encoder": 
 def convert(source: str, target: Path, stack: Stack) -> Path:
     """Turn an official file into our folder, or our folder into an official file; returns what was written.
 
-    The stack gives the architectures, and the frozen weights that our folder has not. A ``target`` that is no
+    The stack gives the architectures, and the frozen weights that our folder has not; from one with random weights
+    none are taken. A ``target`` that is no
     ``.bin`` is the folder that the official file comes into. Raises what loading raises, and UsageError when the
     target is there.
     """
@@ -66,7 +67,7 @@ def _to_folder(file: Path, folder: Path, stack: Stack) -> None:
         (model.save_config if hasattr(model, "save_config") else model.config.save_pretrained)(folder / role)
     _save(folder / FUSION_FILE, weights_for(FUSION, new_fusion(stack), known))
     rest = rest_of(raw)
-    if not same_bits(rest, _stack_rest(stack)):
+    if stack.random_weights or not same_bits(rest, _stack_rest(stack)):
         _save(folder / FROZEN_FILE, rest)
     source = {"converted_from": file.name, "sha256": digest_file(file)}
     write_json(folder / FACTS, {**source, "stack": stack.name, "digests": _frozen_digests(stack)})
@@ -97,6 +98,8 @@ def _frozen_digests(stack: Stack) -> dict[str, str | None]:
 
 
 def _refuse_other_stack(folder: Path, stack: Stack) -> None:
+    if stack.random_weights:
+        raise DataError(f"{folder}: takes its frozen weights from its stack, and these would be random")
     made_with = checkpoint_facts(str(folder)).get("digests") or {}
     other = [role for role, own in _frozen_digests(stack).items() if made_with.get(role, own) != own]
     if other:
