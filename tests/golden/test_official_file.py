@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from fcbench.errors import DataError, FcbenchError, MissingError, UsageError
+from fcbench.errors import DataError, MissingError, UsageError
 from fcbench.fastcomposer.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fcbench.fastcomposer.convert import convert
 from fcbench.fastcomposer.official import official_name, read_official
@@ -57,9 +58,13 @@ def bare() -> Stack:
 
 
 def test_the_golden_file_has_each_kind_of_name() -> None:
-    kinds = ("text_encoder.final_layer_norm.bias", "text_encoder.embeddings.position_ids")
-    kinds += ("vae.decoder.mid_block.attentions.0.query.weight", "postfuse_module.layer_norm.bias")
-    assert set(kinds) <= official_weights().keys()
+    kinds = {
+        "text_encoder.final_layer_norm.bias",
+        "text_encoder.embeddings.position_ids",
+        "vae.decoder.mid_block.attentions.0.query.weight",
+        "postfuse_module.layer_norm.bias",
+    }
+    assert kinds <= official_weights().keys()
 
 
 def test_an_official_file_is_read_whole_from_the_file_and_from_its_folder(file: Path) -> None:
@@ -108,11 +113,6 @@ def without_role(role: str) -> Weights:
 
 ROLES = ("text_encoder.", "image_encoder.", "vae.", "unet.", "postfuse_module.")
 FAULTS: dict[str, tuple[Callable[[], Any], str]] = {
-    **{f"no {role}": (lambda role=role: without_role(role), rf"missing \({role}.*, \.\.\.\)") for role in ROLES},
-    **{
-        f"one of {role}": (lambda role=role: without(first_key_of(role)), rf": 1 missing \({first_key_of(role)}\)$")
-        for role in ROLES
-    },
     "unexpected": (lambda: {**official_weights(), "ema.decay": torch.ones(1)}, r": 1 unexpected \(ema\.decay\)$"),
     "misshapen": (
         lambda: {**official_weights(), "unet.conv_in.bias": torch.zeros(3)},
@@ -122,6 +122,10 @@ FAULTS: dict[str, tuple[Callable[[], Any], str]] = {
     "a list": (lambda: [1, 2], "flat table"),
     "empty": (dict, "missing"),
 }
+for part in ROLES:
+    key = first_key_of(part)
+    FAULTS[f"no {part}"] = (functools.partial(without_role, part), rf"missing \({part}.*, \.\.\.\)")
+    FAULTS[f"one of {part}"] = (functools.partial(without, key), rf": 1 missing \({key}\)$")
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -199,7 +203,7 @@ def test_there_and_back_every_bit_is_the_same(file: Path, tmp_path: Path) -> Non
     back = convert(str(ours), tmp_path / "back", STACK)
     assert back == tmp_path / "back" / "pytorch_model.bin"
     assert_same(read_official(back), official_weights())
-    assert list(read_official(back)) != [] and read_json(ours / "fastcomposer.json")["stack"] == "golden"
+    assert read_json(ours / "fastcomposer.json")["stack"] == "golden"
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -256,23 +260,18 @@ def test_what_is_there_is_not_written_over(file: Path, tmp_path: Path) -> None:
             convert(str(source), target, STACK)
 
 
-def test_a_part_of_our_folder_with_a_weight_less_is_refused(file: Path, tmp_path: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
+@pytest.mark.parametrize("part", ["unet/diffusion_pytorch_model", "image_encoder/model", "fusion"])
+def test_a_part_of_our_folder_with_a_weight_less_is_refused(part: str, file: Path, tmp_path: Path) -> None:
     ours = convert(str(file), tmp_path / "ours", STACK)
-    for part in ("unet/diffusion_pytorch_model", "image_encoder/model", "fusion"):
-        broken = shutil.copytree(ours, tmp_path / part.replace("/", "-")) / f"{part}.safetensors"
-        weights = load_file(broken)
-        weights.popitem()
-        save_file(weights, broken, metadata={"format": "pt"})
-        for attempt in (
-            lambda: load_checkpoint(str(tmp_path / part.replace("/", "-")), STACK),
-            lambda: convert(str(tmp_path / part.replace("/", "-")), tmp_path / "never.bin", STACK),
-        ):
-            with pytest.raises(FcbenchError, match="(?i)missing") as error:
-                attempt()
-            assert "\n" not in str(error.value)
-    assert not (tmp_path / "never.bin").exists()
+    broken = ours / f"{part}.safetensors"
+    weights = load_file(broken)
+    weights.popitem()
+    save_file(weights, broken, metadata={"format": "pt"})
+    for attempt in (lambda: load_checkpoint(str(ours), STACK), lambda: convert(str(ours), tmp_path / "back", STACK)):
+        with pytest.raises(DataError, match=r"[mM]issing") as error:
+            attempt()
+        assert "\n" not in str(error.value)
+    assert not (tmp_path / "back").exists()
 
 
 def test_a_hub_id_that_is_not_at_hand_says_how_to_fetch_it() -> None:

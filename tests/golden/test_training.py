@@ -99,7 +99,7 @@ def gradients(model: FastComposerModel) -> dict[str, torch.Tensor]:
 def trainable(model: FastComposerModel) -> dict[str, torch.nn.Parameter]:
     """What our model trains, by official names."""
     return {
-        official_name(*name.split(".", 1)): parameter  # type: ignore[arg-type]  # (role, rest)
+        official_name(*name.split(".", 1)): parameter  # role, rest
         for name, parameter in model.named_parameters()
         if parameter.requires_grad
     }
