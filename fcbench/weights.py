@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from fcbench.errors import DataError
+from fcbench.errors import WeightsError
 
 if TYPE_CHECKING:
     import torch
@@ -33,12 +33,12 @@ def read_folder(folder: Path, *, shapes_only: bool = False) -> dict[str, torch.T
     """All tensors of a saved model's folder, as they are; raises what ``read_tensors`` raises."""
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise DataError(f"{folder}: no .safetensors file there: not a whole checkpoint")
+        raise WeightsError(f"{folder}: no .safetensors file there: not a whole checkpoint")
     return {name: value for file in files for name, value in read_tensors(file, shapes_only=shapes_only).items()}
 
 
 def read_tensors(file: Path, *, shapes_only: bool = False) -> dict[str, torch.Tensor]:
-    """All tensors of a safetensors file, as they are; DataError names a file that is absent or broken.
+    """All tensors of a safetensors file, as they are; WeightsError names a file that is absent or broken.
 
     ``shapes_only``: tensors on the meta device, from the file's header alone.
     """
@@ -55,11 +55,11 @@ def read_tensors(file: Path, *, shapes_only: bool = False) -> dict[str, torch.Te
         with safe_open(file, "pt") as opened:
             return {name: read(opened, name) for name in opened.keys()}  # noqa: SIM118 (not a dictionary)
     except (SafetensorError, OSError) as error:
-        raise DataError(f"{file}: absent, broken or cut short ({' '.join(str(error).split())[:160]})") from error
+        raise WeightsError(f"{file}: absent, broken or cut short ({' '.join(str(error).split())[:160]})") from error
 
 
 def refuse_misfit(place: Path, given: Weights, expected: Weights) -> None:
-    """Raise DataError, in one line, when the names or shapes of two sets of tensors differ."""
+    """Raise WeightsError, in one line, when the names or shapes of two sets of tensors differ."""
     reshaped = [
         f"{name} {tuple(given[name].shape)} for {tuple(expected[name].shape)}"
         for name in expected
@@ -72,7 +72,7 @@ def refuse_misfit(place: Path, given: Weights, expected: Weights) -> None:
     }
     told = [f"{len(names)} {fault} ({_first(names)})" for fault, names in faults.items() if names]
     if told:
-        raise DataError(f"{place}: does not fit the model: {'; '.join(told)}")
+        raise WeightsError(f"{place}: does not fit the model: {'; '.join(told)}")
 
 
 def _first(names: Sequence[str], most: int = 3) -> str:

@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from fcbench.errors import DataError, MissingError
+from fcbench.errors import MissingError, WeightsError
 from fcbench.fastcomposer.encoder import Fusion
 from fcbench.fastcomposer.hub import fetch, is_hub_id
 from fcbench.fastcomposer.official import (
@@ -63,13 +63,12 @@ def save_checkpoint(folder: Path, parts: Checkpoint, facts: dict[str, Any]) -> N
 def load_checkpoint(place: str, stack: Stack) -> Checkpoint:
     """Read a checkpoint onto the stack's device: our folder, an official file or a folder with one, or a hub id.
 
-    Raises MissingError when it is not there or not complete, DataError when it does not fit: every weight is read.
+    Raises MissingError when it is not there or not complete, WeightsError when it does not fit: every weight is read.
     """
     found = find_checkpoint(place)
-    parts = _load_folder(found, stack) if found.is_dir() else _load_official(found, stack)
-    dtype = torch.float32 if stack.device == "cpu" else torch.float16
-    unet, image_encoder, fusion = (part.to(stack.device, dtype).eval() for part in parts)
-    return Checkpoint(unet, image_encoder, fusion)
+    unet, image_encoder, fusion = _load_folder(found, stack) if found.is_dir() else _load_official(found, stack)
+    fusion = fusion.to(stack.device, unet.dtype)
+    return Checkpoint(unet.to(stack.device).eval(), image_encoder.to(stack.device).eval(), fusion.eval())
 
 
 def find_checkpoint(place: str) -> Path:
@@ -85,7 +84,7 @@ def find_checkpoint(place: str) -> Path:
 
 
 def load_fusion(place: Path) -> Fusion:
-    """The fusion module of a checkpoint folder, float32; DataError names what is missing, unexpected or misshapen."""
+    """A checkpoint folder's fusion module, float32; WeightsError names what is missing, unexpected or misshapen."""
     file = place / FUSION_FILE
     try:
         weights = load_file(file)
@@ -94,7 +93,7 @@ def load_fusion(place: Path) -> Fusion:
     except FileNotFoundError:
         raise MissingError(f"{file}: not there; make a checkpoint with: fcbench train") from None
     except (SafetensorError, OSError, KeyError, RuntimeError) as error:
-        raise DataError(f"{file}: not the weights of a fusion module ({' '.join(str(error).split())})") from error
+        raise WeightsError(f"{file}: not the weights of a fusion module ({' '.join(str(error).split())})") from error
     return fusion.float().eval()
 
 
@@ -117,7 +116,7 @@ def _load_folder(folder: Path, stack: Stack) -> tuple[Any, Any, Fusion]:
             unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder / "unet"))
             tower = CLIPVisionModelWithProjection(CLIPVisionConfig.from_pretrained(folder / "image_encoder"))
     except Exception as error:  # JSON and each library have errors of their own
-        raise DataError(f"{folder}: not a whole checkpoint ({' '.join(str(error).split())[:200]})") from error
+        raise WeightsError(f"{folder}: not a whole checkpoint ({' '.join(str(error).split())[:200]})") from error
     # The libraries leave what a file lacks at a random value and say so in a warning: compare before they read it.
     for name, model in zip(MODELS, (unet, tower), strict=True):
         refuse_misfit(folder / name, read_folder(folder / name, shapes_only=True), model.state_dict())

@@ -7,7 +7,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from fcbench.errors import DataError, UsageError
+from fcbench.errors import UsageError, WeightsError
 from fcbench.fastcomposer.checkpoint import (
     FACTS,
     FROZEN_FILE,
@@ -99,11 +99,11 @@ def _frozen_digests(stack: Stack) -> dict[str, str | None]:
 
 def _refuse_other_stack(folder: Path, stack: Stack) -> None:
     if stack.random_weights:
-        raise DataError(f"{folder}: takes its frozen weights from its stack, and these would be random")
+        raise WeightsError(f"{folder}: takes its frozen weights from its stack, and these would be random")
     made_with = checkpoint_facts(str(folder)).get("digests") or {}
     other = [role for role, own in _frozen_digests(stack).items() if made_with.get(role, own) != own]
     if other:
-        raise DataError(
+        raise WeightsError(
             f"{folder}: made with another {' and '.join(other)} than stack {stack.name!r} has: name its own"
         )
 

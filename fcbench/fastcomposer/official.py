@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from fcbench.errors import DataError
+from fcbench.errors import WeightsError
 from fcbench.fastcomposer.encoder import Fusion
 from fcbench.store import atomic
 from fcbench.types import Stack
@@ -57,16 +57,16 @@ def official_name(role: str, name: str) -> str:
 
 
 def read_official(file: Path) -> Weights:
-    """All tensors of an official file as they are in it, mapped from disk, nothing executed; DataError if broken."""
+    """All tensors of an official file as they are in it, mapped from disk, nothing executed; WeightsError if broken."""
     try:
         weights = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise DataError(f"{file}: cut short, or not a file of PyTorch weights ({reason})") from error
+        raise WeightsError(f"{file}: cut short, or not a file of PyTorch weights ({reason})") from error
     if not isinstance(weights, dict) or not all(
         isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in weights.items()
     ):
-        raise DataError(f"{file}: not an official checkpoint, which is a flat table of named tensors")
+        raise WeightsError(f"{file}: not an official checkpoint, which is a flat table of named tensors")
     return weights
 
 
@@ -77,7 +77,7 @@ def write_official(file: Path, weights: Weights) -> None:
 
 
 def known_weights(weights: Weights, file: Path, expected: Weights) -> dict[str, torch.Tensor]:
-    """The weights of an official file under official names, without tables; DataError if not just the ``expected``.
+    """The weights of an official file under official names, without tables; WeightsError if not just the ``expected``.
 
     Takes the attention of the autoencoder by its new names too, and as 1 x 1 convolutions.
     """
@@ -96,9 +96,10 @@ def known_weights(weights: Weights, file: Path, expected: Weights) -> dict[str, 
 
 def stack_weights(stack: Stack) -> dict[str, torch.Tensor]:
     """What an official file for the stack's architectures holds but the tables: the stack's weights, fusion on meta."""
+    models = {role: stack.role(role) for role in TRAINED if role != FUSION}
+    width = models["image_encoder"].config.projection_dim
     with torch.device("meta"):
-        fusion = Fusion(stack.role("image_encoder").config.projection_dim)
-    models = {role: stack.role(role) for role in TRAINED if role != FUSION} | {FUSION: fusion}
+        models[FUSION] = Fusion(width)
     trained = {official_name(role, k): v for role, model in models.items() for k, v in model.state_dict().items()}
     return stack_frozen(stack) | trained
 
@@ -130,7 +131,7 @@ def weights_for(role: str, model: Any, known: Weights) -> dict[str, torch.Tensor
 
 
 def refuse_other_frozen(file: Path, known: Weights, stack: Stack) -> None:
-    """DataError when a file's text encoder or autoencoder is not the stack's, up to bfloat16's rounding.
+    """WeightsError when a file's text encoder or autoencoder is not the stack's, up to bfloat16's rounding.
 
     Drawing is done with the stack's, so that all methods draw with the same; FastComposer never trains them. A stack
     with random weights is not compared: it measures time and memory alone.
@@ -140,7 +141,7 @@ def refuse_other_frozen(file: Path, known: Weights, stack: Stack) -> None:
     own = stack_frozen(stack)
     other = [name for name, value in own.items() if not _close(known[name], value)]
     if other:
-        raise DataError(
+        raise WeightsError(
             f"{file}: its text encoder or autoencoder is not that of stack {stack.name!r} ({len(other)} of {len(own)} "
             f"weights differ, {other[0]} first): use a stack that has these"
         )

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from fcbench.errors import DataError, MissingError, UsageError
+from fcbench.errors import MissingError, UsageError, WeightsError
 from fcbench.fastcomposer.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fcbench.fastcomposer.convert import convert
 from fcbench.fastcomposer.official import official_name, read_official
@@ -133,7 +133,7 @@ def test_a_file_that_does_not_fit_says_in_one_line_what_is_wrong(fault: str, tmp
     make, said = FAULTS[fault]
     file = saved(tmp_path / "wrong.bin", make())
     for attempt in (lambda: load_checkpoint(str(file), STACK), lambda: convert(str(file), tmp_path / "ours", STACK)):
-        with pytest.raises(DataError, match=said) as error:
+        with pytest.raises(WeightsError, match=said) as error:
             attempt()
         assert str(error.value).startswith(str(file))
         assert "\n" not in str(error.value)
@@ -143,7 +143,7 @@ def test_a_file_that_does_not_fit_says_in_one_line_what_is_wrong(fault: str, tmp
 @pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.999])
 def test_a_file_cut_short_is_one_clear_error(share: float, file: Path) -> None:
     file.write_bytes(file.read_bytes()[: int(file.stat().st_size * share)])
-    with pytest.raises(DataError, match=f"{file}: cut short") as error:
+    with pytest.raises(WeightsError, match=f"{file}: cut short") as error:
         load_checkpoint(str(file), STACK)
     assert "\n" not in str(error.value)
 
@@ -161,7 +161,7 @@ def test_nothing_in_a_file_is_executed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     save({"unet.conv_in.bias": Evil()}, tmp_path / "evil.bin")
-    with pytest.raises(DataError, match="not a file of PyTorch weights"):
+    with pytest.raises(WeightsError, match="not a file of PyTorch weights"):
         load_checkpoint(str(tmp_path / "evil.bin"), STACK)
     assert not (tmp_path / "owned").exists()
 
@@ -170,10 +170,10 @@ def test_nothing_in_a_file_is_executed(
 def test_a_file_for_other_frozen_models_is_refused(role: str, tmp_path: Path) -> None:
     key = first_key_of(f"{role}.")
     file = saved(tmp_path / "other.bin", {**official_weights(), key: official_weights()[key] + 0.1})
-    with pytest.raises(DataError, match=rf"stack 'golden' \(1 of \d+ weights differ, {key} first\)"):
+    with pytest.raises(WeightsError, match=rf"stack 'golden' \(1 of \d+ weights differ, {key} first\)"):
         load_checkpoint(str(file), STACK)
     convert(str(file), tmp_path / "ours", STACK)
-    with pytest.raises(DataError, match=r"frozen\.safetensors: its text encoder or autoencoder"):
+    with pytest.raises(WeightsError, match=r"frozen\.safetensors: its text encoder or autoencoder"):
         load_checkpoint(str(tmp_path / "ours"), STACK)
 
 
@@ -190,7 +190,7 @@ def test_frozen_models_may_be_rounded(dtype: torch.dtype, tmp_path: Path) -> Non
 
 def test_a_stack_of_random_weights_takes_any_checkpoint(file: Path) -> None:
     stack = bare_stack()
-    with pytest.raises(DataError, match="weights differ"):
+    with pytest.raises(WeightsError, match="weights differ"):
         load_checkpoint(str(file), stack)
     stack.random_weights = True
     assert_recorded(load_checkpoint(str(file), stack))
@@ -236,7 +236,7 @@ def test_a_stack_of_random_weights_gives_architectures_alone(file: Path, tmp_pat
     ours = convert(str(file), tmp_path / "ours", random)
     assert_same(read_official(convert(str(ours), tmp_path / "back.bin", random)), official_weights())
     (ours / "frozen.safetensors").unlink()
-    with pytest.raises(DataError, match="would be random"):
+    with pytest.raises(WeightsError, match="would be random"):
         convert(str(ours), tmp_path / "never.bin", random)
 
 
@@ -248,7 +248,7 @@ def test_a_folder_of_another_stack_takes_no_frozen_weights_from_this_one(file: P
     stack, other = bare(), bare()
     stack.digests, other.digests = {"vae": "1", "text_encoder": "1"}, {"vae": "2", "text_encoder": "1"}
     ours = convert(str(file), tmp_path / "ours", stack)
-    with pytest.raises(DataError, match="made with another vae than stack 'half'"):
+    with pytest.raises(WeightsError, match="made with another vae than stack 'half'"):
         convert(str(ours), tmp_path / "back.bin", other)
     assert not (tmp_path / "back.bin").exists()
 
@@ -268,7 +268,7 @@ def test_a_part_of_our_folder_with_a_weight_less_is_refused(part: str, file: Pat
     weights.popitem()
     save_file(weights, broken, metadata={"format": "pt"})
     for attempt in (lambda: load_checkpoint(str(ours), STACK), lambda: convert(str(ours), tmp_path / "back", STACK)):
-        with pytest.raises(DataError, match=r"[mM]issing") as error:
+        with pytest.raises(WeightsError, match=r"[mM]issing") as error:
             attempt()
         assert "\n" not in str(error.value)
     assert not (tmp_path / "back").exists()

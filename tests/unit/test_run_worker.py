@@ -15,7 +15,7 @@ import pytest
 
 from fcbench import store
 from fcbench.config import Suite
-from fcbench.errors import FcbenchError, MethodError, MissingError, UsageError
+from fcbench.errors import FcbenchError, MethodError, MissingError, UsageError, WeightsError
 from fcbench.run import cases
 from fcbench.run.worker import Job, work
 from fcbench.store import RunFolder
@@ -178,7 +178,11 @@ def test_fail_fast_stops_at_the_first_failure(toy: Toy) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "error", "message"),
-    [("MissingError", MissingError, "no weights"), ("disk-full", FcbenchError, "no space left on the disk of")],
+    [
+        ("MissingError", MissingError, "no weights"),
+        ("WeightsError", WeightsError, "x.bin: 1 missing"),
+        ("disk-full", FcbenchError, "no space left on the disk of"),
+    ],
 )
 def test_what_stops_every_subject_alike_stops_the_run(
     toy: Toy, kind: str, error: type[Exception], message: str
