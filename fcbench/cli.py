@@ -23,6 +23,8 @@ app = typer.Typer(
 )
 world_app = typer.Typer(help="Look at the miniature world.", rich_markup_mode=None)
 app.add_typer(world_app, name="world")
+checkpoint_app = typer.Typer(help="Handle FastComposer checkpoints.", rich_markup_mode=None)
+app.add_typer(checkpoint_app, name="checkpoint")
 
 Out = Annotated[Path, typer.Option(help="Folder that everything lands under.")]
 StackName = Annotated[str, typer.Option("--stack", help="mini, sd15, or a YAML file of your own.")]
@@ -233,6 +235,23 @@ def show(
 
     write_image(out / "world.png", draw_sheet(rows, seed=seed))
     print(out / "world.png")
+
+
+@checkpoint_app.command("convert")
+def convert_checkpoint(
+    source: Annotated[str, typer.Argument(help="Official pytorch_model.bin, our folder, or a hub id.")],
+    target: Annotated[Path, typer.Argument(help="What to write: a folder, or a file that ends in .bin.")],
+    stack: StackName = "sd15",
+    random_weights: Annotated[bool, typer.Option("--random-weights", help="Take architectures only.")] = False,
+) -> None:
+    """Turn the official file into our folder, or our folder into the official file, bit for bit.
+
+    The stack is the one that the checkpoint was trained on: it gives the architectures and the frozen weights.
+    """
+    from fcbench.fastcomposer.convert import convert
+    from fcbench.stacks import load_stack
+
+    print(convert(source, target, load_stack(stack, random_weights=random_weights)))
 
 
 def _options(settings: Sequence[str]) -> dict[str, str]:

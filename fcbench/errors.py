@@ -5,6 +5,7 @@
     FcbenchError            exit code 1
     ├── UsageError          wrong command, option or configuration key; exit code 2
     ├── DataError           broken input; names the file, and the row where there is one
+    │   └── WeightsError    a file of weights is broken or fits no model here; stops a run as no case could be drawn
     ├── MissingError        a package or weights are absent; says the exact command that mends it
     ├── MethodError         a plug-in failed; names the case, the cause is chained
     └── OutOfTimeError      a training's time budget is spent; the same command goes on
@@ -32,6 +33,10 @@ class UsageError(FcbenchError):
 
 class DataError(FcbenchError):
     """Broken input: the message names the file, and the row where there is one."""
+
+
+class WeightsError(DataError):
+    """Weights that are broken or do not fit: the message says what is missing or unexpected."""
 
 
 class MissingError(FcbenchError):

@@ -1,10 +1,19 @@
-"""Trained models to disk, as they ship: float16 safetensors."""
+"""Trained models to disk, as they ship, float16 safetensors; and whether weights fit a model."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from fcbench.errors import WeightsError
+
+if TYPE_CHECKING:
+    import torch
+
+Weights: TypeAlias = "Mapping[str, torch.Tensor]"
+"""Tensors by name, as in a model's ``state_dict``."""
 
 
 def quiet() -> None:
@@ -18,3 +27,53 @@ def save_half(folder: Path, model: Any) -> None:
     """Save a diffusers or transformers model in float16; the model itself stays as it is."""
     quiet()
     copy.deepcopy(model).half().save_pretrained(folder, safe_serialization=True)
+
+
+def read_folder(folder: Path, *, shapes_only: bool = False) -> dict[str, torch.Tensor]:
+    """All tensors of a saved model's folder, as they are; raises what ``read_tensors`` raises."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise WeightsError(f"{folder}: no .safetensors file there: not a whole checkpoint")
+    return {name: value for file in files for name, value in read_tensors(file, shapes_only=shapes_only).items()}
+
+
+def read_tensors(file: Path, *, shapes_only: bool = False) -> dict[str, torch.Tensor]:
+    """All tensors of a safetensors file, as they are; WeightsError names a file that is absent or broken.
+
+    ``shapes_only``: tensors on the meta device, from the file's header alone.
+    """
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    def read(opened: Any, name: str) -> torch.Tensor:
+        if shapes_only:
+            return torch.empty(opened.get_slice(name).get_shape(), device="meta")
+        tensor: torch.Tensor = opened.get_tensor(name)
+        return tensor
+
+    try:
+        with safe_open(file, "pt") as opened:
+            return {name: read(opened, name) for name in opened.keys()}  # noqa: SIM118 (not a dictionary)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{file}: absent, broken or cut short ({' '.join(str(error).split())[:160]})") from error
+
+
+def refuse_misfit(place: Path, given: Weights, expected: Weights) -> None:
+    """Raise WeightsError, in one line, when the names or shapes of two sets of tensors differ."""
+    reshaped = [
+        f"{name} {tuple(given[name].shape)} for {tuple(expected[name].shape)}"
+        for name in expected
+        if name in given and given[name].shape != expected[name].shape
+    ]
+    faults = {
+        "missing": [name for name in expected if name not in given],
+        "unexpected": [name for name in given if name not in expected],
+        "misshapen": reshaped,
+    }
+    told = [f"{len(names)} {fault} ({_first(names)})" for fault, names in faults.items() if names]
+    if told:
+        raise WeightsError(f"{place}: does not fit the model: {'; '.join(told)}")
+
+
+def _first(names: Sequence[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

@@ -1,14 +1,16 @@
-"""A FastComposer checkpoint: a folder of what training changed.
+"""A FastComposer checkpoint: a folder of what training changed, or the official single file.
 
 ::
 
     fastcomposer.json       what it was trained from and how
     unet/  image_encoder/   as diffusers and transformers save models
     fusion.safetensors
+    frozen.safetensors      only in one converted from an official file: what the stack has otherwise
 """
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +19,25 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from fcbench.errors import DataError, MissingError
+from fcbench.errors import MissingError, WeightsError
 from fcbench.fastcomposer.encoder import Fusion
+from fcbench.fastcomposer.hub import fetch, is_hub_id
+from fcbench.fastcomposer.official import (
+    FUSION,
+    OFFICIAL_FILE,
+    known_weights,
+    read_official,
+    refuse_other_frozen,
+    stack_frozen,
+    stack_weights,
+    weights_for,
+)
 from fcbench.store import atomic, read_json, write_json
 from fcbench.types import Stack
-from fcbench.weights import save_half
+from fcbench.weights import read_folder, read_tensors, refuse_misfit, save_half
 
-_MODELS = ("unet", "image_encoder")
+MODELS = ("unet", "image_encoder")
+FACTS, FUSION_FILE, FROZEN_FILE = "fastcomposer.json", "fusion.safetensors", "frozen.safetensors"
 
 
 @dataclass(frozen=True)
@@ -38,42 +52,40 @@ class Checkpoint:
 def save_checkpoint(folder: Path, parts: Checkpoint, facts: dict[str, Any]) -> None:
     """Write a checkpoint in float16; ``fastcomposer.json`` comes last, so its existence means that all is there."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in _MODELS:
+    for name in MODELS:
         save_half(folder / name, getattr(parts, name))
     weights = {key: value.half().contiguous() for key, value in parts.fusion.state_dict().items()}
-    with atomic(folder / "fusion.safetensors") as temporary:
+    with atomic(folder / FUSION_FILE) as temporary:
         save_file(weights, temporary)
-    write_json(folder / "fastcomposer.json", facts)
+    write_json(folder / FACTS, facts)
 
 
 def load_checkpoint(place: str, stack: Stack) -> Checkpoint:
-    """Read a checkpoint folder onto the stack's device.
+    """Read a checkpoint onto the stack's device: our folder, an official file or a folder with one, or a hub id.
 
-    Raises MissingError when it is not there or not complete, DataError when a file does not fit.
+    Raises MissingError when it is not there or not complete, WeightsError when it does not fit: every weight is read.
     """
-    folder = Path(place)
-    if not (folder / "fastcomposer.json").is_file():
-        raise MissingError(
-            f"{folder}: no FastComposer checkpoint (fastcomposer.json) there; make one with: fcbench train"
-        )
-    from diffusers import UNet2DConditionModel
-    from transformers import CLIPVisionModelWithProjection
+    found = find_checkpoint(place)
+    unet, image_encoder, fusion = _load_folder(found, stack) if found.is_dir() else _load_official(found, stack)
+    fusion = fusion.to(stack.device, unet.dtype)
+    return Checkpoint(unet.to(stack.device).eval(), image_encoder.to(stack.device).eval(), fusion.eval())
 
-    dtype = torch.float32 if stack.device == "cpu" else torch.float16
-    try:
-        unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype, local_files_only=True)
-        image_encoder = CLIPVisionModelWithProjection.from_pretrained(
-            folder / "image_encoder", dtype=dtype, local_files_only=True
-        )
-    except Exception as error:  # safetensors, JSON and each library have errors of their own
-        raise DataError(f"{folder}: not a whole checkpoint ({' '.join(str(error).split())[:200]})") from error
-    fusion = load_fusion(folder).to(stack.device, dtype)
-    return Checkpoint(unet.to(stack.device).eval(), image_encoder.to(stack.device).eval(), fusion)
+
+def find_checkpoint(place: str) -> Path:
+    """Where a checkpoint lies on this machine: the folder of ours, or the official file; fetches a hub id."""
+    path = fetch(place, OFFICIAL_FILE) if is_hub_id(place) else Path(place)
+    if path.is_file() or (path / FACTS).is_file():
+        return path
+    if (path / OFFICIAL_FILE).is_file():
+        return path / OFFICIAL_FILE
+    raise MissingError(
+        f"{path}: no FastComposer checkpoint ({FACTS} or {OFFICIAL_FILE}) there; make one with: fcbench train"
+    )
 
 
 def load_fusion(place: Path) -> Fusion:
-    """The fusion module of a checkpoint folder, float32; DataError names what is missing, unexpected or misshapen."""
-    file = place / "fusion.safetensors"
+    """A checkpoint folder's fusion module, float32; WeightsError names what is missing, unexpected or misshapen."""
+    file = place / FUSION_FILE
     try:
         weights = load_file(file)
         fusion = Fusion(len(weights["layer_norm.weight"]))
@@ -81,11 +93,51 @@ def load_fusion(place: Path) -> Fusion:
     except FileNotFoundError:
         raise MissingError(f"{file}: not there; make a checkpoint with: fcbench train") from None
     except (SafetensorError, OSError, KeyError, RuntimeError) as error:
-        raise DataError(f"{file}: not the weights of a fusion module ({' '.join(str(error).split())})") from error
+        raise WeightsError(f"{file}: not the weights of a fusion module ({' '.join(str(error).split())})") from error
     return fusion.float().eval()
 
 
 def checkpoint_facts(place: str) -> dict[str, Any]:
     """What a checkpoint says of itself."""
-    facts: dict[str, Any] = read_json(Path(place) / "fastcomposer.json")
+    facts: dict[str, Any] = read_json(Path(place) / FACTS)
     return facts
+
+
+def _load_folder(folder: Path, stack: Stack) -> tuple[Any, Any, Fusion]:
+    from diffusers import UNet2DConditionModel
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    frozen = folder / FROZEN_FILE
+    if frozen.is_file():
+        known = known_weights(read_tensors(frozen), frozen, stack_frozen(stack))
+        refuse_other_frozen(frozen, known, stack)
+    try:
+        with torch.device("meta"):
+            unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder / "unet"))
+            tower = CLIPVisionModelWithProjection(CLIPVisionConfig.from_pretrained(folder / "image_encoder"))
+    except Exception as error:  # JSON and each library have errors of their own
+        raise WeightsError(f"{folder}: not a whole checkpoint ({' '.join(str(error).split())[:200]})") from error
+    # The libraries leave what a file lacks at a random value and say so in a warning: compare before they read it.
+    for name, model in zip(MODELS, (unet, tower), strict=True):
+        refuse_misfit(folder / name, read_folder(folder / name, shapes_only=True), model.state_dict())
+    dtype = torch.float32 if stack.device == "cpu" else torch.float16
+    return (
+        UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype, local_files_only=True),
+        CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder", dtype=dtype, local_files_only=True),
+        load_fusion(folder),
+    )
+
+
+def _load_official(file: Path, stack: Stack) -> tuple[Any, Any, Fusion]:
+    expected = stack_weights(stack)
+    known = known_weights(read_official(file), file, expected)
+    refuse_other_frozen(file, known, stack)
+    parts = (copy.deepcopy(stack.role("unet")), copy.deepcopy(stack.role("image_encoder")), new_fusion(stack))
+    for role, part in zip((*MODELS, FUSION), parts, strict=True):
+        part.load_state_dict(weights_for(role, part, known))
+    return parts
+
+
+def new_fusion(stack: Stack) -> Fusion:
+    """A fusion module of the stack's width."""
+    return Fusion(stack.role("image_encoder").config.projection_dim)

@@ -1,6 +1,7 @@
 """Localised cross-attention: a subject's token may look only where the subject is (the paper's loss, balanced L1).
 
-The maps are taken inside the attention layers, for the subjects' tokens alone: a full map is never kept.
+The maps are taken inside the attention layers, for the subjects' tokens alone: a full map is never kept, it lives for
+the moment that one layer's forward and its backward pass take.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 _TINY = 1e-5
 
@@ -19,27 +21,30 @@ class Localizer:
     """Watches the cross-attention of a denoiser's middle blocks and sums up the localisation loss.
 
     One for each U-Net; ``with localizer.watch(positions, masks)`` around its forward pass, then ``loss()``.
+    ``normalize``: as for ``localization_loss``.
     """
 
-    def __init__(self, unet: Any, blocks: int = 5) -> None:
-        self._losses: list[torch.Tensor] = []
+    def __init__(self, unet: Any, blocks: int = 5, *, normalize: bool = False) -> None:
+        self._normalize = normalize
+        self._losses: dict[str, torch.Tensor] = {}
         self._positions: torch.Tensor | None = None
         self._masks: torch.Tensor | None = None
         self._resized: dict[int, torch.Tensor] = {}
         self.layers = localized_layers(unet, blocks)
         modules = dict(unet.named_modules())
         for name in self.layers:
-            modules[name].set_processor(_WatchedAttention(self))
+            modules[name].set_processor(_WatchedAttention(self, name))
 
     @contextmanager
     def watch(self, positions: torch.Tensor, masks: torch.Tensor) -> Iterator[None]:
         """Take the loss of the forward passes in this block.
 
+        Where the denoiser checkpoints its gradients, its backward pass belongs in the block too: it runs forward anew.
         ``positions`` int64 (n, subjects): each subject's token, -1 where a row has fewer; ``masks`` float
         (n, subjects, height, width), 1 on the subject.
         """
         self._positions, self._masks = positions, masks
-        self._losses, self._resized = [], {}
+        self._losses, self._resized = {}, {}
         try:
             yield
         finally:
@@ -55,22 +60,38 @@ class Localizer:
 
         Taken once: it is not kept, nor is what it was computed from.
         """
-        mean = torch.stack(self._losses).mean()
-        self._losses = []
-        return mean
+        return torch.stack(list(self.layer_losses().values())).mean()
 
-    def take(self, probabilities: torch.Tensor) -> None:
-        """Add a layer's attention, (n, heads, positions, tokens), softmax over all tokens."""
+    def layer_losses(self) -> dict[str, torch.Tensor]:
+        """The loss of each layer, in forward order; taken once, as ``loss()`` is."""
+        losses, self._losses = self._losses, {}
+        return losses
+
+    def take(self, layer: str, query: torch.Tensor, key: torch.Tensor, scale: float) -> None:
+        """Take a layer's loss from queries (n, heads, positions, channels) and keys (n, heads, tokens, channels)."""
         positions, masks = self._positions, self._masks
         assert positions is not None  # called while watching only
         assert masks is not None
-        side = round(probabilities.shape[2] ** 0.5)
+        side = round(query.shape[2] ** 0.5)
         if side not in self._resized:
             resized = functional.interpolate(masks, (side, side), mode="bilinear", antialias=True, align_corners=False)
             self._resized[side] = resized.flatten(2)
-        index = positions.clamp(min=0)[:, None, None, :].expand(*probabilities.shape[:3], -1)
-        attention = probabilities.gather(3, index).permute(0, 1, 3, 2)
-        self._losses.append(localization_loss(attention, self._resized[side], positions >= 0))
+        attention: torch.Tensor = checkpoint(
+            subject_attention, query, key, positions.clamp(min=0), scale, use_reentrant=False
+        )
+        self._losses[layer] = localization_loss(
+            attention, self._resized[side], positions >= 0, normalize=self._normalize
+        )
+
+
+def subject_attention(query: torch.Tensor, key: torch.Tensor, tokens: torch.Tensor, scale: float) -> torch.Tensor:
+    """Attention to some of the tokens, (n, heads, subjects, positions): the softmax is over all of them.
+
+    ``query`` (n, heads, positions, channels); ``key`` (n, heads, all tokens, channels); ``tokens`` (n, subjects).
+    """
+    probabilities = (query @ key.transpose(-1, -2) * scale).softmax(dim=-1)
+    index = tokens[:, None, None, :].expand(*probabilities.shape[:3], -1)
+    return probabilities.gather(3, index).transpose(2, 3)
 
 
 def localization_loss(
@@ -93,7 +114,10 @@ def localization_loss(
 
 
 def localized_layers(unet: Any, blocks: int = 5) -> list[str]:
-    """Names of the cross-attention layers (``attn2``) in the middle ``blocks`` of the blocks that have any."""
+    """Names of the cross-attention layers (``attn2``) in the middle ``blocks`` of the blocks that have any.
+
+    Where the middle cannot be met, the odd block is one on the way down, as in the official code.
+    """
     names = [name for name, _ in unet.named_modules() if name.endswith("attn2")]
     order = {"down": 0, "mid": 1, "up": 2}
 
@@ -103,15 +127,15 @@ def localized_layers(unet: Any, blocks: int = 5) -> list[str]:
 
     found = sorted({block(name) for name in names})
     skip = max(0, (len(found) - blocks) // 2)
-    middle = set(found[skip : len(found) - skip])
+    middle = set(found[skip : skip + blocks])
     return sorted((name for name in names if block(name) in middle), key=lambda name: (block(name), name))
 
 
 class _WatchedAttention:
-    """Cross-attention as diffusers computes it, with the probabilities shown to the localizer while it watches."""
+    """Cross-attention as diffusers computes it, with queries and keys shown to the localizer while it watches."""
 
-    def __init__(self, localizer: Localizer) -> None:
-        self._localizer = localizer
+    def __init__(self, localizer: Localizer, layer: str) -> None:
+        self._localizer, self._layer = localizer, layer
 
     def __call__(
         self, attn: Any, hidden_states: torch.Tensor, encoder_hidden_states: torch.Tensor | None = None, **_: Any
@@ -122,11 +146,8 @@ class _WatchedAttention:
             for project, x in ((attn.to_q, hidden_states), (attn.to_k, context), (attn.to_v, context))
         )
         if self._localizer.watching:
-            probabilities = (query @ key.transpose(-1, -2) * attn.scale).softmax(dim=-1)
-            self._localizer.take(probabilities)
-            mixed = probabilities @ value
-        else:
-            mixed = functional.scaled_dot_product_attention(query, key, value, scale=attn.scale)
+            self._localizer.take(self._layer, query, key, attn.scale)
+        mixed = functional.scaled_dot_product_attention(query, key, value, scale=attn.scale)
         joined = mixed.transpose(1, 2).flatten(2)
         made: torch.Tensor = attn.to_out[1](attn.to_out[0](joined)) / attn.rescale_output_factor
         return made

@@ -80,7 +80,7 @@ class FastComposerSampler:
     def __call__(self, prompts: Sequence[Prompt], seeds: Sequence[int]) -> list[Image]:
         """One picture for each (prompt, seed)."""
         text = sampling.encode_text(self.stack, [prompt.fill(subject_phrase(self.nouns)) for prompt in prompts])
-        augmented = self._augment(text, prompts)
+        augmented = self.augment(text, prompts)
         options = self.method
         steps = options.steps or self.stack.sampling["steps"]
         calls = sampling.denoiser_calls(self.stack.role("scheduler"), steps)
@@ -97,7 +97,8 @@ class FastComposerSampler:
     def save(self, folder: Path) -> None:
         """Nothing is kept: the photo is enough."""
 
-    def _augment(self, text: torch.Tensor, prompts: Sequence[Prompt]) -> torch.Tensor:
+    def augment(self, text: torch.Tensor, prompts: Sequence[Prompt]) -> torch.Tensor:
+        """The prompts' text conditioning (n, tokens, dim) with the subjects fused into their nouns' tokens."""
         at = torch.zeros(text.shape[:2], dtype=torch.bool, device=text.device)
         embeds = []
         for row, prompt in enumerate(prompts):

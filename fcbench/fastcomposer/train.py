@@ -176,14 +176,18 @@ def denoising_loss(
     """Weighted mean squared error of predictions (n, c, h, w).
 
     With ``masks`` (n, subjects, H, W) prediction and target are first multiplied by the union of the subjects (the
-    paper's masked loss); pictures without subjects stay whole.
+    paper's masked loss); as in the official code a picture without subjects then counts as nought.
     """
-    if masks is not None and masks.shape[1]:
-        union = masks.amax(dim=1, keepdim=True)
-        union = torch.where(union.amax(dim=(2, 3), keepdim=True) > 0, union, 1.0)
-        union = functional.interpolate(union, made.shape[-2:], mode="bilinear", align_corners=False)
+    if masks is not None:
+        union = loss_mask(masks, made.shape[-2:])
         made, target = made * union, target * union
     return (weight * (made - target).pow(2).mean(dim=(1, 2, 3))).mean()
+
+
+def loss_mask(masks: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """The union of subject masks (n, subjects, H, W), float (n, 1, *size): bilinear, not antialiased."""
+    union = masks.amax(dim=1, keepdim=True) if masks.shape[1] else masks.new_zeros(len(masks), 1, *masks.shape[2:])
+    return functional.interpolate(union, tuple(size), mode="bilinear", align_corners=False)
 
 
 def subject_masks(examples: Sequence[Example], side: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fcbench import store
-from fcbench.errors import FcbenchError, MethodError, MissingError, UsageError
+from fcbench.errors import FcbenchError, MethodError, MissingError, UsageError, WeightsError
 from fcbench.run.cases import Group, case_seed, fit_seed
 from fcbench.run.measure import MEASURED, Cost, LoadClock, Meter, stored_bytes
 from fcbench.types import Case, Generation, Image, Method, Sampler, Stack, Subject
@@ -54,8 +54,8 @@ class Drawing:
     def draw(self, groups: Sequence[Group]) -> None:
         """Draw every batch that is not wholly there. A group that fails is told and left.
 
-        Raises MethodError for the first failure under ``fail_fast``; UsageError and MissingError of a plug-in, and a
-        full disk, as they stop every group alike.
+        Raises MethodError for the first failure under ``fail_fast``; UsageError, MissingError and WeightsError of a
+        plug-in, and a full disk, as they stop every group alike.
         """
         if self._folder.config.exists():
             self._record.update({key: store.read_json(self._folder.config)[key] for key in MEASURED})
@@ -164,7 +164,7 @@ class Drawing:
         """Turn whatever a plug-in raises into a MethodError, but for what stops every group alike."""
         try:
             yield
-        except (UsageError, MissingError):
+        except (UsageError, MissingError, WeightsError):
             raise
         except Exception as error:
             if _is_disk_full(error):

@@ -61,7 +61,7 @@ def refuse_changes(folder: store.RunFolder, record: Mapping[str, Any], *, finish
 
 
 def _checkpoint_digest(checkpoint: str | None) -> str | None:
-    """Sha256 of a file, or of a folder's files and their names; what is no path is a hub id and its own digest."""
+    """Sha256 of a file, or of a folder's files and their names; what is no path is a pinned hub id, its own digest."""
     path = Path(checkpoint) if checkpoint else None
     if path is None or not path.exists():
         return checkpoint

@@ -48,6 +48,7 @@ class Job:
 
 def work(job: Job, emit: Emit) -> None:
     """Draw what is missing of a run, telling how it goes; raises what ``run_suite`` raises."""
+    from fcbench.fastcomposer.hub import pin
     from fcbench.stacks import load_stack
 
     suite, out = Suite.model_validate(job.suite), Path(job.out)
@@ -56,7 +57,8 @@ def work(job: Job, emit: Emit) -> None:
     _refuse_impossible(job.method, method.capabilities, suite, subjects)
     groups = groups_of(suite, subjects)
     stack = load_stack(job.stack, device=job.device, random_weights=job.random_weights)
-    stack.checkpoint = job.checkpoint or stack.checkpoint
+    checkpoint = job.checkpoint or stack.checkpoint
+    stack.checkpoint = pin(checkpoint) if checkpoint else None
     meter = meter_of(stack)
     folder = store.run_folder(out, suite.name, job.label)
     record = {

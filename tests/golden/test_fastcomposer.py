@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
+import hashlib
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch.nn import functional
 
 from fcbench.fastcomposer.encoder import Fusion
 from fcbench.fastcomposer.localize import localization_loss
 from fcbench.fastcomposer.method import first_subject_call
+from tests.golden.golden_stack import GOLDENS, read, tensors
 
-GOLDENS = Path(os.environ.get("FCBENCH_GOLDENS", Path(__file__).parent)) / "fastcomposer"
-
-
-def read(name: str) -> Any:
-    """A golden JSON file."""
-    return json.loads((GOLDENS / name).read_text())
+FUSIONS = sorted(file.stem for file in GOLDENS.glob("a_postfuse_dim*.json"))
 
 
-@pytest.mark.parametrize("case", read("a_postfuse_dim64.json")["cases"])
-def test_fusion_gives_the_official_tokens(case: str) -> None:
-    golden = load_file(GOLDENS / "a_postfuse_dim64.safetensors")
-    fusion = Fusion(64)
-    fusion.load_state_dict({k.removeprefix("state."): v for k, v in golden.items() if k.startswith("state.")})
+def fusion_weights(facts: Any, stem: str) -> dict[str, torch.Tensor]:
+    """The weights beside the cases, or made by the recipe in the JSON file."""
+    if "weights_recipe" not in facts:
+        stored = tensors(f"{stem}.safetensors")
+        return {key.removeprefix("state."): value for key, value in stored.items() if key.startswith("state.")}
+    made = {}
+    for part in facts["weights_recipe"]:
+        drawn = np.random.RandomState(part["seed"]).standard_normal(int(np.prod(part["shape"]))).astype("<f4")
+        weight = np.float32(part["offset"]) + np.float32(part["scale"]) * drawn
+        assert hashlib.sha256(weight.tobytes()).hexdigest() == part["sha256_f32le"], part["name"]
+        made[part["name"]] = torch.from_numpy(weight).reshape(part["shape"])
+    return made
+
+
+@pytest.mark.parametrize(("stem", "case"), [(stem, case) for stem in FUSIONS for case in read(f"{stem}.json")["cases"]])
+def test_fusion_gives_the_official_tokens(stem: str, case: str) -> None:
+    facts, golden = read(f"{stem}.json"), tensors(f"{stem}.safetensors")
+    fusion = Fusion(facts["embed_dim"])
+    fusion.load_state_dict(fusion_weights(facts, stem))
     counts = golden[f"{case}.num_objects"]
     embeds = golden[f"{case}.object_embeds"]
     valid = torch.arange(embeds.shape[1])[None] < counts[:, None]
@@ -41,7 +49,7 @@ def test_fusion_gives_the_official_tokens(case: str) -> None:
 @pytest.mark.parametrize("case", read("b_loc_random.json"))
 def test_localization_loss_equals_the_official_one(case: str, normalize: bool) -> None:
     facts = read("b_loc_random.json")[case]
-    golden = load_file(GOLDENS / facts["file"])
+    golden = tensors(facts["file"])
     expected = facts["expected"][f"normalize_{str(normalize).lower()}"]
     slots = torch.arange(1, golden["image_token_idx"].shape[1] + 1)
     masks = (golden["idmap"][:, None] == slots[:, None, None]).float()
@@ -60,7 +68,7 @@ def test_localization_loss_equals_the_official_one(case: str, normalize: bool) -
 
 
 def test_the_official_switch_follows_the_recorded_table() -> None:
-    for steps, row in read("alpha_switch_table.json").items():
+    for steps, row in read("d_inference.json")["alpha_switch_table"].items():
         for alpha, counts in row.items():
             n = int(steps)
             for extra, key in ((0, "num_text_only_calls_of_n"), (1, "num_text_only_calls_of_n_plus_1")):

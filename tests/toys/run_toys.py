@@ -15,13 +15,14 @@ from types import ModuleType
 
 import numpy as np
 
-from fcbench.errors import MissingError
+from fcbench.errors import MissingError, WeightsError
 from fcbench.types import Capabilities, Image, Prompt, Stack, Subject
 
 FAILURES = {
     "ValueError": ValueError("a toy's failure"),
     "MemoryError": MemoryError(),
     "MissingError": MissingError("no weights: make them"),
+    "WeightsError": WeightsError("x.bin: 1 missing (y)"),
     "disk-full": OSError(errno.ENOSPC, "No space left on device"),
 }
 

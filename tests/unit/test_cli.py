@@ -11,7 +11,7 @@ import pytest
 from fcbench import __version__, cli
 from fcbench.errors import DataError, MethodError, MissingError, UsageError
 
-VERBS = ["build-data", "train", "run", "report", "demo", "doctor", "make-stack", "world"]
+VERBS = ["build-data", "train", "run", "report", "demo", "doctor", "make-stack", "world", "checkpoint"]
 HEAVY = ["torch", "numpy", "pandas", "transformers", "diffusers", "spacy", "PIL", "rich"]
 
 
@@ -52,6 +52,7 @@ def test_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
         (["build-data", "--photos", "0"], "--photos"),
         (["report"], "out: no runs there; make one with: fcbench run"),
         (["train", "--recipe", "none.yaml"], "none.yaml: no such file"),
+        (["checkpoint", "convert", "a.bin", "b", "--stack", "mni"], "did you mean mini?"),
     ],
 )
 def test_wrong_usage_is_told_in_one_line_and_exits_with_2(

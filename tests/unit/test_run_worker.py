@@ -15,7 +15,7 @@ import pytest
 
 from fcbench import store
 from fcbench.config import Suite
-from fcbench.errors import FcbenchError, MethodError, MissingError, UsageError
+from fcbench.errors import FcbenchError, MethodError, MissingError, UsageError, WeightsError
 from fcbench.run import cases
 from fcbench.run.worker import Job, work
 from fcbench.store import RunFolder
@@ -100,6 +100,16 @@ def test_the_run_says_what_it_was_made_with(toy: Toy) -> None:
     assert record["peak_reserved"] is None
 
 
+def test_a_checkpoint_from_the_hub_is_recorded_by_its_commit(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fcbench.fastcomposer import hub
+
+    monkeypatch.setattr(hub, "_online", lambda name, revision: "c" * 40)
+    stack = Stack("toy", {}, 8, checkpoint="owner/name")
+    sys.modules["fcbench.stacks"].load_stack = lambda *_, **__: stack  # type: ignore[attr-defined]
+    record = json.loads(toy().config.read_text())
+    assert record["stack_digests"]["checkpoint"] == f"owner/name@{'c' * 40}"
+
+
 def test_a_method_sees_the_photos_it_asks_for_and_the_judge_always_has_the_reference(toy: Toy) -> None:
     blind, one, two = (toy(method) for method in ("Blind", "Painter", "Tuned"))
     pictures = [[row.image.read_bytes() for row in folder.generations()] for folder in (blind, one, two)]
@@ -168,7 +178,11 @@ def test_fail_fast_stops_at_the_first_failure(toy: Toy) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "error", "message"),
-    [("MissingError", MissingError, "no weights"), ("disk-full", FcbenchError, "no space left on the disk of")],
+    [
+        ("MissingError", MissingError, "no weights"),
+        ("WeightsError", WeightsError, "x.bin: 1 missing"),
+        ("disk-full", FcbenchError, "no space left on the disk of"),
+    ],
 )
 def test_what_stops_every_subject_alike_stops_the_run(
     toy: Toy, kind: str, error: type[Exception], message: str

@@ -95,14 +95,15 @@ def test_the_stack_stays_as_it_was(data: Path, stack: Stack, recipe: Recipe, tmp
     assert all(torch.equal(value, before[key]) for key, value in stack.role("unet").state_dict().items())
 
 
-def test_the_masked_loss_sees_the_subjects_alone_and_pictures_without_any_whole() -> None:
+def test_the_masked_loss_sees_the_subjects_alone_and_nothing_of_pictures_without_any() -> None:
     target, made = torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4)
     made[:, :, :, 2:] = 1
     masks = torch.zeros(2, 1, 4, 4)
     masks[0, :, :, :2] = 1
     assert float(denoising_loss(made, target, torch.ones(2), None)) == 0.5
     assert float(denoising_loss(made, target, torch.tensor([1.0, 0.0]), masks)) == 0
-    assert float(denoising_loss(made, target, torch.tensor([0.0, 2.0]), masks)) == 0.5
+    assert float(denoising_loss(made, target, torch.tensor([0.0, 2.0]), masks)) == 0
+    assert float(denoising_loss(made, target, torch.ones(2), masks[:, :0])) == 0
 
 
 def test_rows_with_fewer_subjects_are_padded_and_padding_marks_no_token() -> None:

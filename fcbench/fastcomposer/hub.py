@@ -1,0 +1,79 @@
+"""Checkpoints on the Hugging Face hub: ``owner/name`` or ``owner/name@revision``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from fcbench.errors import MissingError
+
+_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_FILES = ["fastcomposer.json", "fusion.safetensors", "frozen.safetensors", "unet/*", "image_encoder/*"]
+
+
+def is_hub_id(place: str) -> bool:
+    """Whether a place names a repository on the hub: it looks like one, and no file or folder is called so.
+
+    >>> [is_hub_id(place) for place in ("owner/name", "owner/name@v1", "out/checkpoints/mine", "/name")]
+    [True, True, False, False]
+    """
+    return _ID.fullmatch(place) is not None and not Path(place).exists()
+
+
+def pin(place: str) -> str:
+    """``owner/name`` as ``owner/name@commit``: what the hub says now, else what was fetched last.
+
+    What is no hub id, and a hub id of which nothing is known, comes back as it was.
+    """
+    if not is_hub_id(place):
+        return place
+    name, revision = _split(place)
+    if _COMMIT.fullmatch(revision):
+        return place
+    commit = _online(name, revision) or _cached(name, revision)
+    return f"{name}@{commit}" if commit else place
+
+
+def fetch(place: str, file: str) -> Path:
+    """The local folder of a hub id with our folder's files or ``file`` in it, fetched now if there is a network.
+
+    MissingError says the command that fetches it elsewhere.
+    """
+    from huggingface_hub import snapshot_download
+
+    name, revision = _split(place)
+    try:
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=[file, *_FILES]))
+        if any((folder / known).is_file() for known in (file, "fastcomposer.json")):
+            return folder
+        raise FileNotFoundError(f"{folder}: neither {file} nor fastcomposer.json there")
+    except Exception as error:  # the system, the hub's library and its HTTP client have errors of their own
+        pinned = "" if revision == "main" else f" --revision {revision}"
+        raise MissingError(
+            f"{place}: no such file or folder, and no FastComposer checkpoint in the Hugging Face cache or within "
+            f"reach; where there is a network: hf download {name}{pinned}"
+        ) from error
+
+
+def _split(place: str) -> tuple[str, str]:
+    name, _, revision = place.partition("@")
+    return name, revision or "main"
+
+
+def _online(name: str, revision: str) -> str | None:
+    from huggingface_hub import HfApi
+
+    try:
+        return HfApi().model_info(name, revision=revision, timeout=10).sha
+    except Exception:  # as above: whatever it is, the cache may still know
+        return None
+
+
+def _cached(name: str, revision: str) -> str | None:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, revision=revision, local_files_only=True)).name
+    except (OSError, ValueError):
+        return None
