@@ -58,6 +58,8 @@ class FastComposer:
 
     def _parts(self, stack: Stack) -> Checkpoint:
         place = self.checkpoint or stack.checkpoint
+        if place is None and stack.random_weights:  # nothing was trained: the stack's own roles stand in
+            return Checkpoint(stack.role("unet"), stack.role("image_encoder"), stack.role("fusion"))
         if place is None:
             raise MissingError(f"stack {stack.name!r} names no FastComposer checkpoint: give one with --checkpoint")
         key = (place, stack.device)
