@@ -6,12 +6,14 @@ all, so that two methods differ in nothing else. Public: plug-ins build on it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from fcbench.images import to_images
+from fcbench.memory import on_device
 from fcbench.types import Image, Stack
 
 if TYPE_CHECKING:
@@ -34,7 +36,8 @@ def tokenize(stack: Stack, texts: Sequence[str]) -> torch.Tensor:
 @torch.no_grad()
 def encode_text(stack: Stack, texts: Sequence[str]) -> torch.Tensor:
     """Texts as conditioning, (n, tokens, dim): the text encoder's last hidden state."""
-    hidden: torch.Tensor = stack.role("text_encoder")(tokenize(stack, texts)).last_hidden_state
+    with on_device(stack, stack.role("text_encoder")) as encoder:
+        hidden: torch.Tensor = encoder(tokenize(stack, texts)).last_hidden_state
     return hidden
 
 
@@ -73,18 +76,57 @@ def denoise(
 ) -> torch.Tensor:
     """Unit noise (n, channels, height, width) to latents, by classifier-free guidance (Ho and Salimans, 2022).
 
-    ``null`` (1, tokens, dim) is the empty prompt's conditioning. The scheduler is copied: its state does not leak.
+    ``null`` (1, tokens, dim) is the empty prompt's conditioning. As long as ``conditioning`` gives the same tensor, its
+    keys and values are computed once. The scheduler is copied: its state does not leak.
     """
     scheduler = type(scheduler).from_config(scheduler.config)
-    scheduler.set_timesteps(steps, device=noise.device)
+    scheduler.set_timesteps(steps)  # on the CPU, where a schedule looks its values up: a GPU need not be waited for
+    times = scheduler.timesteps.to(noise.device)
     latents: torch.Tensor = noise * scheduler.init_noise_sigma
     nulls = null.expand(len(noise), -1, -1)
-    for call, timestep in enumerate(scheduler.timesteps):
-        doubled = scheduler.scale_model_input(torch.cat([latents, latents]), timestep).to(unet.dtype)
-        text = torch.cat([nulls, conditioning(call)]).to(unet.dtype)
-        without, given = unet(doubled, timestep, text).sample.float().chunk(2)
-        latents = scheduler.step(without + guidance * (given - without), timestep, latents).prev_sample
+    before, text = None, nulls
+    with remembered_text(unet):
+        for call, timestep in enumerate(scheduler.timesteps):
+            doubled = scheduler.scale_model_input(torch.cat([latents, latents]), timestep).to(unet.dtype)
+            if (now := conditioning(call)) is not before:
+                before, text = now, torch.cat([nulls, now]).to(unet.dtype)
+            without, given = unet(doubled, times[call], text).sample.float().chunk(2)
+            latents = scheduler.step(without + guidance * (given - without), timestep, latents).prev_sample
     return latents
+
+
+@contextmanager
+def remembered_text(unet: Any) -> Iterator[None]:
+    """Let each cross-attention of ``unet`` compute the keys and values of a text once in this block.
+
+    They depend on the text alone, so a call with the same tensor as the one before takes them from there.
+    """
+    names = dict(unet.named_modules()) if isinstance(unet, torch.nn.Module) else {}
+    layers = [layer for name, layer in names.items() if name.endswith(("attn2.to_k", "attn2.to_v"))]
+    own = [layer.__dict__.get("forward") for layer in layers]
+    for layer in layers:
+        layer.forward = _Remembered(layer.forward)
+    try:
+        yield
+    finally:
+        for layer, forward in zip(layers, own, strict=True):
+            del layer.forward
+            if forward is not None:
+                layer.forward = forward
+
+
+class _Remembered:
+    """A function of one tensor that keeps its last answer."""
+
+    def __init__(self, function: Callable[..., torch.Tensor]) -> None:
+        self._function = function
+        self._given: torch.Tensor | None = None
+        self._answer: torch.Tensor | None = None
+
+    def __call__(self, given: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+        if self._answer is None or given is not self._given:
+            self._given, self._answer = given, self._function(given, *args, **options)
+        return self._answer
 
 
 def denoiser_calls(scheduler: Any, steps: int) -> int:
@@ -118,7 +160,8 @@ def draw(
         steps=steps or stack.sampling["steps"],
         guidance=guidance or stack.sampling["guidance"],
     )
-    return to_images(decode_latents(stack.role("vae"), latents))
+    with on_device(stack, stack.role("vae")) as vae:
+        return to_images(decode_latents(vae, latents))
 
 
 def _latent_statistics(vae: AutoencoderKL, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -16,6 +16,7 @@ Instead of a stack, a diffusers folder or single file of Stable Diffusion v1 can
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,7 @@ from pydantic import ConfigDict, Field
 
 from fcbench.config import Closed, Name, read_yaml, validate
 from fcbench.errors import MissingError, UsageError, did_you_mean
+from fcbench.memory import spare
 from fcbench.stacks.hub import cached_commit
 from fcbench.store import digest_file, digest_json
 from fcbench.types import ROLES, Stack
@@ -70,11 +72,14 @@ def names() -> list[str]:
     return sorted(path.parent.name for path in _SHIPPED.glob("*/stack.yaml"))
 
 
-def load_stack(name_or_path: str, *, device: str = "cpu", random_weights: bool = False) -> Stack:
+def load_stack(
+    name_or_path: str, *, device: str = "cpu", random_weights: bool = False, low_memory: bool = False
+) -> Stack:
     """The stack of that name, of a YAML file, or on Stable Diffusion v1 weights; its models load on first use.
 
     ``device``: ``auto`` takes a GPU if there is one. ``random_weights``: the generating roles alone, untrained, from
-    their configurations; nothing is loaded. Raises UsageError for an unknown stack or role.
+    their configurations; nothing is loaded. ``low_memory``: see :mod:`fcbench.memory`. Raises UsageError for an
+    unknown stack or role.
     """
     spec, folder = _read(name_or_path)
     roles = spec.roles
@@ -87,13 +92,17 @@ def load_stack(name_or_path: str, *, device: str = "cpu", random_weights: bool =
     make = _build if random_weights else functools.partial(_load, digests=digests)
     return Stack(
         name=spec.name,
-        load={role: functools.partial(make, role, part, folder, device) for role, part in roles.items()},
+        load={
+            role: _loader(role, functools.partial(make, role, part, folder, device), low_memory)
+            for role, part in roles.items()
+        },
         image_size=spec.image_size,
         device=device,
         digests=digests,
         checkpoint=None if random_weights else _checkpoint(spec, folder),
         sampling=spec.sampling.model_dump(),
         random_weights=random_weights,
+        low_memory=low_memory,
     )
 
 
@@ -176,6 +185,10 @@ def _file_digest(file: Path, changed: int) -> str:
     return digest_file(file)
 
 
+def _loader(role: str, load: Callable[[], Any], low_memory: bool) -> Callable[[], Any]:
+    return (lambda: spare(role, load())) if low_memory else load
+
+
 def _load(role: str, part: RoleSpec, folder: Path, device: str, *, digests: dict[str, str]) -> Any:
     """A role's model; the commit that a hub id turned out to be is noted in ``digests``."""
     from fcbench.stacks.hub import fetch
@@ -201,7 +214,7 @@ def _build(role: str, part: RoleSpec, folder: Path, device: str) -> Any:
 
     place = folder / part.path if part.path is not None else None
     if part.hub is not None:
-        place, _ = fetch(part.hub, part.revision, part.subfolder, find_class(part.class_))
+        place, _ = fetch(part.hub, part.revision, part.subfolder, find_class(part.class_), weights=False)
     if place is not None and not place.exists():
         raise MissingError(f"{place}: the {role} configuration is not there; {_mend(place)}")
     return from_nothing(part.class_, place, device, dict(part.model_extra or {}))

@@ -10,15 +10,18 @@ from typing import Any
 from fcbench.errors import MissingError
 
 
-def fetch(hub: str, revision: str | None, subfolder: str | None, thing: Any) -> tuple[Path, str]:
+def fetch(
+    hub: str, revision: str | None, subfolder: str | None, thing: Any, *, weights: bool = True
+) -> tuple[Path, str]:
     """The local folder that holds what the class or callable ``thing`` reads of a hub id, and the commit it is of.
 
-    Fetches these files alone, and only where the cache lacks one. MissingError names the command that fetches them.
+    Fetches these files alone, and only where the cache lacks one; without ``weights`` what is small. MissingError names
+    the command that fetches them.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, RevisionResolutionError
 
-    patterns = _patterns(thing, subfolder)
+    patterns = _patterns(thing, subfolder, weights)
     failure: Exception | None = None
     for local in (True, False):
         try:
@@ -27,7 +30,7 @@ def fetch(hub: str, revision: str | None, subfolder: str | None, thing: Any) -> 
             failure = error
             continue
         folder = Path(found) / (subfolder or "")
-        if _is_whole(folder, thing):
+        if _is_whole(folder, thing, weights):
             return folder, Path(found).name
     raise MissingError(
         f"{hub}: not whole in the Hugging Face cache, and cannot be fetched; where there is a network: "
@@ -55,10 +58,12 @@ def download_command(hub: str, revision: str | None, patterns: list[str]) -> str
     return shlex.join([*words, *(word for pattern in patterns for word in ("--include", pattern))])
 
 
-def _patterns(thing: Any, subfolder: str | None) -> list[str]:
+def _patterns(thing: Any, subfolder: str | None, weights: bool) -> list[str]:
     """Of a model its configuration and float32 safetensors, of a tokenizer or schedule its text files; else both."""
     names = []
-    if _is_model(thing) or not hasattr(thing, "from_pretrained"):
+    if _is_model(thing) and not weights:
+        names += ["config.json"]
+    elif _is_model(thing) or not hasattr(thing, "from_pretrained"):
         stem = _stem(thing)
         names += ["config.json", f"{stem}.safetensors", f"{stem}.safetensors.index.json", f"{stem}-0*.safetensors"]
     if not _is_model(thing):
@@ -66,12 +71,12 @@ def _patterns(thing: Any, subfolder: str | None) -> list[str]:
     return [f"{subfolder}/{name}" if subfolder else name for name in names]
 
 
-def _is_whole(folder: Path, thing: Any) -> bool:
+def _is_whole(folder: Path, thing: Any, weights: bool) -> bool:
     """Whether what cannot be done without is there: the cache may hold a part of a repository."""
     if hasattr(thing, "from_pretrained") and not _is_model(thing):
         return any(folder.glob("*.json"))
-    weights = (folder / f"{_stem(thing)}.safetensors{end}" for end in ("", ".index.json"))
-    return (folder / "config.json").is_file() and any(file.is_file() for file in weights)
+    files = (folder / f"{_stem(thing)}.safetensors{end}" for end in ("", ".index.json"))
+    return (folder / "config.json").is_file() and (not weights or any(file.is_file() for file in files))
 
 
 def _is_model(thing: Any) -> bool:
