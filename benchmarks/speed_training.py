@@ -28,11 +28,15 @@ VISION_LAYERS, WEIGHT = 2, 1e-3
 
 
 class Training:
-    """FastComposer's training step on random latents: float32 weights, ``precision`` in the forward pass."""
+    """FastComposer's training step on random latents: float32 weights, ``precision`` in the forward pass.
 
-    def __init__(self, stack: Stack, batch: int, precision: str, *, plain: bool) -> None:
-        self.unet = copy.deepcopy(stack.role("unet")).float().train().requires_grad_(True)
-        self.image_encoder = copy.deepcopy(stack.role("image_encoder")).float()
+    ``copies``: whether the stack's models stay as they are.
+    """
+
+    def __init__(self, stack: Stack, batch: int, precision: str, *, plain: bool, copies: bool = True) -> None:
+        take = copy.deepcopy if copies else (lambda model: model)
+        self.unet = take(stack.role("unet")).float().train().requires_grad_(True)
+        self.image_encoder = take(stack.role("image_encoder")).float()
         freeze_image_encoder(self.image_encoder, VISION_LAYERS)
         torch.manual_seed(0)
         self.fusion = Fusion(self.image_encoder.config.projection_dim).to(stack.device)
@@ -62,9 +66,9 @@ class Training:
             text = self.fusion(given.text, embed_subjects(self.image_encoder, given.references), given.at)
             with self._localizer.watch(given.positions, given.masks):
                 made = self.unet(given.noisy, given.times, text).sample
-            loss = functional.mse_loss(made.float(), given.target) + WEIGHT * self._localizer.loss()
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+                loss = functional.mse_loss(made.float(), given.target) + WEIGHT * self._localizer.loss()
+                self._optimiser.zero_grad(set_to_none=True)
+                loss.backward()  # watched too: gradient checkpointing computes the attention again
         torch.nn.utils.clip_grad_norm_(self._trained, 1.0)
         self._optimiser.step()
         self.losses.append(float(loss.detach()))

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from fcbench.sampling import channels_last
+
 _WARM_UP = 3
 """Calls before the recording, in which libraries choose their kernels."""
 
@@ -21,7 +23,7 @@ class Replayed:
 
     def __init__(self, unet: Any) -> None:
         self.config, self.dtype = unet.config, unet.dtype
-        self._unet = unet
+        self._unet = channels_last(unet)
         self._recorded: dict[tuple[torch.Size, torch.Size], Callable[..., torch.Tensor]] = {}
 
     @torch.no_grad()

@@ -6,8 +6,7 @@ all, so that two methods differ in nothing else. Public: plug-ins build on it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -76,57 +75,19 @@ def denoise(
 ) -> torch.Tensor:
     """Unit noise (n, channels, height, width) to latents, by classifier-free guidance (Ho and Salimans, 2022).
 
-    ``null`` (1, tokens, dim) is the empty prompt's conditioning. As long as ``conditioning`` gives the same tensor, its
-    keys and values are computed once. The scheduler is copied: its state does not leak.
+    ``null`` (1, tokens, dim) is the empty prompt's conditioning. The scheduler is copied: its state does not leak.
     """
     scheduler = type(scheduler).from_config(scheduler.config)
     scheduler.set_timesteps(steps)  # on the CPU, where a schedule looks its values up: a GPU need not be waited for
     times = scheduler.timesteps.to(noise.device)
     latents: torch.Tensor = noise * scheduler.init_noise_sigma
     nulls = null.expand(len(noise), -1, -1)
-    before, text = None, nulls
-    with remembered_text(unet):
-        for call, timestep in enumerate(scheduler.timesteps):
-            doubled = scheduler.scale_model_input(torch.cat([latents, latents]), timestep).to(unet.dtype)
-            if (now := conditioning(call)) is not before:
-                before, text = now, torch.cat([nulls, now]).to(unet.dtype)
-            without, given = unet(doubled, times[call], text).sample.float().chunk(2)
-            latents = scheduler.step(without + guidance * (given - without), timestep, latents).prev_sample
+    for call, timestep in enumerate(scheduler.timesteps):
+        doubled = scheduler.scale_model_input(torch.cat([latents, latents]), timestep).to(unet.dtype)
+        text = torch.cat([nulls, conditioning(call)]).to(unet.dtype)
+        without, given = unet(doubled, times[call], text).sample.float().chunk(2)
+        latents = scheduler.step(without + guidance * (given - without), timestep, latents).prev_sample
     return latents
-
-
-@contextmanager
-def remembered_text(unet: Any) -> Iterator[None]:
-    """Let each cross-attention of ``unet`` compute the keys and values of a text once in this block.
-
-    They depend on the text alone, so a call with the same tensor as the one before takes them from there.
-    """
-    names = dict(unet.named_modules()) if isinstance(unet, torch.nn.Module) else {}
-    layers = [layer for name, layer in names.items() if name.endswith(("attn2.to_k", "attn2.to_v"))]
-    own = [layer.__dict__.get("forward") for layer in layers]
-    for layer in layers:
-        layer.forward = _Remembered(layer.forward)
-    try:
-        yield
-    finally:
-        for layer, forward in zip(layers, own, strict=True):
-            del layer.forward
-            if forward is not None:
-                layer.forward = forward
-
-
-class _Remembered:
-    """A function of one tensor that keeps its last answer."""
-
-    def __init__(self, function: Callable[..., torch.Tensor]) -> None:
-        self._function = function
-        self._given: torch.Tensor | None = None
-        self._answer: torch.Tensor | None = None
-
-    def __call__(self, given: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
-        if self._answer is None or given is not self._given:
-            self._given, self._answer = given, self._function(given, *args, **options)
-        return self._answer
 
 
 def denoiser_calls(scheduler: Any, steps: int) -> int:
@@ -148,8 +109,9 @@ def draw(
     """Pictures from conditioning and seeds, by the stack's sampling defaults unless told otherwise.
 
     ``unet``: the method's own denoiser; the stack's if None. ``steps`` and ``guidance``: 0 means the stack's.
+    Convolutions' weights are laid out with the channels last, as they are computed; their values stay as they are.
     """
-    unet = stack.role("unet") if unet is None else unet
+    unet = channels_last(stack.role("unet") if unet is None else unet)
     shape = (unet.config.in_channels, unet.config.sample_size, unet.config.sample_size)
     latents = denoise(
         unet,
@@ -161,7 +123,12 @@ def draw(
         guidance=guidance or stack.sampling["guidance"],
     )
     with on_device(stack, stack.role("vae")) as vae:
-        return to_images(decode_latents(vae, latents))
+        return to_images(decode_latents(channels_last(vae), latents))
+
+
+def channels_last(model: Any) -> Any:
+    """``model``, its convolutions laid out in memory with the channels last; free where they already are."""
+    return model.to(memory_format=torch.channels_last) if isinstance(model, torch.nn.Module) else model
 
 
 def _latent_statistics(vae: AutoencoderKL, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
