@@ -128,7 +128,10 @@ def draw(
 
 def channels_last(model: Any) -> Any:
     """``model``, its convolutions laid out in memory with the channels last; free where they already are."""
-    return model.to(memory_format=torch.channels_last) if isinstance(model, torch.nn.Module) else model
+    if isinstance(model, torch.nn.Module):
+        options: dict[str, Any] = {"memory_format": torch.channels_last}  # torch's annotations do not know it
+        model.to(**options)
+    return model
 
 
 def _latent_statistics(vae: AutoencoderKL, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

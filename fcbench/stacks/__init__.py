@@ -136,12 +136,11 @@ def _on_weights(spec: StackSpec, weights: Path) -> dict[str, RoleSpec]:
     """The roles that a pipeline's folder or single file fills; a single file leaves tokenizer and schedule to us."""
     if not weights.exists():
         raise UsageError(f"{weights}: no such file")
+    classes = {role: spec.roles[role].class_ for role in ("text_encoder", "vae", "unet", "tokenizer", "scheduler")}
     if weights.is_dir():
-        inside = ("tokenizer", "text_encoder", "vae", "unet", "scheduler")
-        return {role: RoleSpec(class_=spec.roles[role].class_, path=weights / role) for role in inside}
-    inside = ("text_encoder", "vae", "unet")
+        return {role: RoleSpec(class_=name, path=weights / role) for role, name in classes.items()}
     ours = {role: spec.random[role] for role in ("tokenizer", "scheduler")}
-    return ours | {role: RoleSpec(class_=spec.roles[role].class_, path=weights) for role in inside}
+    return {role: RoleSpec(class_=name, path=weights) for role, name in classes.items()} | ours
 
 
 def _resolve(device: str) -> str:
