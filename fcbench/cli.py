@@ -99,6 +99,9 @@ def run(
     variant: Annotated[str, typer.Option(help="Name for these options: the run becomes METHOD@VARIANT.")] = "",
     stack: Annotated[str | None, typer.Option(help="Another stack than the suite's.")] = None,
     random_weights: Annotated[bool, typer.Option("--random-weights", help="Measure time and memory only.")] = False,
+    low_memory: Annotated[
+        bool, typer.Option("--low-memory", help="Encoders leave the GPU after use, the VAE decodes in tiles.")
+    ] = False,
     checkpoint: Annotated[str | None, typer.Option(help="Another FastComposer checkpoint than the stack's.")] = None,
     device: Device = "auto",
     out: Out = OUT,
@@ -125,6 +128,7 @@ def run(
                 stack_name=stack,
                 device=device,
                 random_weights=random_weights,
+                low_memory=low_memory,
                 checkpoint=checkpoint,
                 fail_fast=fail_fast,
             )

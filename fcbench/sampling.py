@@ -13,6 +13,7 @@ import torch
 from ftfy import fix_text
 
 from fcbench.images import to_images
+from fcbench.memory import on_device
 from fcbench.types import Image, Stack
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def tokenize(stack: Stack, texts: Sequence[str]) -> torch.Tensor:
 @torch.no_grad()
 def encode_text(stack: Stack, texts: Sequence[str]) -> torch.Tensor:
     """Texts as conditioning, (n, tokens, dim): the text encoder's last hidden state."""
-    hidden: torch.Tensor = stack.role("text_encoder")(tokenize(stack, texts)).last_hidden_state
+    with on_device(stack, stack.role("text_encoder")) as encoder:
+        hidden: torch.Tensor = encoder(tokenize(stack, texts)).last_hidden_state
     return hidden
 
 
@@ -78,13 +80,14 @@ def denoise(
     ``null`` (1, tokens, dim) is the empty prompt's conditioning. The scheduler is copied: its state does not leak.
     """
     scheduler = type(scheduler).from_config(scheduler.config)
-    scheduler.set_timesteps(steps, device=noise.device)
+    scheduler.set_timesteps(steps)  # on the CPU, where a schedule looks its values up: a GPU need not be waited for
+    times = scheduler.timesteps.to(noise.device)
     latents: torch.Tensor = noise * scheduler.init_noise_sigma
     nulls = null.expand(len(noise), -1, -1)
     for call, timestep in enumerate(scheduler.timesteps):
         doubled = scheduler.scale_model_input(torch.cat([latents, latents]), timestep).to(unet.dtype)
         text = torch.cat([nulls, conditioning(call)]).to(unet.dtype)
-        without, given = unet(doubled, timestep, text).sample.float().chunk(2)
+        without, given = unet(doubled, times[call], text).sample.float().chunk(2)
         latents = scheduler.step(without + guidance * (given - without), timestep, latents).prev_sample
     return latents
 
@@ -108,8 +111,9 @@ def draw(
     """Pictures from conditioning and seeds, by the stack's sampling defaults unless told otherwise.
 
     ``unet``: the method's own denoiser; the stack's if None. ``steps`` and ``guidance``: 0 means the stack's.
+    Convolutions' weights are laid out with the channels last, as they are computed; their values stay as they are.
     """
-    unet = stack.role("unet") if unet is None else unet
+    unet = channels_last(stack.role("unet") if unet is None else unet)
     shape = (unet.config.in_channels, unet.config.sample_size, unet.config.sample_size)
     latents = denoise(
         unet,
@@ -120,7 +124,16 @@ def draw(
         steps=steps or stack.sampling["steps"],
         guidance=guidance or stack.sampling["guidance"],
     )
-    return to_images(decode_latents(stack.role("vae"), latents))
+    with on_device(stack, stack.role("vae")) as vae:
+        return to_images(decode_latents(channels_last(vae), latents))
+
+
+def channels_last(model: Any) -> Any:
+    """``model``, its convolutions laid out in memory with the channels last; free where they already are."""
+    if isinstance(model, torch.nn.Module):
+        options: dict[str, Any] = {"memory_format": torch.channels_last}  # torch's annotations do not know it
+        model.to(**options)
+    return model
 
 
 def _latent_statistics(vae: AutoencoderKL, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -201,6 +201,8 @@ class Stack:
     """The stack's defaults for :class:`fcbench.sampling.Settings`: steps, guidance."""
     random_weights: bool = False
     """True: nothing was trained; time and memory can be measured, quality columns stay empty."""
+    low_memory: bool = False
+    """True: encoders and VAE are on the device for their own step alone; see :mod:`fcbench.memory`."""
     _loaded: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def role(self, name: str) -> Any:

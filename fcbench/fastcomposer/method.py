@@ -14,6 +14,7 @@ from fcbench.errors import MissingError, UsageError
 from fcbench.fastcomposer.checkpoint import Checkpoint, load_checkpoint
 from fcbench.fastcomposer.encoder import embed_subjects, subject_tokens
 from fcbench.images import pad_to_square, read_image, resize, to_tensor
+from fcbench.memory import on_device
 from fcbench.types import Capabilities, Image, Prompt, Stack, Subject, subject_phrase
 
 MAX_SUBJECTS = 4
@@ -52,12 +53,14 @@ class FastComposer:
         parts = self._parts(stack)
         size = parts.image_encoder.config.image_size
         squares = [resize(pad_to_square(read_image(subject.reference)), size) for subject in subjects]
-        with torch.no_grad():
-            embeds = embed_subjects(parts.image_encoder, to_tensor(squares).to(stack.device))
+        with torch.no_grad(), on_device(stack, parts.image_encoder) as image_encoder:
+            embeds = embed_subjects(image_encoder, to_tensor(squares).to(stack.device))
         return FastComposerSampler(self, stack, parts, tuple(s.noun for s in subjects), embeds)
 
     def _parts(self, stack: Stack) -> Checkpoint:
         place = self.checkpoint or stack.checkpoint
+        if place is None and stack.random_weights:  # nothing was trained: the stack's own roles stand in
+            return Checkpoint(stack.role("unet"), stack.role("image_encoder"), stack.role("fusion"))
         if place is None:
             raise MissingError(f"stack {stack.name!r} names no FastComposer checkpoint: give one with --checkpoint")
         key = (place, stack.device)

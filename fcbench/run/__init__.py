@@ -47,6 +47,7 @@ def run_suite(
     stack_name: str | None = None,
     device: str = "auto",
     random_weights: bool = False,
+    low_memory: bool = False,
     checkpoint: str | None = None,
     fail_fast: bool = False,
 ) -> RunSummary:
@@ -70,6 +71,7 @@ def run_suite(
         out=str(out),
         device=device,
         random_weights=random_weights,
+        low_memory=low_memory,
         checkpoint=checkpoint,
         fail_fast=fail_fast,
     )

@@ -59,10 +59,11 @@ class Drawing:
         """
         if self._folder.config.exists():
             self._record.update({key: store.read_json(self._folder.config)[key] for key in MEASURED})
-        store.write_json(self._folder.config, self._record)
         for role in PRELOADED:
             if role in self._stack.load:
                 self._stack.role(role)
+        self._note_digests()
+        store.write_json(self._folder.config, self._record)
         for group in groups:
             batches = [batch for batch in group.batches if not all(self._folder.is_done(case.id) for case in batch)]
             if not batches:
@@ -144,7 +145,12 @@ class Drawing:
             self._folder.fail(case, _reason(error.__cause__ or error))
         self._emit({"event": "failed", "cases": len(undone), "message": str(error)})
 
+    def _note_digests(self) -> None:
+        """A branch on the hub is known by its commit once a role was loaded from it."""
+        self._record["stack_digests"] = {**self._record.get("stack_digests", {}), **self._stack.digests}
+
     def _keep_record(self) -> None:
+        self._note_digests()
         self._record["load_seconds"] = self._clock.seconds
         for key in ("peak_reserved", "peak_device"):
             peaks = (self._record[key], getattr(self._meter, key))

@@ -42,6 +42,7 @@ class Job:
     out: str
     device: str
     random_weights: bool
+    low_memory: bool
     checkpoint: str | None
     fail_fast: bool
 
@@ -56,7 +57,7 @@ def work(job: Job, emit: Emit) -> None:
     subjects = subjects_of(suite, out)
     _refuse_impossible(job.method, method.capabilities, suite, subjects)
     groups = groups_of(suite, subjects)
-    stack = load_stack(job.stack, device=job.device, random_weights=job.random_weights)
+    stack = load_stack(job.stack, device=job.device, random_weights=job.random_weights, low_memory=job.low_memory)
     checkpoint = job.checkpoint or stack.checkpoint
     stack.checkpoint = pin(checkpoint) if checkpoint else None
     meter = meter_of(stack)

@@ -1,16 +1,22 @@
-"""Stacks: what fills each model role. A YAML file names them; three kinds of place can hold a role's weights.
+"""Stacks: what fills each model role. A YAML file names them; four kinds of place can hold a role's weights.
 
 ::
 
     roles:
       unet:  {class: diffusers.UNet2DConditionModel, path: unet}                  a folder beside the YAML file
+      unet:  {class: diffusers.UNet2DConditionModel, path: v1-5.safetensors}      a single file of Stable Diffusion v1
       unet:  {class: diffusers.UNet2DConditionModel, hub: owner/name, subfolder: unet, revision: main}
-      faces: {class: fcbench.stacks.faces.load_faces, name: buffalo_l, det_size: [640, 640]}   any callable's arguments
+      faces: {class: fcbench.stacks.faces.load_faces, place: buffalo_l, det_size: [640, 640]}  any callable's arguments
+    random:                                                                       what --random-weights builds instead
+      unet:  {class: diffusers.UNet2DConditionModel, path: unet}                  its configuration is enough
+
+Instead of a stack, a diffusers folder or single file of Stable Diffusion v1 can be named: the stack ``sd15`` on it.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,10 +24,15 @@ from pydantic import ConfigDict, Field
 
 from fcbench.config import Closed, Name, read_yaml, validate
 from fcbench.errors import MissingError, UsageError, did_you_mean
+from fcbench.memory import spare
+from fcbench.stacks.hub import cached_commit
 from fcbench.store import digest_file, digest_json
 from fcbench.types import ROLES, Stack
 
 _SHIPPED = Path(__file__).parent
+
+GENERATING = ROLES[:7]
+"""The roles that draw; the others label and judge."""
 
 
 class RoleSpec(Closed):
@@ -52,6 +63,8 @@ class StackSpec(Closed):
     checkpoint: str | None = None
     """A FastComposer checkpoint: a folder beside the YAML file, else a hub id."""
     roles: dict[str, RoleSpec]
+    random: dict[str, RoleSpec] = Field(default_factory=dict)
+    """Roles that are built from something else where nothing is to be loaded."""
 
 
 def names() -> list[str]:
@@ -59,31 +72,37 @@ def names() -> list[str]:
     return sorted(path.parent.name for path in _SHIPPED.glob("*/stack.yaml"))
 
 
-def load_stack(name_or_path: str, *, device: str = "cpu", random_weights: bool = False) -> Stack:
-    """The stack of that name, or of a YAML file; its models load on first use.
+def load_stack(
+    name_or_path: str, *, device: str = "cpu", random_weights: bool = False, low_memory: bool = False
+) -> Stack:
+    """The stack of that name, of a YAML file, or on Stable Diffusion v1 weights; its models load on first use.
 
-    ``device``: ``auto`` takes a GPU if there is one. ``random_weights``: architectures from their configurations,
-    nothing loaded. Raises UsageError for an unknown stack or role.
+    ``device``: ``auto`` takes a GPU if there is one. ``random_weights``: the generating roles alone, untrained, from
+    their configurations; nothing is loaded. ``low_memory``: see :mod:`fcbench.memory`. Raises UsageError for an
+    unknown stack or role.
     """
-    file = find_stack(name_or_path)
-    spec = validate(read_yaml(file), StackSpec, file)
-    for role in spec.roles:
-        if role not in ROLES:
-            raise UsageError(f"{file}: unknown role {role!r}: {did_you_mean(role, ROLES)}")
+    spec, folder = _read(name_or_path)
+    roles = spec.roles
+    if random_weights:
+        roles = {role: part for role, part in (roles | spec.random).items() if role in GENERATING}
     device = _resolve(device)
-    folder = file.parent
+    digests = {role: _digest(part, folder) for role, part in roles.items()}
+    if random_weights:
+        digests = {role: f"untrained {digest}" for role, digest in digests.items()}
+    make = _build if random_weights else functools.partial(_load, digests=digests)
     return Stack(
         name=spec.name,
         load={
-            role: functools.partial(_load, role, part, folder, device, random_weights)
-            for role, part in spec.roles.items()
+            role: _loader(role, functools.partial(make, role, part, folder, device), low_memory)
+            for role, part in roles.items()
         },
         image_size=spec.image_size,
         device=device,
-        digests={role: _digest(part, folder) for role, part in spec.roles.items()},
-        checkpoint=_checkpoint(spec, folder),
+        digests=digests,
+        checkpoint=None if random_weights else _checkpoint(spec, folder),
         sampling=spec.sampling.model_dump(),
         random_weights=random_weights,
+        low_memory=low_memory,
     )
 
 
@@ -97,6 +116,31 @@ def find_stack(name_or_path: str) -> Path:
     if name_or_path not in names():
         raise UsageError(f"no stack is called {name_or_path!r}: {did_you_mean(name_or_path, names())}")
     return _SHIPPED / name_or_path / "stack.yaml"
+
+
+def _read(name_or_path: str) -> tuple[StackSpec, Path]:
+    """A stack's description, and the folder that its paths start from."""
+    weights = Path(name_or_path)
+    is_weights = weights.suffix == ".safetensors" or (weights / "model_index.json").is_file()
+    file = find_stack("sd15" if is_weights else name_or_path)
+    spec = validate(read_yaml(file), StackSpec, file)
+    for role in (*spec.roles, *spec.random):
+        if role not in ROLES:
+            raise UsageError(f"{file}: unknown role {role!r}: {did_you_mean(role, ROLES)}")
+    if is_weights:
+        spec = spec.model_copy(update={"roles": {**spec.roles, **_on_weights(spec, weights.absolute())}})
+    return spec, file.parent
+
+
+def _on_weights(spec: StackSpec, weights: Path) -> dict[str, RoleSpec]:
+    """The roles that a pipeline's folder or single file fills; a single file leaves tokenizer and schedule to us."""
+    if not weights.exists():
+        raise UsageError(f"{weights}: no such file")
+    classes = {role: spec.roles[role].class_ for role in ("text_encoder", "vae", "unet", "tokenizer", "scheduler")}
+    if weights.is_dir():
+        return {role: RoleSpec(class_=name, path=weights / role) for role, name in classes.items()}
+    ours = {role: spec.random[role] for role in ("tokenizer", "scheduler")}
+    return {role: RoleSpec(class_=name, path=weights) for role, name in classes.items()} | ours
 
 
 def _resolve(device: str) -> str:
@@ -115,24 +159,67 @@ def _checkpoint(spec: StackSpec, folder: Path) -> str | None:
 
 
 def _digest(part: RoleSpec, folder: Path) -> str:
-    """What identifies a role's weights: of files their sha256, of a hub id its pinned revision, else the arguments."""
+    """What identifies a role's weights: of files their sha256, of a hub id its commit, else the arguments.
+
+    A branch's or tag's commit is known once it is in the cache; until then its name stands for it.
+    """
     if part.path is not None:
-        files = sorted(p for p in (folder / part.path).rglob("*") if p.is_file())
+        place = folder / part.path
+        if place.is_file():
+            return _file_digest(place, place.stat().st_mtime_ns)
+        files = sorted(p for p in place.rglob("*") if p.is_file())
         return digest_json([[p.name, digest_file(p)] for p in files])
     if part.hub is not None:
-        return f"{part.hub}@{part.revision or 'main'}"
+        return _hub_digest(part, cached_commit(part.hub, part.revision))
     return digest_json(part.model_dump(mode="json"))
 
 
-def _load(role: str, part: RoleSpec, folder: Path, device: str, random_weights: bool) -> Any:
-    from fcbench.stacks.loading import build, from_hub, from_path
+def _hub_digest(part: RoleSpec, commit: str) -> str:
+    return f"{part.hub}@{commit}"
+
+
+@functools.lru_cache
+def _file_digest(file: Path, changed: int) -> str:
+    """Gigabytes that several roles are read from are digested once; ``changed`` tells one state from another."""
+    return digest_file(file)
+
+
+def _loader(role: str, load: Callable[[], Any], low_memory: bool) -> Callable[[], Any]:
+    return (lambda: spare(role, load())) if low_memory else load
+
+
+def _load(role: str, part: RoleSpec, folder: Path, device: str, *, digests: dict[str, str]) -> Any:
+    """A role's model; the commit that a hub id turned out to be is noted in ``digests``."""
+    from fcbench.stacks.hub import fetch
+    from fcbench.stacks.loading import build, find_class, from_path
 
     options = dict(part.model_extra or {})
     if part.path is not None:
         place = folder / part.path
         if not place.exists():
-            raise MissingError(f"{place}: the {role} weights are not there; make them with: fcbench make-stack mini")
-        return from_path(part.class_, place, device, random_weights, options)
+            raise MissingError(f"{place}: the {role} weights are not there; {_mend(place)}")
+        return from_path(role, part.class_, place, device, options)
     if part.hub is not None:
-        return from_hub(part.class_, part.hub, part.subfolder, part.revision, device, random_weights, options)
+        place, commit = fetch(part.hub, part.revision, part.subfolder, find_class(part.class_))
+        digests[role] = _hub_digest(part, commit)
+        return from_path(role, part.class_, place, device, options)
     return build(part.class_, device, options)
+
+
+def _build(role: str, part: RoleSpec, folder: Path, device: str) -> Any:
+    """An untrained model for a role, from a configuration beside the YAML file or in the cache."""
+    from fcbench.stacks.hub import fetch
+    from fcbench.stacks.loading import find_class, from_nothing
+
+    place = folder / part.path if part.path is not None else None
+    if part.hub is not None:
+        place, _ = fetch(part.hub, part.revision, part.subfolder, find_class(part.class_), weights=False)
+    if place is not None and not place.exists():
+        raise MissingError(f"{place}: the {role} configuration is not there; {_mend(place)}")
+    return from_nothing(part.class_, place, device, dict(part.model_extra or {}))
+
+
+def _mend(place: Path) -> str:
+    if not place.is_relative_to(_SHIPPED):
+        return "correct its path"
+    return "make them with: fcbench make-stack mini" if "mini" in place.parts else "install fcbench again"

@@ -4,51 +4,59 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fcbench.errors import DataError, MissingError, UsageError
+from fcbench.stacks.initial import initialising, untrained
+from fcbench.stacks.single_file import load_single_file
 from fcbench.weights import quiet
 
 
-def from_path(class_name: str, place: Path, device: str, random_weights: bool, options: dict[str, Any]) -> Any:
-    """A model from a folder (or, for a callable of ours, whatever it makes of it)."""
+def from_path(role: str, class_name: str, place: Path, device: str, options: dict[str, Any]) -> Any:
+    """A model from a folder or a single file (or, for a callable of ours, whatever it makes of it)."""
     thing = find_class(class_name)
     quiet()
     if not hasattr(thing, "from_pretrained"):
         return build(class_name, device, {"place": place, **options})
-    if (random_weights and hasattr(thing, "config_class")) or (random_weights and hasattr(thing, "from_config")):
-        return _place(_random(thing, str(place), {}), device)
+    if _is_model(thing) and place.is_file():
+        return _place(load_single_file(role, thing, place, precision(device)), device)
     try:
-        return _place(
-            thing.from_pretrained(place, local_files_only=True, **_precision(thing, device), **options), device
+        if not _is_model(thing):
+            return thing.from_pretrained(place, local_files_only=True, **options)
+        name = "torch_dtype" if thing.__module__.startswith("diffusers") else "dtype"
+        model, report = thing.from_pretrained(
+            place,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            **{name: precision(device)},
+            **options,
         )
     except Exception as error:  # safetensors, JSON and each library have errors of their own
         raise DataError(f"{place}: cannot be loaded as {class_name} ({error})") from error
+    if missing := sorted(report["missing_keys"]):
+        raise DataError(f"{place}: {len(missing)} weights of {class_name} are not there, {missing[0]} the first")
+    return _place(model, device)
 
 
-def from_hub(
-    class_name: str,
-    hub: str,
-    subfolder: str | None,
-    revision: str | None,
-    device: str,
-    random_weights: bool,
-    options: dict[str, Any],
-) -> Any:
-    """A model from the Hugging Face hub or its local cache; MissingError says how to fetch it."""
+def from_nothing(class_name: str, place: Path | None, device: str, options: dict[str, Any]) -> Any:
+    """An untrained model of the architecture in a folder; what has no weights is read from there as ever."""
     thing = find_class(class_name)
-    where = {key: value for key, value in (("subfolder", subfolder), ("revision", revision)) if value}
-    try:
-        if random_weights and (hasattr(thing, "config_class") or hasattr(thing, "from_config")):
-            return _place(_random(thing, hub, where), device)
-        return _place(thing.from_pretrained(hub, **where, **_precision(thing, device), **options), device)
-    except OSError as error:
-        pinned = f" --revision {revision}" if revision else ""
-        raise MissingError(
-            f"{hub} is not in the Hugging Face cache and cannot be fetched; where there is a network: "
-            f"hf download {hub}{pinned}"
-        ) from error
+    quiet()
+    if place is None:
+        make: Callable[[], Any] = partial(build, class_name, device, options)
+    elif _is_model(thing) or hasattr(thing, "load_config"):
+        make = untrained(thing, place)
+    else:
+        return from_path("", class_name, place, device, options)
+    if not _is_module(thing):
+        return make()
+    with initialising(device, precision(device)):
+        model = make()
+    return _place(model, device)
 
 
 def build(class_name: str, device: str, options: dict[str, Any]) -> Any:
@@ -75,22 +83,21 @@ def find_class(name: str) -> Any:
         ) from error
 
 
-def _random(thing: Any, place: str, where: dict[str, str]) -> Any:
+def precision(device: str) -> Any:
+    """The type that weights are kept in on a device."""
     import torch
 
-    torch.manual_seed(0)
-    if hasattr(thing, "load_config"):  # diffusers
-        return thing.from_config(thing.load_config(place, **where))
-    return thing(thing.config_class.from_pretrained(place, **where))
+    return torch.float32 if device == "cpu" else torch.float16
 
 
-def _precision(thing: Any, device: str) -> dict[str, Any]:
+def _is_module(thing: Any) -> bool:
     import torch
 
-    if not inspect.isclass(thing) or not issubclass(thing, torch.nn.Module):
-        return {}
-    name = "torch_dtype" if thing.__module__.startswith("diffusers") else "dtype"
-    return {name: torch.float32 if device == "cpu" else torch.float16}
+    return inspect.isclass(thing) and issubclass(thing, torch.nn.Module)
+
+
+def _is_model(thing: Any) -> bool:
+    return _is_module(thing) and hasattr(thing, "from_pretrained")
 
 
 def _place(model: Any, device: str) -> Any:

@@ -30,7 +30,7 @@ FAILURES = {
 def install_stack() -> None:
     """Let ``load_stack`` give a stack without roles."""
     sys.modules["fcbench.stacks"] = stacks = ModuleType("fcbench.stacks")
-    stacks.load_stack = lambda name, *, device, random_weights: Stack(  # type: ignore[attr-defined]
+    stacks.load_stack = lambda name, *, device, random_weights, low_memory: Stack(  # type: ignore[attr-defined]
         name, {}, 8, digests={"unet": os.environ.get("TOY_DIGEST", "u" * 64)}, random_weights=random_weights
     )
 

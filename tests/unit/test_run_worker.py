@@ -57,6 +57,7 @@ class Toy:
             out=str(self.path / "out"),
             device="cpu",
             random_weights=False,
+            low_memory=False,
             checkpoint=None,
             fail_fast=fail_fast,
         )

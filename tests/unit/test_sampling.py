@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import torch
-from diffusers import DDIMScheduler, PNDMScheduler
+from diffusers import DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler
 
-from fcbench.sampling import denoise, denoiser_calls, initial_noise
+from fcbench.sampling import channels_last, denoise, denoiser_calls, initial_noise
 
 
 class Recorder(torch.nn.Module):
@@ -19,10 +20,16 @@ class Recorder(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[torch.Tensor] = []
+        self.times: list[float] = []
 
     def forward(self, sample: torch.Tensor, timestep: Any, text: torch.Tensor) -> SimpleNamespace:
         self.seen.append(text)
+        self.times.append(float(timestep))
         return SimpleNamespace(sample=torch.ones_like(sample) * text.mean(dim=(1, 2))[:, None, None, None])
+
+
+def _same(text: torch.Tensor, call: int) -> torch.Tensor:
+    return text
 
 
 def test_noise_follows_from_the_seed_alone() -> None:
@@ -57,3 +64,21 @@ def test_guidance_goes_from_the_null_prompt_through_the_given_one() -> None:
 def test_pndm_calls_the_denoiser_once_more_than_its_steps() -> None:
     assert denoiser_calls(PNDMScheduler(skip_prk_steps=True), 50) == 51
     assert denoiser_calls(DDIMScheduler(), 50) == 50
+
+
+def test_a_schedule_is_followed_to_the_end_whatever_it_counts_in() -> None:
+    """Fractional timesteps, and one that comes twice, reach the denoiser as they are."""
+    for scheduler in (EulerDiscreteScheduler(timestep_spacing="linspace"), PNDMScheduler(skip_prk_steps=True)):
+        unet = Recorder()
+        text = torch.zeros(1, 5, 3)
+        denoise(unet, scheduler, torch.zeros(1, 2, 4, 4), partial(_same, text), text, steps=7, guidance=2.0)
+        scheduler.set_timesteps(7)
+        assert unet.times == [float(time) for time in scheduler.timesteps]
+
+
+def test_laying_channels_last_changes_no_value() -> None:
+    layer = torch.nn.Conv2d(3, 4, 3)
+    values = layer.weight.detach().clone()
+    assert channels_last(layer).weight.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(layer.weight, values)
+    assert channels_last("not a module") == "not a module"
