@@ -198,7 +198,7 @@ class Stack:
     checkpoint: str | None = None
     """The FastComposer checkpoint that goes with this stack: a folder, a file or a hub id."""
     sampling: Mapping[str, Any] = field(default_factory=dict)
-    """The stack's defaults for :class:`fcbench.sampling.Settings`: steps, guidance."""
+    """The stack's defaults: steps and guidance of the denoising loop, alpha of delayed subject conditioning."""
     random_weights: bool = False
     """True: nothing was trained; time and memory can be measured, quality columns stay empty."""
     low_memory: bool = False

@@ -26,11 +26,12 @@ class FastComposer:
     """The paper's method.
 
     ``alpha``: the share of subject-conditioned steps, the last ones (delayed subject conditioning); 1 is all of them,
-    0 draws text only. ``switch``: ``exact`` rounds (1 - alpha) x calls, ``official`` switches as the published loop
-    does, usually a call later. ``checkpoint``: empty means the stack's. ``steps``, ``guidance``: 0 means the stack's.
+    0 draws text only, None means the stack's. ``switch``: ``exact`` rounds (1 - alpha) x calls, ``official`` switches
+    as the published loop does, usually a call later. ``checkpoint``: empty means the stack's. ``steps``, ``guidance``:
+    0 means the stack's.
     """
 
-    alpha: float = 0.8
+    alpha: float | None = None
     switch: Literal["exact", "official"] = "exact"
     checkpoint: str = ""
     steps: int = 0
@@ -38,7 +39,7 @@ class FastComposer:
     _loaded: dict[tuple[str, str], Checkpoint] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.alpha <= 1:
+        if self.alpha is not None and not 0 <= self.alpha <= 1:
             raise UsageError(f"alpha is a share of the steps, from 0 to 1, not {self.alpha}")
 
     @property
@@ -87,7 +88,8 @@ class FastComposerSampler:
         options = self.method
         steps = options.steps or self.stack.sampling["steps"]
         calls = sampling.denoiser_calls(self.stack.role("scheduler"), steps)
-        first = first_subject_call(options.alpha, calls, steps, switch=options.switch)
+        alpha = self.stack.sampling["alpha"] if options.alpha is None else options.alpha
+        first = first_subject_call(alpha, calls, steps, switch=options.switch)
         return sampling.draw(
             self.stack,
             lambda call: text if call < first else augmented,

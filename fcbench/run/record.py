@@ -13,11 +13,8 @@ from fcbench.errors import UsageError
 from fcbench.run.measure import Meter, versions
 from fcbench.types import Method, Stack
 
-SETTINGS = ("method", "options", "suite_digest", "stack", "stack_digests", "random_weights", "low_memory")
+SETTINGS = ("method", "options", "suite_digest", "stack", "stack_digests", "random_weights", "low_memory", "sampling")
 """What decides a picture: a run folder holds one of each."""
-
-_BEFORE = {"low_memory": False}
-"""What a setting was before it could be chosen."""
 
 SURROUNDINGS = ("device", "memory_kind", "versions")
 """What may change a picture's last bits, and the costs: held to while a run is not finished."""
@@ -41,6 +38,7 @@ def describe_stack(stack: Stack) -> dict[str, Any]:
         "stack_digests": {**stack.digests, "checkpoint": _checkpoint_digest(stack.checkpoint)},
         "random_weights": stack.random_weights,
         "low_memory": stack.low_memory,
+        "sampling": dict(stack.sampling),
     }
 
 
@@ -56,7 +54,7 @@ def refuse_changes(folder: store.RunFolder, record: Mapping[str, Any], *, finish
     earlier = store.read_json(folder.config)
     now = json.loads(json.dumps(record, default=str))
     keys = SETTINGS if finished else SETTINGS + SURROUNDINGS
-    changes = [change for key in keys for change in _changes(key, earlier.get(key, _BEFORE.get(key)), now[key])]
+    changes = [change for key in keys for change in _changes(key, earlier.get(key), now[key])]
     if changes:
         raise UsageError(
             f"{folder.path} was made with other settings ({'; '.join(changes)}): "

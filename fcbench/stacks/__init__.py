@@ -22,7 +22,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
-from fcbench.config import Closed, Name, read_yaml, validate
+from fcbench.config import Closed, Name, Share, read_yaml, validate
 from fcbench.errors import MissingError, UsageError, did_you_mean
 from fcbench.memory import spare
 from fcbench.stacks.hub import cached_commit
@@ -48,10 +48,11 @@ class RoleSpec(Closed):
 
 
 class SamplingSpec(Closed):
-    """Defaults of the denoising loop."""
+    """Defaults of the denoising loop, and of delayed subject conditioning."""
 
     steps: int = Field(default=50, ge=1)
     guidance: float = Field(default=5.0, ge=0)
+    alpha: Share = 0.5
 
 
 class StackSpec(Closed):

@@ -84,7 +84,9 @@ def bare_stack() -> Stack:
         if isinstance(model, torch.nn.Module):
             model.eval().requires_grad_(False)
     load = {role: (lambda model=model: model) for role, model in models.items()}
-    return Stack("golden", load, image_size=configs["vae"]["sample_size"], sampling={"steps": 10, "guidance": 5.0})
+    return Stack(
+        "golden", load, image_size=configs["vae"]["sample_size"], sampling={"steps": 10, "guidance": 5.0, "alpha": 0.5}
+    )
 
 
 def make_scheduler(name: str, config: Mapping[str, Any]) -> Any:

@@ -63,7 +63,9 @@ def stack() -> Stack:
         "scheduler": DDIMScheduler(),
     }
     load = {role: (lambda model=model: model) for role, model in models.items()}
-    return Stack("tiny", load, image_size=16, digests={"unet": "u1"}, sampling={"steps": 4, "guidance": 2.0})
+    return Stack(
+        "tiny", load, image_size=16, digests={"unet": "u1"}, sampling={"steps": 4, "guidance": 2.0, "alpha": 0.8}
+    )
 
 
 @pytest.fixture(scope="session")
