@@ -141,7 +141,7 @@ class Recipe(Closed):
     tf32: bool = True
     """On CUDA, whether float32 products may be rounded to TF32."""
     gradient_checkpointing: bool = False
-    """Whether activations are computed again in the backward pass rather than kept: less memory, more time."""
+    """Whether the denoiser computes its activations again in the backward pass: less memory, more time."""
     seed: int = 0
     save_every: int = Field(default=0, ge=0)
     """Steps from one state on disk, and checkpoint on the way, to the next; 0: a state a minute, no checkpoints."""

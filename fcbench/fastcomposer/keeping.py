@@ -95,4 +95,4 @@ def photo_ids(shards: Sequence[Path], rows: Sequence[int]) -> list[str]:
 
 def _decisive(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Facts without what may change; a recipe of an earlier version has today's defaults for the keys it lacks."""
-    return {**facts, "recipe": Recipe(**facts["recipe"]).what_is_learned}
+    return {"parts": 1, **facts, "recipe": Recipe(**facts["recipe"]).what_is_learned}

@@ -50,7 +50,7 @@ def joined_processes(recipe: Recipe, stack: Stack) -> Iterator[Accelerator]:
         mixed_precision=mixed_precision(recipe, stack.device),
         kwargs_handlers=[
             # every step leaves a gradient for every trained parameter, see FastComposerModel: none need be looked for
-            DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
+            DistributedDataParallelKwargs(gradient_as_bucket_view=True),
             InitProcessGroupKwargs(timeout=PATIENCE),
         ],
     )

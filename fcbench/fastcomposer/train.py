@@ -130,7 +130,6 @@ class Trainer:
         model.unet.to(memory_format=torch.channels_last)
         if recipe.gradient_checkpointing:
             model.unet.enable_gradient_checkpointing()
-            model.image_encoder.gradient_checkpointing_enable({"use_reentrant": False})
         self._localizer = Localizer(model.unet) if recipe.localization_weight else None
         self._trained = trained(model)
         optimiser = make_optimiser(model, model.image_encoder, recipe)

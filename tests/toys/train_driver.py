@@ -1,12 +1,14 @@
 """Trainings in processes that can be killed, forked from one that has imported everything: a JSON job as argument.
 
-The job: ``stack`` and ``recipe`` (YAML files), ``data`` and ``out`` (folders), ``processes`` and ``kills``. Trains into
-``out/whole`` without a break, then into ``out/parts-<n>`` with as many kills at random moments, in each folder until
-it is done. What each process ends with lies in ``<folder>.<rank>``.
+The job: ``stack`` and ``recipe`` (YAML files), ``data`` and ``out`` (folders), ``kills``. With one process and with two
+it trains into ``out/<processes>/whole`` without a break, then into ``parts-0`` beside it with as many kills at random
+moments; ``parts-1`` and so on take those that are left when it is done. What each process ends with lies in
+``<folder>.<rank>``.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import signal
@@ -14,7 +16,8 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,6 +26,7 @@ import torch
 
 from fcbench.config import Recipe, load_yaml
 from fcbench.fastcomposer import train as training
+from fcbench.fastcomposer.checkpoint import Checkpoint, save_checkpoint
 from fcbench.stacks import load_stack
 from fcbench.types import ROLES, Stack
 
@@ -52,20 +56,20 @@ def observe(folder: Path) -> None:
     training.run_steps = observed
 
 
-def begin(job: Mapping[str, Any], stack: Stack, recipe: Recipe, folder: Path) -> list[int]:
-    """Fork the processes of one training; their ids."""
+def begin(data: Path, stack: Stack, recipe: Recipe, folder: Path, count: int) -> list[int]:
+    """Fork the ``count`` processes of one training; their ids."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     started = []
-    for rank in range(job["processes"]):
+    for rank in range(count):
         process = os.fork()
         if process == 0:
-            if job["processes"] > 1:
-                ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": job["processes"]}
-                ranks |= {"LOCAL_WORLD_SIZE": job["processes"], "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            if count > 1:
+                ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+                ranks |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
                 os.environ.update({name: str(value) for name, value in ranks.items()})
-            work(Path(job["data"]), folder, stack, recipe)
+            work(data, folder, stack, recipe)
         started.append(process)
     return started
 
@@ -73,6 +77,7 @@ def begin(job: Mapping[str, Any], stack: Stack, recipe: Recipe, folder: Path) ->
 def work(data: Path, folder: Path, stack: Stack, recipe: Recipe) -> None:
     """What a forked process does."""
     code = 1
+    faulthandler.dump_traceback_later(500, exit=True)  # a process that hangs says where
     try:
         observe(folder)
         training.train(data, folder, stack, recipe)
@@ -95,29 +100,50 @@ def finish(processes: list[int]) -> None:
     assert not any(codes), codes
 
 
-def main(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Run the job; what happened."""
-    stack, recipe, out = load_stack(job["stack"]), load_yaml(job["recipe"], Recipe), Path(job["out"])
+def main(job: Mapping[str, Any]) -> dict[int, Any]:
+    """Run the job with one process, and with two that take half of each batch each; what happened."""
+    stack, recipe = load_stack(job["stack"]), load_yaml(job["recipe"], Recipe)
     for role in set(stack.load) & set(ROLES):
         stack.role(role)
+    warm(stack, recipe, Path(job["out"]) / "warm")
+    happened = {}
+    for count in (1, 2):
+        shared = recipe.model_copy(update={"accumulation": 2 // count})
+        start = partial(begin, Path(job["data"]), stack, shared, count=count)
+        happened[count] = kill(start, Path(job["out"]) / str(count), job["kills"])
+    return happened
+
+
+def warm(stack: Stack, recipe: Recipe, folder: Path) -> None:
+    """Do once what each fork would do a first time; no backward pass, whose engine does not survive a fork."""
+    model = training.FastComposerModel(stack, recipe)
+    with torch.no_grad():
+        text = torch.zeros(1, 1, model.unet.config.cross_attention_dim)
+        at = torch.ones(1, 1, dtype=torch.bool)
+        model(torch.zeros(1, 4, 4, 4), torch.zeros(1).long(), text, at, torch.zeros(1, 3, 16, 16))
+    save_checkpoint(folder, Checkpoint(model.unet, model.image_encoder, model.fusion), {})
+
+
+def kill(start: Callable[[Path], list[int]], out: Path, times: int) -> dict[str, Any]:
+    """Let one training alone, and kill others at random moments as often as ``times`` says."""
     started = time.monotonic()
-    finish(begin(job, stack, recipe, out / "whole"))
+    finish(start(out / "whole"))
     seconds = time.monotonic() - started
-    random, kills, parts = Random(0), [], 0
-    while len(kills) < job["kills"]:
-        moment = random.uniform(0, seconds)
-        processes = begin(job, stack, recipe, out / f"parts-{parts}")
+    random, kills, number = Random(0), [], 0
+    while len(kills) < times:
+        moment, folder = random.uniform(0, seconds), out / f"parts-{number}"
+        processes = start(folder)
         time.sleep(moment)
         for process in processes:
             os.kill(process, signal.SIGKILL)
         codes = end(processes)
+        assert all(code in (0, -signal.SIGKILL) for code in codes), codes
         if any(codes):
-            assert all(code in (0, -signal.SIGKILL) for code in codes), codes
-            kills.append({"moment": moment, "folder": parts, "saved": saved_steps(out / f"parts-{parts}")})
+            kills.append({"moment": moment, "folder": number, "saved": saved_steps(folder)})
         else:  # it was done before: another training takes the kills that are left
-            parts += 1
-    finish(begin(job, stack, recipe, out / f"parts-{parts}"))
-    return {"seconds": seconds, "kills": kills, "folders": parts + 1}
+            number += 1
+    finish(start(out / f"parts-{number}"))
+    return {"seconds": seconds, "kills": kills, "folders": number + 1}
 
 
 def saved_steps(folder: Path) -> int:
