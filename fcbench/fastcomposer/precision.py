@@ -28,7 +28,7 @@ def has_bfloat16(device: str) -> bool:
     """Whether the device computes in bfloat16 itself; emulated, it is slower than float32."""
     if torch.device(device).type == "cpu":
         return cpu_has_bfloat16()
-    return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def allow_tf32(device: str, *, allowed: bool) -> None:

@@ -44,9 +44,8 @@ class Samples:
             return None
         text, augmented = self._conditioning(parts)
         seeds = range(len(self._examples))
-        plain, drawn = (
-            draw(self._stack, lambda call, given=given: given, seeds, unet=parts.unet) for given in (text, augmented)
-        )
+        plain = draw(self._stack, lambda call: text, seeds, unet=parts.unet)
+        drawn = draw(self._stack, lambda call: augmented, seeds, unet=parts.unet)
         most = max(len(example.references) for example in self._examples)
         blank = np.full((self._side, self._side, 3), 255, np.uint8)
         rows = []

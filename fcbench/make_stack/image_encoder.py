@@ -22,7 +22,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from fcbench.fastcomposer.data import cut_out
 from fcbench.fastcomposer.encoder import embed_subjects
 from fcbench.images import pad_to_square, resize, to_tensor
-from fcbench.loop import Clock, cosine, run_steps
+from fcbench.loop import Clock, Stateful, cosine, run_steps
 from fcbench.make_stack.embedder import supervised_contrastive
 from fcbench.types import Image
 from fcbench.world import TRAIN_PEOPLE, Person, draw_person, draw_scene, portrait, render
@@ -116,7 +116,7 @@ def train_image_encoder(
         schedule.step()
         return {"looks": read.item(), "alike": alike.item()}
 
-    state = {"model": both, "optimiser": optimiser, "schedule": schedule}
+    state: dict[str, Stateful] = {"model": both, "optimiser": optimiser, "schedule": schedule}
     run_steps("image_encoder", steps, step, state, work / "image_encoder.pt", clock)
     return encoder.eval()
 

@@ -43,7 +43,7 @@ class Observed(training.Trainer):
 
 def observe(folder: Path) -> None:
     """Have every process leave its weights and moments when its steps are done."""
-    run_steps = training.run_steps
+    from fcbench.loop import run_steps
 
     def observed(*arguments: Any, **options: Any) -> None:
         run_steps(*arguments, **options)
@@ -52,8 +52,7 @@ def observe(folder: Path) -> None:
         facts = {"processes": trainer.accelerator.num_processes, "class": type(trainer.model).__name__}
         torch.save({"state": state, **facts}, folder.with_name(f"{folder.name}.{os.environ.get('RANK', 0)}"))
 
-    training.Trainer = Observed  # type: ignore[misc]
-    training.run_steps = observed
+    vars(training).update(Trainer=Observed, run_steps=observed)
 
 
 def begin(data: Path, stack: Stack, recipe: Recipe, folder: Path, count: int) -> list[int]:
@@ -66,7 +65,12 @@ def begin(data: Path, stack: Stack, recipe: Recipe, folder: Path, count: int) ->
         process = os.fork()
         if process == 0:
             if count > 1:
-                ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+                ranks: dict[str, Any] = {
+                    "RANK": rank,
+                    "LOCAL_RANK": rank,
+                    "WORLD_SIZE": count,
+                    "LOCAL_WORLD_SIZE": count,
+                }
                 ranks |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
                 os.environ.update({name: str(value) for name, value in ranks.items()})
             work(data, folder, stack, recipe)
@@ -129,7 +133,8 @@ def kill(start: Callable[[Path], list[int]], out: Path, times: int) -> dict[str,
     started = time.monotonic()
     finish(start(out / "whole"))
     seconds = time.monotonic() - started
-    random, kills, number = Random(0), [], 0
+    kills: list[dict[str, Any]] = []
+    random, number = Random(0), 0
     while len(kills) < times:
         moment, folder = random.uniform(0, seconds), out / f"parts-{number}"
         processes = start(folder)

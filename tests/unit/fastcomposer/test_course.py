@@ -187,7 +187,7 @@ def test_how_often_to_save_may_change_when_a_training_goes_on(
 
 def test_a_training_begun_by_an_earlier_version_goes_on(recipe: Recipe, tmp_path: Path) -> None:
     folder = TrainingFolder(tmp_path / "x")
-    facts = {"recipe": recipe.model_dump(), "stack": "tiny", "parts": 1, "precision": "no"}
+    facts: dict[str, Any] = {"recipe": recipe.model_dump(), "stack": "tiny", "parts": 1, "precision": "no"}
     old = {"recipe": {k: v for k, v in facts["recipe"].items() if k != "masked_loss_per"}, "stack": "tiny"}
     assert not claim(folder, old, writes=True)
     assert not claim(folder, facts, writes=True)
@@ -267,7 +267,7 @@ def test_samples_are_the_same_cases_each_time_and_leave_the_training_as_it_was(
 
 def test_idle_is_the_share_of_a_step_that_was_waited_for_data(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([10.0, 12.0, 20.0, 22.0])
-    monkeypatch.setattr(tracking.time, "perf_counter", lambda: next(now))
+    monkeypatch.setattr("fcbench.fastcomposer.tracking.time.perf_counter", lambda: next(now))
     meter = Meter()
     meter.start()
     meter.wait(0.5)
