@@ -7,7 +7,8 @@
     accelerate launch --multi_gpu --num_processes 8 -m fcbench train       the same
     torchrun --nnodes 2 --node-rank 0 --nproc-per-node 8 --master-addr ... --master-port ... -m fcbench train
 
-Several machines share the output folder. Whatever began them has set RANK, LOCAL_RANK and WORLD_SIZE.
+Several machines share the output folder. Whatever began them has set RANK, LOCAL_RANK and WORLD_SIZE. With
+``accelerate launch --cpu`` these are not set and one process trains alone: without a GPU, use torchrun.
 """
 
 from __future__ import annotations
