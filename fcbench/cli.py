@@ -69,26 +69,38 @@ def train(
     data: Annotated[
         str, typer.Option(help="Name of the dataset in OUT/data, or the path of one, ffhq_fastcomposer's too.")
     ] = "world",
-    recipe: Annotated[str, typer.Option(help="Name or YAML file.")] = "mini",
+    recipe: Annotated[str, typer.Option("--recipe", "--config", help="Name or YAML file.")] = "mini",
     name: Annotated[str, typer.Option(help="Name of the checkpoint.")] = "fastcomposer",
+    save_every: Annotated[int | None, typer.Option(min=0, help="Steps between checkpoints; else the recipe's.")] = None,
+    keep: Annotated[int | None, typer.Option(min=0, help="How many of them stay; else the recipe's.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Only go on: an error where nothing was begun.")] = False,
     device: Device = "auto",
     out: Out = OUT,
 ) -> None:
     """Train FastComposer on a dataset.
 
-    Writes OUT/checkpoints/NAME.
+    Writes OUT/checkpoints/NAME, and how it went to NAME.training beside it. A training that was stopped or killed
+    goes on when the same command is given again. Several GPUs: torchrun --nproc-per-node 8 -m fcbench train ...
     """
     from fcbench import store
     from fcbench.config import Recipe, load_yaml
 
     plan = load_yaml(recipe, Recipe, "recipes")
+    given = {"save_every": save_every, "keep": keep}
+    plan = plan.model_copy(update={key: value for key, value in given.items() if value is not None})
+    checkpoint = store.checkpoint_folder(out, name)
+    folder = store.TrainingFolder(checkpoint)
+    if resume and not (folder.begun.exists() or folder.finished.exists()):
+        raise UsageError(f"{checkpoint}: no training was begun there; leave --resume away to begin one")
 
+    from fcbench.fastcomposer import processes
     from fcbench.fastcomposer import train as training
     from fcbench.stacks import load_stack
 
-    checkpoint = store.checkpoint_folder(out, name)
-    training.train(store.dataset_path(out, data), checkpoint, load_stack(plan.stack, device=device), plan)
-    print(f"{checkpoint}: trained; draw with it: fcbench run --checkpoint {checkpoint} --variant {name}")
+    stack = load_stack(plan.stack, device=processes.process_device(device))
+    training.train(store.dataset_path(out, data), checkpoint, stack, plan)
+    if processes.is_first():
+        print(f"{checkpoint}: trained; draw with it: fcbench run --checkpoint {checkpoint} --variant {name}")
 
 
 @app.command()

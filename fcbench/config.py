@@ -111,8 +111,14 @@ class Recipe(Closed):
     steps: int = Field(default=150_000, ge=1)
     batch_size: int = Field(default=128, ge=1)
     """Pictures a step, over all processes."""
+    accumulation: int = Field(default=1, ge=1)
+    """In how many parts, one after the other, each process takes its share of a batch."""
     learning_rate: float = Field(default=1e-5, gt=0)
+    vision_learning_rate: float | None = Field(default=None, gt=0)
+    """Of the image encoder; the same as the rest where none is given."""
     schedule: Literal["constant", "cosine"] = "constant"
+    optimiser: Literal["adamw", "adamw-fused", "adamw-8bit"] = "adamw-fused"
+    """``adamw-8bit`` keeps its moments in 8 bits and needs bitsandbytes."""
     average: Share = 0.0
     """Decay of the weights' exponential moving average; 0 keeps none."""
     vision_layers: int = Field(default=2, ge=0)
@@ -128,10 +134,30 @@ class Recipe(Closed):
     augment: bool = False
     """Whether references are rotated, recoloured, blurred and bent, as the published script does."""
     masked_loss: Share = 0.5
+    """How often the loss is taken on the subjects alone."""
+    masked_loss_per: Literal["batch", "sample"] = "batch"
+    """Whether that is drawn once for all pictures that a process takes together, or for each picture."""
     localization_weight: float = Field(default=1e-3, ge=0)
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
-    """Of the forward pass; weights and their updates are float32."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the forward pass; weights and their updates are float32. ``auto``: bfloat16 where the device has it."""
+    tf32: bool = True
+    """On CUDA, whether float32 products may be rounded to TF32."""
+    gradient_checkpointing: bool = False
+    """Whether the denoiser computes its activations again in the backward pass: less memory, more time."""
     seed: int = 0
+    save_every: int = Field(default=0, ge=0)
+    """Steps from one state on disk, and checkpoint on the way, to the next; 0: a state a minute, no checkpoints."""
+    keep: int = Field(default=1, ge=0)
+    """How many checkpoints on the way are kept, the newest ones."""
+    sample_every: int = Field(default=0, ge=0)
+    """Steps from one sheet of samples to the next; 0 draws none."""
+    wandb: str = ""
+    """Project of Weights & Biases that the scalars are sent to as well; empty: none."""
+
+    @property
+    def what_is_learned(self) -> dict[str, Any]:
+        """The keys that decide which weights come out; with others changed, a stopped training may go on."""
+        return self.model_dump(exclude={"accumulation", "precision", "save_every", "keep", "sample_every", "wandb"})
 
 
 class Collection(Closed):
@@ -153,11 +179,13 @@ def load_yaml(name_or_path: str | Path, model: type[Model], folder: str = "suite
 def find_yaml(name_or_path: str | Path, folder: str) -> Path:
     """The path of a shipped YAML file by its name, or of the user's by its path; UsageError if there is none."""
     text = str(name_or_path)
+    known = names(folder)
+    if text.removesuffix(".yaml") in known and not Path(text).is_file():
+        text = text.removesuffix(".yaml")
     if text.endswith((".yaml", ".yml")) or "/" in text:
         if not Path(text).is_file():
             raise UsageError(f"{text}: no such file")
         return Path(text)
-    known = names(folder)
     if text not in known:
         raise UsageError(f"no {text!r} in datasets/{folder}: {did_you_mean(text, known)}")
     return shipped("datasets") / folder / f"{text}.yaml"

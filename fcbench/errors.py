@@ -8,6 +8,7 @@
     │   └── WeightsError    a file of weights is broken or fits no model here; stops a run as no case could be drawn
     ├── MissingError        a package or weights are absent; says the exact command that mends it
     ├── MethodError         a plug-in failed; names the case, the cause is chained
+    ├── DivergedError       a training's loss is not finite; says where the batch's photos are listed
     └── OutOfTimeError      a training's time budget is spent; the same command goes on
 
 Raised at the border, as one line for a person. The command line prints it; ``--debug`` shows the trace.
@@ -45,6 +46,10 @@ class MissingError(FcbenchError):
 
 class MethodError(FcbenchError):
     """A plug-in failed on a case; the cause is chained."""
+
+
+class DivergedError(FcbenchError):
+    """A training's loss or gradient is not finite; the last good state stays, the batch's photos are listed."""
 
 
 class OutOfTimeError(FcbenchError):

@@ -50,26 +50,30 @@ def run_steps(
     clock: Clock,
     *,
     save_seconds: float = 60,
+    save_every: int = 0,
+    writes: bool = True,
 ) -> None:
     """Call ``step(k)`` for the k that are left of ``range(steps)``; ``step`` returns what to show.
 
-    The state is saved to ``file`` about every ``save_seconds`` and at the end. Raises OutOfTimeError when the clock
-    says so, DataError when the saved state does not fit.
+    The state is saved to ``file`` every ``save_every`` steps, or about every ``save_seconds`` where that is 0, and at
+    the end. Of several processes one ``writes``, shows its progress and saves; all of them load. Raises OutOfTimeError
+    when the clock says so, DataError when the saved state does not fit.
     """
     begun = _load(file, state)
     started = saved = shown = time.monotonic()
     for k in range(begun, steps):
         values = step(k)
-        now = time.monotonic()
-        if now - shown > 15 or k + 1 == steps:
+        now, spent, last = time.monotonic(), clock.spent, k + 1 == steps
+        if writes and (last or now - shown > 15):
             shown = now
             left = (now - started) / (k + 1 - begun) * (steps - k - 1)
-            numbers = " ".join(f"{key} {value:.4f}" for key, value in values.items())
+            numbers = " ".join(f"{key} {value:.4g}" for key, value in values.items())
             print(f"{name}: step {k + 1}/{steps} {numbers} ETA {left / 60:.1f} min", file=sys.stderr, flush=True)
-        if now - saved > save_seconds or k + 1 == steps or clock.spent:
-            saved = now
+        due = (k + 1) % save_every == 0 if save_every else now - saved > save_seconds
+        if writes and (last or spent or due):
             _save(file, k + 1, state)
-        if clock.spent and k + 1 < steps:
+            saved = time.monotonic()
+        if spent and not last:
             raise OutOfTimeError(
                 f"{name}: time is up after {k + 1} of {steps} steps; the same command goes on from there"
             )
@@ -114,7 +118,7 @@ def _load(file: Path, state: Mapping[str, Stateful]) -> int:
     if not file.exists():
         return 0
     try:
-        saved = torch.load(file, map_location="cpu", weights_only=True)
+        saved = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
         for key, part in state.items():
             part.load_state_dict(saved[key])
     except Exception as error:  # a torn or foreign file: torch raises a dozen kinds

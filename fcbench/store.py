@@ -9,6 +9,12 @@
         data/train-00000-of-00001.parquet     rejects/rejects.parquet     README.md     build.json
       subjects/<suite>/<subject>/<k>.png      photos of a suite's subjects; 0 is the reference
       checkpoints/<name>/                     what ``train`` leaves
+        work/                                 until it is done: what was begun, latents, the state to go on from
+      checkpoints/<name>.training/            how it went
+        log.jsonl  tensorboard/               one line a step
+        samples/<step>.png                    a sheet of the same few cases
+        steps/<step>/                         checkpoints on the way
+        stopped.json                          the batch at which the loss was not finite
       runs/<suite>/<method>[@variant]/        a run
         run.json                          resolved configuration, versions, weight digests, device
         images/<case>.png                 a picture, written before
@@ -257,6 +263,79 @@ class RunFolder:
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path}: broken ({error}); delete it and run: fcbench report") from error
         return header, scores
+
+
+@dataclass(frozen=True)
+class TrainingFolder:
+    """A training on disk: the checkpoint's folder, and beside it how the training went.
+
+    The checkpoint's digest is of all its files, so that nothing else may stay in its folder.
+    """
+
+    checkpoint: Path
+
+    @property
+    def beside(self) -> Path:
+        """How the training went."""
+        return self.checkpoint.with_name(f"{self.checkpoint.name}.training")
+
+    @property
+    def work(self) -> Path:
+        """What a stopped training goes on from; gone when it is done."""
+        return self.checkpoint / "work"
+
+    @property
+    def begun(self) -> Path:
+        """What was begun: recipe, data, stack."""
+        return self.work / "training.json"
+
+    @property
+    def state(self) -> Path:
+        """Weights, optimiser and the number of steps done."""
+        return self.work / "state.pt"
+
+    @property
+    def latents(self) -> Path:
+        """The photos' latents."""
+        return self.work / "latents.npy"
+
+    @property
+    def finished(self) -> Path:
+        """The checkpoint's facts; written last, so its existence means that the training is done."""
+        return self.checkpoint / "fastcomposer.json"
+
+    @property
+    def log(self) -> Path:
+        """Scalars, one JSON line a step."""
+        return self.beside / "log.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The same, for TensorBoard."""
+        return self.beside / "tensorboard"
+
+    @property
+    def stopped(self) -> Path:
+        """The batch at which the loss was not finite."""
+        return self.beside / "stopped.json"
+
+    def sample(self, step: int) -> Path:
+        """The sheet of samples after ``step`` steps."""
+        return self.beside / "samples" / f"{step:08d}.png"
+
+    def step(self, step: int) -> Path:
+        """The checkpoint after ``step`` steps."""
+        return self.beside / "steps" / f"{step:08d}"
+
+    def steps(self) -> list[Path]:
+        """The checkpoints on the way, oldest first."""
+        return sorted((self.beside / "steps").glob("[0-9]*"))
+
+    def sweep(self) -> None:
+        """Remove what a killed process left half written."""
+        for folder in (self.checkpoint, self.beside):
+            for torn in folder.rglob(".*.tmp"):
+                torn.unlink(missing_ok=True)
 
 
 def runs_of(out: Path, suite: str) -> list[RunFolder]:

@@ -1,7 +1,8 @@
 """Batches made ahead of time in worker processes: decoding, cutting out and augmenting while the device computes.
 
-A step's batch follows from (seed, step, process) alone, so that the number of workers changes nothing, and a training
-that goes on at step k draws what an uninterrupted one would have.
+A step's batch is taken in parts, over processes and by accumulation. A part follows from (seed, step, part) alone: the
+number of workers changes nothing, two processes see what one that accumulates twice sees, and a training that goes on
+at step k draws what an uninterrupted one would have.
 """
 
 from __future__ import annotations
@@ -24,18 +25,20 @@ from fcbench.types import Image
 
 MOST_WORKERS = 8
 
+Key = TypeVar("Key")
 Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What step ``step`` of one process trains on.
+    """What part ``part`` of step ``step`` trains on.
 
     ``noise_seed`` is for noise and times; ``random`` goes on from where drawing the examples left it, for whatever else
     the step leaves to chance.
     """
 
     step: int
+    part: int
     examples: list[Example]
     noise_seed: int
     random: Random
@@ -43,7 +46,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Drawing:
-    """How the batch of a step is drawn: ``count`` examples for ``process``, with photos of ``side`` pixels."""
+    """How a part of a step's batch is drawn: ``count`` examples, with photos of ``side`` pixels."""
 
     photos: Photos
     tokenizer: Any
@@ -51,23 +54,23 @@ class Drawing:
     side: int
     reference_side: int
     count: int
-    process: int = 0
 
-    def __call__(self, step: int) -> Batch:
-        """The batch of step ``step``; DataError for a photo that is broken."""
-        random = Random(f"{self.recipe.seed}/{step}/{self.process}")
+    def __call__(self, place: tuple[int, int]) -> Batch:
+        """The batch of (step, part); DataError for a photo that is broken."""
+        step, part = place
+        random = Random(f"{self.recipe.seed}/{step}/{part}")
         noise_seed = random.randrange(1 << 40)
         rows = [random.randrange(len(self.photos)) for _ in range(self.count)]
-        return Batch(step, [self._example(row, random) for row in rows], noise_seed, random)
+        return Batch(step, part, [self._example(row, random) for row in rows], noise_seed, random)
 
     def _example(self, row: int, random: Random) -> Example:
         sides = {"side": self.side, "reference_side": self.reference_side}
         return make_example(self.photos, row, self.tokenizer, self.recipe, random, **sides)
 
 
-def batches(drawing: Drawing, steps: Sequence[int], workers: int) -> Iterator[Batch]:
-    """The batches of ``steps`` in order, made ahead by ``workers`` processes; 0 makes each when it is asked for."""
-    return _ahead(drawing, steps, workers)
+def batches(drawing: Drawing, places: Sequence[tuple[int, int]], workers: int) -> Iterator[Batch]:
+    """The batches of all (step, part) in order, made ahead by ``workers``; 0 makes each when it is asked for."""
+    return _ahead(drawing, places, workers)
 
 
 def fitted(photos: Photos, side: int, size: int, workers: int) -> Iterator[list[Image]]:
@@ -98,17 +101,17 @@ class _Fitting:
 class _Calls(Dataset[Made | DataError]):
     """A function as a dataset. An error comes back as a value: torch would add a worker's trace to its message."""
 
-    def __init__(self, make: Callable[[int], Made]) -> None:
+    def __init__(self, make: Callable[[Any], Made]) -> None:
         self._make = make
 
-    def __getitem__(self, key: int) -> Made | DataError:
+    def __getitem__(self, key: Any) -> Made | DataError:
         try:
             return self._make(key)
         except DataError as error:
             return error
 
 
-def _ahead(make: Callable[[int], Made], keys: Sequence[int], workers: int) -> Iterator[Made]:
+def _ahead(make: Callable[[Key], Made], keys: Sequence[Key], workers: int) -> Iterator[Made]:
     """``make(key)`` for the keys in order, made ahead of time by ``workers`` processes."""
     if workers:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else each worker warns that it was forked

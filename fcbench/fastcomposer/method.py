@@ -13,7 +13,8 @@ from fcbench import sampling
 from fcbench.errors import MissingError, UsageError
 from fcbench.fastcomposer.checkpoint import Checkpoint, load_checkpoint
 from fcbench.fastcomposer.encoder import embed_subjects, subject_tokens
-from fcbench.images import pad_to_square, read_image, resize, to_tensor
+from fcbench.fastcomposer.transforms import fit_reference
+from fcbench.images import read_image, to_tensor
 from fcbench.memory import on_device
 from fcbench.types import Capabilities, Image, Prompt, Stack, Subject, subject_phrase
 
@@ -53,7 +54,7 @@ class FastComposer:
             raise UsageError(f"fastcomposer draws up to {MAX_SUBJECTS} subjects in a picture, not {len(subjects)}")
         parts = self._parts(stack)
         size = parts.image_encoder.config.image_size
-        squares = [resize(pad_to_square(read_image(subject.reference)), size) for subject in subjects]
+        squares = [fit_reference(read_image(subject.reference), size) for subject in subjects]
         with torch.no_grad(), on_device(stack, parts.image_encoder) as image_encoder:
             embeds = embed_subjects(image_encoder, to_tensor(squares).to(stack.device))
         return FastComposerSampler(self, stack, parts, tuple(s.noun for s in subjects), embeds)

@@ -61,6 +61,10 @@ class FolderPhotos(Photos):
         """Of the ids and the JSON files: the pictures are not read for it."""
         return self._digest
 
+    def name(self, row: int) -> str:
+        """Its id."""
+        return self.ids[row]
+
     def mask(self, row: int, index: int) -> Mask:
         """The pixels that the map gives the segment; its box must hold some of them."""
         path, number, box = self._path(row, ".npy"), self._numbers[row][index], self.segments[row][index].box

@@ -52,6 +52,10 @@ class Photos(ABC):
         """Sha256 that tells this dataset from others."""
 
     @abstractmethod
+    def name(self, row: int) -> str:
+        """What the dataset calls photo ``row``."""
+
+    @abstractmethod
     def mask(self, row: int, index: int) -> Mask:
         """Where segment ``index`` of photo ``row`` is, bool (height, width) of the photo; DataError if broken."""
 
@@ -88,6 +92,7 @@ class ParquetPhotos(Photos):
         self._shards = shards
         self._encoded: list[bytes] = []
         self._masks: list[list[Rle]] = []
+        self._names: list[str] = []
         for shard in shards:
             self._read(shard)
 
@@ -95,6 +100,10 @@ class ParquetPhotos(Photos):
     def digest(self) -> str:
         """Of the shards' bytes."""
         return digest_json([digest_file(shard) for shard in self._shards])
+
+    def name(self, row: int) -> str:
+        """Its id; where a shard has none, its place in the shard."""
+        return self._names[row]
 
     def mask(self, row: int, index: int) -> Mask:
         """Decoded from its run lengths."""
@@ -105,8 +114,10 @@ class ParquetPhotos(Photos):
 
     def _read(self, shard: Path) -> None:
         try:
-            table = parquet.read_table(shard, columns=["image", "caption", "segments"])
-            for record in table.to_pylist():
+            named = [name for name in ("id",) if name in parquet.read_schema(shard).names]
+            table = parquet.read_table(shard, columns=["image", "caption", "segments", *named])
+            for place, record in enumerate(table.to_pylist()):
+                self._names.append(str(record.get("id", f"{shard.name} row {place}")))
                 self._keep(record)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(

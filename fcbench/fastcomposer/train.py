@@ -1,4 +1,9 @@
-"""From a dataset's Parquet to a checkpoint: the paper's training, resumable, on one device or many (accelerate)."""
+"""From a dataset to a checkpoint: the paper's training, resumable, on one device or many (accelerate).
+
+Everything random follows from (seed, step, part): a batch is taken in ``processes x accumulation`` parts, so that two
+processes and one that accumulates twice see the same pictures, and a training that was killed goes on as if it had
+not been.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,9 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -20,38 +27,69 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fcbench.config import Recipe
 from fcbench.diffusion import add_noise, training_scheduler
-from fcbench.errors import UsageError
 from fcbench.fastcomposer.checkpoint import Checkpoint, save_checkpoint
+from fcbench.fastcomposer.course import Course
 from fcbench.fastcomposer.data import Example, open_photos
 from fcbench.fastcomposer.encoder import Fusion, embed_subjects
+from fcbench.fastcomposer.keeping import claim, training_facts
 from fcbench.fastcomposer.loader import Batch, Drawing, batches, fitted, workers_for
 from fcbench.fastcomposer.localize import Localizer
+from fcbench.fastcomposer.optimiser import make_optimiser, trained
 from fcbench.fastcomposer.photos import Photos
+from fcbench.fastcomposer.processes import joined_processes, share_of, shared_clock
+from fcbench.fastcomposer.samples import Samples
+from fcbench.fastcomposer.tracking import Meter
 from fcbench.images import to_tensor
 from fcbench.loop import Clock, batch_generator, cosine, run_steps
 from fcbench.sampling import encode_images
-from fcbench.store import atomic, read_json, write_json
-from fcbench.types import Mask, Stack
+from fcbench.store import TrainingFolder, atomic
+from fcbench.types import Stack
 
 
 def train(data: Path, checkpoint: Path, stack: Stack, recipe: Recipe, clock: Clock | None = None) -> None:
     """Train on the dataset in ``data`` and leave a checkpoint folder; goes on where it was stopped.
 
-    Raises OutOfTimeError when the clock says so, DataError for a dataset that cannot be read, UsageError when the
-    folder holds a training of another recipe, dataset or stack.
+    Called by every process that torchrun or accelerate began; the first one writes. Raises OutOfTimeError when the
+    clock says so, DataError for a dataset that cannot be read, UsageError when the folder holds a training of another
+    recipe, dataset or stack, DivergedError when the loss is not finite.
     """
-    precision = {"float32": "no", "bfloat16": "bf16"}[recipe.precision]
-    accelerator = Accelerator(cpu=stack.device == "cpu", mixed_precision=precision)
-    photos = open_photos(data)
-    facts = _facts(photos, stack, recipe)
-    work = checkpoint / "work"
-    if _claim(checkpoint, facts):
-        return
-    trainer = Trainer(photos, _latents(photos, stack, work / "latents.npy"), stack, recipe, accelerator)
-    run_steps("train", recipe.steps, trainer.step, trainer.state, work / "state.pt", clock or Clock(math.inf))
-    if accelerator.is_main_process:
-        save_checkpoint(checkpoint, trainer.result(), facts)
-        shutil.rmtree(work)
+    with joined_processes(recipe, stack) as accelerator:
+        _train(open_photos(data), TrainingFolder(checkpoint), stack, recipe, clock, accelerator)
+
+
+def _train(
+    photos: Photos,
+    folder: TrainingFolder,
+    stack: Stack,
+    recipe: Recipe,
+    clock: Clock | None,
+    accelerator: Accelerator,
+) -> None:
+    first, parts = accelerator.is_main_process, accelerator.num_processes * recipe.accumulation
+    facts = training_facts(photos.digest, stack, recipe, parts=parts, precision=accelerator.mixed_precision)
+    with accelerator.main_process_first():
+        if claim(folder, facts, writes=first):
+            return
+        if first:
+            folder.sweep()
+        latents = _latents(photos, stack, folder.latents)
+    trainer = Trainer(photos, latents, stack, recipe, accelerator)
+    with closing(Course(trainer, folder, recipe, facts)) as course:
+        run_steps(
+            "train",
+            recipe.steps,
+            course.step,
+            trainer.state,
+            folder.state,
+            shared_clock(clock or Clock(math.inf), accelerator),
+            save_every=recipe.save_every,
+            writes=first,
+        )
+    accelerator.wait_for_everyone()  # all have read the state before it goes
+    if first:
+        with trainer.evaluating() as trained_parts:
+            save_checkpoint(folder.checkpoint, trained_parts, facts)
+        shutil.rmtree(folder.work)
 
 
 class FastComposerModel(nn.Module):
@@ -73,84 +111,126 @@ class FastComposerModel(nn.Module):
         if len(references):
             text = self.fusion(text, embed_subjects(self.image_encoder, references), at)
         made: torch.Tensor = self.unet(noisy, times, text).sample
+        if not len(references) and torch.is_grad_enabled():
+            # Without a subject their gradient is 0, not absent: every process then has the same gradients to average,
+            # whatever its pictures show, also where it averages after several parts only.
+            made = made + 0.0 * sum(p.sum() for part in (self.image_encoder, self.fusion) for p in trained(part))
         return made
 
 
 class Trainer:
-    """One step at a time; everything random follows from (seed, step, process)."""
+    """One step at a time; everything random follows from (seed, step, part)."""
 
     def __init__(
         self, photos: Photos, latents: torch.Tensor, stack: Stack, recipe: Recipe, accelerator: Accelerator
     ) -> None:
         self._photos, self._latents, self._stack, self._recipe = photos, latents, stack, recipe
-        self._accelerator = accelerator
-        self._batch = max(1, recipe.batch_size // accelerator.num_processes)
+        self.accelerator = accelerator
+        first = accelerator.process_index * recipe.accumulation
+        self._parts = range(first, first + recipe.accumulation)
+        self._coming: Iterator[Batch] | None = None
         model = FastComposerModel(stack, recipe).to(accelerator.device)
         model.unet.to(memory_format=torch.channels_last)
+        if recipe.gradient_checkpointing:
+            model.unet.enable_gradient_checkpointing()
         self._localizer = Localizer(model.unet) if recipe.localization_weight else None
-        trained = [p for p in model.parameters() if p.requires_grad]
-        self._optimiser = torch.optim.AdamW(trained, lr=recipe.learning_rate, weight_decay=1e-2, eps=1e-8)
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimiser, self._factor)
+        self._trained = trained(model)
+        optimiser = make_optimiser(model, model.image_encoder, recipe)
+        self._rates = [group["lr"] for group in optimiser.param_groups]
         self._average = (
             AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average)) if recipe.average else None
         )
         self._scheduler = training_scheduler(stack.role("scheduler"))
-        self._bare = model
+        self._meter = Meter()
+        self.bare = model
+        self.model, self._optimiser = accelerator.prepare(model, optimiser)
         self._drawing = Drawing(
             photos,
             stack.role("tokenizer"),
             recipe,
             side=stack.image_size,
             reference_side=model.image_encoder.config.image_size,
-            count=self._batch,
-            process=accelerator.process_index,
+            count=share_of(recipe, accelerator.num_processes),
         )
-        self._coming: Iterator[Batch] | None = None
-        self._model, self._optimiser = accelerator.prepare(model, self._optimiser)
-        self._trained = trained
+        self._rows: list[int] = []
 
     @property
     def state(self) -> dict[str, Any]:
         """What a killed training goes on from."""
-        parts = {"model": self._bare, "optimiser": self._optimiser, "schedule": self._schedule}
-        return parts | ({"average": self._average} if self._average is not None else {})
+        parts = {"model": self.bare, "optimiser": self._optimiser}
+        more = {"average": self._average, "scaler": self.accelerator.scaler}
+        return parts | {name: part for name, part in more.items() if part is not None}
+
+    @property
+    def scale(self) -> float | None:
+        """What float16's gradients are scaled by; None in other precisions."""
+        return self.accelerator.scaler.get_scale() if self.accelerator.scaler is not None else None
 
     def step(self, k: int) -> dict[str, float]:
-        """Step ``k``: draw a batch, take the losses, update. ``waited_seconds``: how long there was no batch yet."""
-        recipe = self._recipe
-        asked = time.monotonic()
-        batch = self._draw(k)
-        waited = time.monotonic() - asked
-        generator = batch_generator(batch.noise_seed, 0)
-        masked = batch.random.random() < recipe.masked_loss
-        losses = self._losses(batch.examples, generator, masked=masked)
-        loss = losses["loss"] + recipe.localization_weight * losses.get("localization", 0.0)
+        """Step ``k``: draw a batch, take the losses, update. Returns what all processes saw, equal on each."""
+        recipe, processes = self._recipe, self.accelerator.num_processes
+        self._meter.start()
+        self._rows = []
         self._optimiser.zero_grad()
-        self._accelerator.backward(loss)
-        self._accelerator.clip_grad_norm_(self._trained, 1.0)
+        totals = torch.zeros(3, device=self.accelerator.device)
+        for part in self._parts:
+            with nullcontext() if part == self._parts[-1] else self.accelerator.no_sync(self.model):
+                totals += self._part(k, part)
+        norm = self.accelerator.clip_grad_norm_(self._trained, 1.0)
+        for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
+            group["lr"] = rate * self._factor(k)
         self._optimiser.step()
-        self._schedule.step()
         if self._average is not None:
-            self._average.update_parameters(self._bare)
-        return {name: value.item() for name, value in losses.items()} | {"waited_seconds": waited}
+            self._average.update_parameters(self.bare)
+        loss, localization, watched, norm = self.accelerator.reduce(torch.cat([totals, norm.reshape(1)])).tolist()
+        values = {"loss": loss / processes / recipe.accumulation}
+        values |= {"localization": localization / watched} if watched else {}
+        return values | {"gradient_norm": norm / processes} | self._meter.stop(recipe.batch_size)
 
-    def result(self) -> Checkpoint:
-        """The trained parts, averaged if the recipe says so."""
-        model: Any = self._average.module if self._average is not None else self._bare
-        return Checkpoint(model.unet.eval(), model.image_encoder.eval(), model.fusion.eval())
+    @property
+    def photo_names(self) -> list[str]:
+        """What the dataset calls the photos of the last step, this process's."""
+        return [self._photos.name(row) for row in self._rows]
+
+    def samples(self) -> Samples:
+        """Cases of this training to draw again and again."""
+        return Samples(self._photos, self._stack, self._recipe)
+
+    @contextmanager
+    def evaluating(self) -> Iterator[Checkpoint]:
+        """The trained parts, averaged if the recipe says so, in evaluation mode while the block lasts."""
+        model: Any = self._average.module if self._average is not None else self.bare
+        model.eval()
+        try:
+            yield Checkpoint(model.unet, model.image_encoder, model.fusion)
+        finally:
+            model.train()
 
     def _factor(self, k: int) -> float:
         return 1.0 if self._recipe.schedule == "constant" else cosine(k, self._recipe.steps)
 
-    def _draw(self, k: int) -> Batch:
-        """The batch of step ``k``; the steps after it are already being made."""
-        if self._coming is None:
-            steps = range(k, self._recipe.steps)
-            self._coming = batches(self._drawing, steps, workers_for(self._accelerator.device.type))
-        return next(self._coming)
+    def _part(self, k: int, part: int) -> torch.Tensor:
+        """Add the gradients of one part of step ``k``'s batch: loss, localisation loss, and 1 where that was taken."""
+        begun = time.perf_counter()
+        batch = self._draw(k, part)
+        self._meter.wait(time.perf_counter() - begun)
+        generator = batch_generator(batch.noise_seed, 0)
+        torch.manual_seed(generator.initial_seed())  # for what draws by itself: a stack's dropout, if it has any
+        self._rows += [example.row for example in batch.examples]
+        masked = draw_masked(self._recipe, len(batch.examples), batch.random)
+        return self._backward(batch.examples, generator, masked)
 
-    def _losses(self, examples: list[Example], generator: torch.Generator, *, masked: bool) -> dict[str, torch.Tensor]:
-        device = self._accelerator.device
+    def _draw(self, k: int, part: int) -> Batch:
+        """A part of step ``k``'s batch; what comes after it is already being made."""
+        if self._coming is None:
+            places = [(step, each) for step in range(k, self._recipe.steps) for each in self._parts]
+            self._coming = batches(self._drawing, places, workers_for(self.accelerator.device.type))
+        batch = next(self._coming)
+        assert (batch.step, batch.part) == (k, part)
+        return batch
+
+    def _backward(self, examples: list[Example], generator: torch.Generator, masked: torch.Tensor) -> torch.Tensor:
+        device = self.accelerator.device
         clean = self._latents[[e.row for e in examples]].float().to(device, memory_format=torch.channels_last)
         noisy, target, times, weight = add_noise(self._scheduler, clean, generator)
         ids = torch.tensor([e.ids for e in examples], device=device)
@@ -161,13 +241,30 @@ class Trainer:
         at = token_mask(positions, text.shape[1])
         pictures = [picture for e in examples for picture in e.references]
         references = to_tensor(pictures).to(device) if pictures else text.new_zeros(0)
-        inputs = (noisy, times, text, at, references)
-        if self._localizer is None or not pictures:
-            return {"loss": denoising_loss(self._model(*inputs), target, weight, masks if masked else None)}
-        with self._localizer.watch(positions, masks):
-            made = self._model(*inputs)
-        loss = denoising_loss(made, target, weight, masks if masked else None)
-        return {"loss": loss, "localization": self._localizer.loss()}
+        localizer = self._localizer if pictures else None
+        # the backward pass is watched too: with gradient checkpointing it attends again, and must do so alike
+        with localizer.watch(positions, masks) if localizer else nullcontext():
+            made = self.model(noisy, times, text, at, references)
+            loss = denoising_loss(made, target, weight, loss_masks(masks, masked.to(device)))
+            localization = localizer.loss() if localizer else torch.zeros((), device=device)
+            total = loss + self._recipe.localization_weight * localization
+            self.accelerator.backward(total / self._recipe.accumulation)
+        return torch.stack([loss, localization, torch.full_like(loss, float(localizer is not None))]).detach().float()
+
+
+def draw_masked(recipe: Recipe, pictures: int, random: Random) -> torch.Tensor:
+    """Of which pictures the loss is taken on the subjects alone: bool (pictures,), one draw for all or one each."""
+    draws = 1 if recipe.masked_loss_per == "batch" else pictures
+    return torch.tensor([random.random() < recipe.masked_loss for _ in range(draws)]).expand(pictures)
+
+
+def loss_masks(masks: torch.Tensor, masked: torch.Tensor) -> torch.Tensor | None:
+    """Subjects' masks (n, subjects, height, width), all ones for the pictures not ``masked``; None if none is."""
+    if not bool(masked.any()):
+        return None
+    if not masks.shape[1]:  # nobody in any picture
+        masks = masks.new_zeros(len(masks), 1, *masks.shape[2:])
+    return torch.where(masked[:, None, None, None], masks, 1.0)
 
 
 def denoising_loss(
@@ -198,7 +295,7 @@ def subject_masks(examples: Sequence[Example], side: int) -> tuple[torch.Tensor,
     for row, example in enumerate(examples):
         for place, (position, mask) in enumerate(zip(example.positions, example.masks, strict=True)):
             positions[row, place] = position
-            masks[row, place] = torch.from_numpy(_square(mask, side))
+            masks[row, place] = torch.from_numpy(mask)
     return positions, masks
 
 
@@ -221,39 +318,6 @@ def freeze_image_encoder(image_encoder: Any, layers: int) -> None:
     image_encoder.requires_grad_(False)
     for layer in stack[len(stack) - layers :]:
         layer.requires_grad_(True)
-
-
-def _square(mask: Mask, side: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    if mask.shape == (side, side):
-        return mask.astype(np.float32)
-    from PIL import Image as Pillow
-
-    return np.asarray(Pillow.fromarray(mask).resize((side, side), Pillow.Resampling.NEAREST), dtype=np.float32)
-
-
-def _facts(photos: Photos, stack: Stack, recipe: Recipe) -> dict[str, Any]:
-    return {
-        "recipe": recipe.model_dump(),
-        "stack": stack.name,
-        "digests": {
-            role: stack.digests.get(role) for role in ("tokenizer", "text_encoder", "vae", "unet", "image_encoder")
-        },
-        "data": photos.digest,
-    }
-
-
-def _claim(checkpoint: Path, facts: dict[str, Any]) -> bool:
-    """Whether this training is finished; refuses a folder that was begun with another recipe, dataset or stack."""
-    begun, finished = checkpoint / "work" / "training.json", checkpoint / "fastcomposer.json"
-    known = finished if finished.exists() else begun
-    if not known.exists():
-        write_json(begun, facts)
-        return False
-    before = read_json(known)
-    changed = sorted(key for key in facts if before.get(key) != facts[key])
-    if changed:
-        raise UsageError(f"{checkpoint}: made with another {', '.join(changed)}; choose another --name or delete it")
-    return finished.exists()
 
 
 @torch.no_grad()

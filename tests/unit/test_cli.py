@@ -53,6 +53,8 @@ def test_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
         (["report"], "out: no runs there; make one with: fcbench run"),
         (["train", "--recipe", "none.yaml"], "none.yaml: no such file"),
         (["checkpoint", "convert", "a.bin", "b", "--stack", "mni"], "did you mean mini?"),
+        (["train", "--config", "mini.yaml", "--resume"], "no training was begun there; leave --resume away"),
+        (["train", "--keep", "-1"], "--keep"),
     ],
 )
 def test_wrong_usage_is_told_in_one_line_and_exits_with_2(

@@ -4,6 +4,8 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet as parquet
 import pytest
 
 from fcbench.config import Recipe
@@ -110,3 +112,13 @@ def test_a_broken_shard_is_an_error_that_names_it(tmp_path: Path) -> None:
 def test_a_folder_of_neither_kind_is_an_error_that_says_what_is_looked_for(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"fcbench build-data\) nor the official image_ids_train\.txt"):
         open_photos(tmp_path)
+
+
+def test_photos_are_named_by_their_ids_or_by_their_place(data: Path, tmp_path: Path) -> None:
+    shard = DataFolder(data).shard("train")
+    assert ParquetPhotos([shard]).name(2) == "train-00000-of-00001.parquet row 2"
+    table = parquet.read_table(shard)
+    named = tmp_path / "named.parquet"
+    parquet.write_table(table.append_column("id", pyarrow.array([f"p{row}" for row in range(len(table))])), named)
+    photos = ParquetPhotos([named, shard])
+    assert [photos.name(1), photos.name(6)] == ["p1", "train-00000-of-00001.parquet row 0"]

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,25 +29,26 @@ def plain(batch: Batch) -> tuple[Any, ...]:
         (e.row, e.ids, e.positions, [m.tobytes() for m in e.masks], [r.tobytes() for r in e.references])
         for e in batch.examples
     ]
-    return batch.step, examples, batch.noise_seed, batch.random.getstate()
+    return batch.step, batch.part, examples, batch.noise_seed, batch.random.getstate()
 
 
 def test_two_workers_make_what_none_makes_and_a_later_start_what_a_whole_run_makes(drawing: Drawing) -> None:
-    alone = [plain(batch) for batch in batches(drawing, range(6), workers=0)]
-    assert [plain(batch) for batch in batches(drawing, range(6), workers=2)] == alone
-    assert [plain(batch) for batch in batches(drawing, range(4, 6), workers=0)] == alone[4:]
-    assert [batch[0] for batch in alone] == list(range(6))
-    assert any(example[4] for batch in alone for example in batch[1])
+    places = [(step, part) for step in range(3) for part in (2, 3)]
+    alone = [plain(batch) for batch in batches(drawing, places, workers=0)]
+    assert [plain(batch) for batch in batches(drawing, places, workers=2)] == alone
+    assert [plain(batch) for batch in batches(drawing, places[4:], workers=0)] == alone[4:]
+    assert [batch[:2] for batch in alone] == places
+    assert any(example[4] for batch in alone for example in batch[2])
 
 
-def test_processes_and_steps_draw_differently(drawing: Drawing) -> None:
-    made = [replace(drawing, process=process)(step) for process in (0, 1) for step in (0, 1)]
+def test_parts_and_steps_draw_differently(drawing: Drawing) -> None:
+    made = [drawing((step, part)) for part in (0, 1) for step in (0, 1)]
     assert len({batch.noise_seed for batch in made}) == 4
 
 
 def test_loading_leaves_the_global_generator_alone(drawing: Drawing) -> None:
     before = torch.get_rng_state()
-    next(iter(batches(drawing, range(2), workers=0)))
+    next(iter(batches(drawing, [(0, 0), (1, 0)], workers=0)))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -63,6 +63,9 @@ class Broken(Photos):
 
     def mask(self, row: int, index: int) -> Any:
         raise NotImplementedError
+
+    def name(self, row: int) -> str:
+        return "7"
 
     def _decode(self, row: int) -> Image:
         raise DataError("7.jpg: broken")

@@ -1,0 +1,85 @@
+"""What a training keeps on disk: whose folder it is, checkpoints on the way, and the batch that it stopped at."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fcbench.config import Recipe
+from fcbench.errors import DivergedError, UsageError
+from fcbench.fastcomposer.checkpoint import Checkpoint, save_checkpoint
+from fcbench.store import TrainingFolder, read_json, write_json
+from fcbench.types import Stack
+
+_ROLES = ("tokenizer", "text_encoder", "vae", "unet", "image_encoder")
+
+
+def training_facts(data: str, stack: Stack, recipe: Recipe, *, parts: int, precision: str) -> dict[str, Any]:
+    """All that decides which weights come out.
+
+    ``data``: the dataset's digest; ``parts``: in how many a batch is taken, over all processes.
+    """
+    return {
+        "recipe": recipe.model_dump(),
+        "stack": stack.name,
+        "digests": {role: stack.digests.get(role) for role in _ROLES},
+        "data": data,
+        "parts": parts,
+        "precision": precision,
+    }
+
+
+def claim(folder: TrainingFolder, facts: Mapping[str, Any], *, writes: bool) -> bool:
+    """Whether this training is finished; refuses a folder that was begun with another recipe, dataset or stack.
+
+    Keys that do not decide which weights come out (how often to save, say) may change from one start to the next.
+    """
+    known = folder.finished if folder.finished.exists() else folder.begun
+    if known.exists():
+        before, now = _decisive(read_json(known)), _decisive(facts)
+        changed = sorted(key for key in now if before.get(key, now[key]) != now[key])
+        if changed:
+            raise UsageError(
+                f"{folder.checkpoint}: made with another {', '.join(changed)}; choose another --name or delete it"
+            )
+    elif writes:
+        write_json(folder.begun, facts)
+    return folder.finished.exists()
+
+
+def keep_checkpoint(folder: TrainingFolder, step: int, parts: Checkpoint, facts: dict[str, Any], keep: int) -> None:
+    """Write the checkpoint after ``step`` steps, then delete all but the ``keep`` newest."""
+    if keep:
+        save_checkpoint(folder.step(step), parts, facts | {"steps_done": step})
+    for old in folder.steps()[: -keep or None]:
+        shutil.rmtree(old)
+
+
+def diverged(values: Mapping[str, float], scale: float | None) -> str:
+    """What of a step is not finite, in words; empty if all is well.
+
+    ``scale``: of float16's scaled gradients, None in other precisions. Scaled gradients overflow now and then, which
+    skips the step and lowers the scale; that is no error until the scale is below 1.
+    """
+    for name, value in values.items():
+        lowered = name == "gradient_norm" and scale is not None and scale >= 1
+        if not math.isfinite(value) and not lowered:
+            return f"{name.replace('_', ' ')} is {value}"
+    return ""
+
+
+def stop(folder: TrainingFolder, step: int, reason: str, photos: Sequence[str], *, writes: bool) -> None:
+    """Leave the batch's photo ids in ``stopped.json`` and raise DivergedError; the state on disk stays as it was."""
+    if writes:
+        write_json(folder.stopped, {"step": step, "reason": reason, "photos": list(photos)})
+    raise DivergedError(
+        f"train: {reason} at step {step}; the state before it stays in {folder.state.parent}, the batch's photos are "
+        f"listed in {folder.stopped}: mend them, or begin another --name with a lower learning_rate"
+    )
+
+
+def _decisive(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts without what may change; a recipe of an earlier version has today's defaults for the keys it lacks."""
+    return {"parts": 1, **facts, "recipe": Recipe(**facts["recipe"]).what_is_learned}

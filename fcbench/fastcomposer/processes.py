@@ -1,0 +1,116 @@
+"""The processes of one training: one, several on a machine, or several machines, as torchrun or accelerate began them.
+
+::
+
+    fcbench train                                                          one process
+    torchrun --nproc-per-node 8 -m fcbench train                           eight GPUs
+    accelerate launch --multi_gpu --num_processes 8 -m fcbench train       the same
+    torchrun --nnodes 2 --node-rank 0 --nproc-per-node 8 --master-addr ... --master-port ... -m fcbench train
+
+Several machines share the output folder. Whatever began them has set RANK, LOCAL_RANK and WORLD_SIZE. With
+``accelerate launch --cpu`` these are not set and one process trains alone: without a GPU, use torchrun.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+
+from fcbench.config import Recipe
+from fcbench.errors import FcbenchError, UsageError
+from fcbench.fastcomposer.precision import allow_tf32, mixed_precision
+from fcbench.loop import Clock
+from fcbench.types import Stack
+
+PATIENCE = timedelta(hours=2)
+"""How long a process waits for the others: the first one computes all latents and draws the samples."""
+
+
+@contextmanager
+def joined_processes(recipe: Recipe, stack: Stack) -> Iterator[Accelerator]:
+    """Join the other processes of this training, if there are any; wait for them at the end.
+
+    Raises UsageError when a batch cannot be shared out equally, FcbenchError when not all processes are there.
+    """
+    several = "WORLD_SIZE" in os.environ and os.environ["WORLD_SIZE"] != "1"
+    if not several:  # accelerate keeps an earlier training's precision and device for the whole program
+        AcceleratorState._reset_state(reset_partial_state=True)
+    allow_tf32(stack.device, allowed=recipe.tf32)
+    if torch.device(stack.device).index is not None:
+        torch.cuda.set_device(stack.device)
+    accelerator = Accelerator(
+        cpu=stack.device == "cpu",
+        mixed_precision=mixed_precision(recipe, stack.device),
+        kwargs_handlers=[
+            # every step leaves a gradient for every trained parameter, see FastComposerModel: none need be looked for
+            DistributedDataParallelKwargs(gradient_as_bucket_view=True),
+            InitProcessGroupKwargs(timeout=PATIENCE),
+        ],
+    )
+    check_processes(accelerator)
+    share_of(recipe, accelerator.num_processes)
+    yield accelerator
+    accelerator.wait_for_everyone()
+    if several:
+        accelerator.end_training()
+
+
+def check_processes(accelerator: Accelerator) -> None:
+    """Raise FcbenchError unless as many processes answer as WORLD_SIZE says: else each would train by itself."""
+    expected = int(os.environ.get("WORLD_SIZE", "1"))
+    present = accelerator.reduce(torch.ones(1, device=accelerator.device)).item()
+    if not accelerator.num_processes == expected == present:
+        raise FcbenchError(
+            f"{expected} processes were begun, but {accelerator.num_processes} train together and {present:.0f} answer"
+        )
+
+
+def share_of(recipe: Recipe, processes: int) -> int:
+    """How many pictures a process takes at once; UsageError when the batch cannot be shared out equally."""
+    share, rest = divmod(recipe.batch_size, processes * recipe.accumulation)
+    if rest or not share:
+        raise UsageError(
+            f"recipe {recipe.name!r}: batch_size {recipe.batch_size} cannot be shared out equally over {processes} "
+            f"processes with accumulation {recipe.accumulation}"
+        )
+    return share
+
+
+def process_device(device: str) -> str:
+    """The device of this process: ``auto`` and ``cuda`` are the GPU of its LOCAL_RANK where several were begun."""
+    if device not in ("auto", "cuda") or "LOCAL_RANK" not in os.environ or not torch.cuda.is_available():
+        return device
+    return f"cuda:{os.environ['LOCAL_RANK']}"
+
+
+def is_first() -> bool:
+    """Whether this is the one process, or the first of several: the one that speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def shared_clock(clock: Clock, accelerator: Accelerator) -> Clock:
+    """A clock that all processes read alike."""
+    return clock if accelerator.num_processes == 1 else SharedClock(clock, accelerator)
+
+
+class SharedClock(Clock):
+    """The first process's clock for all, so that none goes on without the others."""
+
+    def __init__(self, clock: Clock, accelerator: Accelerator) -> None:
+        super().__init__(math.inf)
+        self._clock, self._accelerator = clock, accelerator
+
+    @property
+    def spent(self) -> bool:
+        """Whether the first process has no time left; all processes ask together."""
+        mine = self._accelerator.is_main_process and self._clock.spent
+        told = self._accelerator.reduce(torch.tensor([float(mine)], device=self._accelerator.device))
+        return bool(told.item())

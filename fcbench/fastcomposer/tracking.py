@@ -1,0 +1,103 @@
+"""How a training goes: scalars and sheets of samples, as files always, in TensorBoard where it is installed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any, TextIO
+
+from fcbench.config import Recipe
+from fcbench.errors import MissingError
+from fcbench.store import TrainingFolder, write_image, write_text
+from fcbench.types import Image
+
+WINDOW = 20
+"""Steps that speed and waiting are averaged over."""
+
+
+class Meter:
+    """Pictures a second, and the share of the time in which the device had nothing to do for want of data.
+
+    A step ends when its losses are read back from the device, so that the device has nothing queued while the next
+    batch is fetched: time spent fetching is time the device stands idle.
+    """
+
+    def __init__(self) -> None:
+        self._steps: deque[tuple[int, float, float]] = deque(maxlen=WINDOW)
+        self._started = self._waited = 0.0
+
+    def start(self) -> None:
+        """A step begins."""
+        self._started, self._waited = time.perf_counter(), 0.0
+
+    def wait(self, seconds: float) -> None:
+        """So long was data waited for."""
+        self._waited += seconds
+
+    def stop(self, pictures: int) -> dict[str, float]:
+        """A step of so many pictures, over all processes, is done: both figures over the last ``WINDOW`` steps."""
+        self._steps.append((pictures, time.perf_counter() - self._started, self._waited))
+        count, seconds, waited = (sum(column) for column in zip(*self._steps, strict=True))
+        return {"images_per_second": count / seconds, "idle": waited / seconds}
+
+
+class Tracker:
+    """Writes what happened at each step. What a killed training wrote of steps that are done again is dropped."""
+
+    def __init__(self, folder: TrainingFolder, recipe: Recipe) -> None:
+        if recipe.wandb and find_spec("wandb") is None:
+            raise MissingError(f"recipe {recipe.name!r} names a wandb project: pip install wandb")
+        self._folder, self._recipe = folder, recipe
+        self._log: TextIO | None = None
+        self._board: Any = None
+        self._run: Any = None
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Numbers of the ``step``-th step, counted from 1."""
+        if self._log is None:
+            self._log = self._open(step)
+        self._log.write(json.dumps({"step": step, **values}, allow_nan=False) + "\n")
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
+        if self._run is not None:
+            self._run.log(dict(values), step=step)
+
+    def sample(self, step: int, sheet: Image) -> None:
+        """A sheet of samples after ``step`` steps."""
+        write_image(self._folder.sample(step), sheet)
+        if self._board is not None:
+            self._board.add_image("samples", sheet, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Write out what is still held."""
+        for part, end in ((self._log, "close"), (self._board, "close"), (self._run, "finish")):
+            if part is not None:
+                getattr(part, end)()
+
+    def _open(self, first: int) -> TextIO:
+        """The log, cut before step ``first``; and the services that are there."""
+        file = self._folder.log
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        write_text(file, "".join(f"{line}\n" for line in lines if _is_before(line, first)))
+        if find_spec("tensorboard") is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(self._folder.tensorboard), purge_step=first)
+        if self._recipe.wandb:
+            import wandb
+
+            name = self._folder.checkpoint.name
+            settings = self._recipe.model_dump()
+            self._run = wandb.init(project=self._recipe.wandb, id=name, resume="allow", config=settings)
+        return file.open("a", encoding="utf-8", buffering=1)  # a line a write: what a killed process logged is there
+
+
+def _is_before(line: str, first: int) -> bool:
+    try:
+        return bool(json.loads(line)["step"] < first)
+    except (ValueError, KeyError, TypeError):  # torn: the process was killed while it wrote
+        return False

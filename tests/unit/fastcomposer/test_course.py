@@ -1,0 +1,269 @@
+"""What happens beside the steps of a training: precision, optimiser, log, samples, checkpoints, and when to stop."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from fcbench.config import Recipe
+from fcbench.errors import DivergedError, MissingError, OutOfTimeError, UsageError
+from fcbench.fastcomposer import tracking
+from fcbench.fastcomposer import train as training
+from fcbench.fastcomposer.checkpoint import load_checkpoint
+from fcbench.fastcomposer.data import open_photos
+from fcbench.fastcomposer.keeping import claim, diverged
+from fcbench.fastcomposer.optimiser import make_optimiser
+from fcbench.fastcomposer.precision import mixed_precision
+from fcbench.fastcomposer.processes import joined_processes
+from fcbench.fastcomposer.tracking import Meter, Tracker
+from fcbench.fastcomposer.train import FastComposerModel, Trainer, draw_masked, loss_masks, train
+from fcbench.loop import Clock
+from fcbench.store import TrainingFolder, read_json
+from fcbench.types import Stack
+
+
+def changed(recipe: Recipe, **keys: Any) -> Recipe:
+    return recipe.model_copy(update=keys)
+
+
+def trained_state(data: Path, stack: Stack, recipe: Recipe, steps: int = 2) -> dict[str, torch.Tensor]:
+    """The weights after some steps, as the trainer holds them."""
+    photos = open_photos(data)
+    with joined_processes(recipe, stack) as accelerator:
+        trainer = Trainer(
+            photos, torch.randn(6, 4, 4, 4, generator=torch.Generator().manual_seed(0)), stack, recipe, accelerator
+        )
+        for k in range(steps):
+            trainer.step(k)
+        return {key: value.clone() for key, value in trainer.bare.state_dict().items()}
+
+
+def furthest(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    return max(float((one[key].float() - other[key].float()).abs().max()) for key in one)
+
+
+def test_activations_computed_again_give_the_same_weights(data: Path, stack: Stack, recipe: Recipe) -> None:
+    plain = trained_state(data, stack, recipe)
+    assert furthest(plain, trained_state(data, stack, changed(recipe, gradient_checkpointing=True))) == 0
+
+
+def test_a_fused_optimiser_gives_the_weights_of_a_plain_one_but_for_rounding(
+    data: Path, stack: Stack, recipe: Recipe
+) -> None:
+    plain, fused = (trained_state(data, stack, changed(recipe, optimiser=o), 1) for o in ("adamw", "adamw-fused"))
+    assert furthest(plain, fused) < 1e-6
+
+
+def test_a_batch_without_subjects_has_gradients_of_0_for_the_fusion_not_none(stack: Stack, recipe: Recipe) -> None:
+    model = FastComposerModel(stack, recipe)
+    text, at = torch.zeros(1, 3, 16), torch.zeros(1, 3, dtype=torch.bool)
+    model(torch.zeros(1, 4, 4, 4), torch.zeros(1).long(), text, at, text.new_zeros(0)).sum().backward()
+    parameters = [*model.fusion.parameters(), *model.image_encoder.vision_model.encoder.layers[-1].parameters()]
+    assert all(p.grad is not None and not p.grad.any() for p in parameters)
+
+
+def test_the_image_encoder_may_learn_at_its_own_rate(stack: Stack, recipe: Recipe) -> None:
+    model = FastComposerModel(stack, recipe)
+    rates = changed(recipe, learning_rate=1e-3, vision_learning_rate=1e-5)
+    rest, vision = make_optimiser(model, model.image_encoder, rates).param_groups
+    assert (rest["lr"], vision["lr"]) == (1e-3, 1e-5)
+    everything = sum(p.requires_grad for p in model.parameters())
+    assert len(rest["params"]) + len(vision["params"]) == everything
+    assert len(vision["params"]) == sum(p.requires_grad for p in model.image_encoder.parameters())
+    assert len(make_optimiser(model, model.image_encoder, recipe).param_groups) == 1
+
+
+def test_an_optimiser_that_is_not_installed_is_named_with_the_command(
+    stack: Stack, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fcbench.fastcomposer.optimiser.find_spec", lambda name: None)
+    model = FastComposerModel(stack, recipe)
+    with pytest.raises(MissingError, match="pip install bitsandbytes"):
+        make_optimiser(model, model.image_encoder, changed(recipe, optimiser="adamw-8bit"))
+
+
+@pytest.mark.parametrize(
+    ("precision", "has", "expected"),
+    [("auto", True, "bf16"), ("auto", False, "no"), ("bfloat16", False, "bf16"), ("float32", True, "no")],
+)
+def test_precision_is_the_recipe_s_or_what_the_device_has(
+    precision: str, has: bool, expected: str, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fcbench.fastcomposer.precision.cpu_has_bfloat16", lambda: has)
+    assert mixed_precision(changed(recipe, precision=precision), "cpu") == expected
+
+
+def test_float16_is_refused_on_a_processor(recipe: Recipe) -> None:
+    with pytest.raises(UsageError, match="float16 needs a GPU"):
+        mixed_precision(changed(recipe, precision="float16"), "cpu")
+
+
+def test_bfloat16_trains_too(data: Path, stack: Stack, recipe: Recipe) -> None:
+    rounded = trained_state(data, stack, changed(recipe, precision="bfloat16"), 1)
+    assert 0 < furthest(rounded, trained_state(data, stack, recipe, 1)) < 5e-3
+
+
+def test_the_masked_loss_is_drawn_for_a_batch_or_for_each_picture(recipe: Recipe) -> None:
+    half = changed(recipe, masked_loss=0.5)
+    batches = [draw_masked(half, 4, Random(k)) for k in range(40)]
+    assert {int(b.sum()) for b in batches} == {0, 4}
+    samples = [draw_masked(changed(half, masked_loss_per="sample"), 4, Random(k)) for k in range(40)]
+    assert {int(b.sum()) for b in samples} == {0, 1, 2, 3, 4}
+    masks = torch.zeros(2, 1, 3, 3)
+    assert loss_masks(masks, torch.tensor([False, False])) is None
+    nobody = loss_masks(torch.zeros(2, 0, 3, 3), torch.tensor([True, False]))
+    assert nobody is not None
+    assert nobody.mean(dim=(1, 2, 3)).tolist() == [0, 1]
+    mixed = loss_masks(masks, torch.tensor([True, False]))
+    assert mixed is not None
+    assert mixed.amin(dim=(1, 2, 3)).tolist() == mixed.amax(dim=(1, 2, 3)).tolist() == [0, 1]
+
+
+def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_photos(
+    data: Path, stack: Stack, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, calls = training.denoising_loss, []
+
+    def third_is_nan(*arguments: Any) -> torch.Tensor:
+        calls.append(1)
+        return plain(*arguments) * (math.nan if len(calls) == 3 else 1)
+
+    monkeypatch.setattr(training, "denoising_loss", third_is_nan)
+    with pytest.raises(DivergedError, match=r"loss is nan at step 3.*stopped\.json"):
+        train(data, tmp_path / "x", stack, changed(recipe, steps=5, save_every=2))
+    folder = TrainingFolder(tmp_path / "x")
+    told = read_json(folder.stopped)
+    assert (told["step"], told["reason"], len(told["photos"])) == (3, "loss is nan", recipe.batch_size)
+    assert all(photo.startswith("train-00000-of-00001.parquet row ") for photo in told["photos"])
+    state = torch.load(folder.state, weights_only=True)
+    assert state["done"] == 2
+    assert all(value.isfinite().all() for value in state["model"].values())
+    assert [json.loads(line)["step"] for line in folder.log.read_text().splitlines()] == [1, 2]
+
+
+def test_an_overflow_of_scaled_gradients_is_no_error_until_the_scale_is_spent() -> None:
+    fine, overflow = {"loss": 1.0, "gradient_norm": 2.0}, {"loss": 1.0, "gradient_norm": math.inf}
+    assert diverged(fine, None) == ""
+    assert diverged(overflow, 1024.0) == ""
+    assert diverged(overflow, 0.5) == "gradient norm is inf"
+    assert diverged(overflow, None) == "gradient norm is inf"
+    assert diverged({"loss": math.nan}, 1024.0) == "loss is nan"
+
+
+def test_the_newest_checkpoints_on_the_way_stay_and_can_be_loaded(
+    data: Path, stack: Stack, recipe: Recipe, tmp_path: Path
+) -> None:
+    train(data, tmp_path / "x", stack, changed(recipe, steps=5, save_every=1, keep=2))
+    steps = TrainingFolder(tmp_path / "x").steps()
+    assert [path.name for path in steps] == ["00000003", "00000004"]
+    loaded = load_checkpoint(str(steps[-1]), stack)
+    assert furthest(loaded.unet.state_dict(), load_checkpoint(str(tmp_path / "x"), stack).unet.state_dict()) > 0
+
+
+def test_how_often_to_save_may_change_when_a_training_goes_on(
+    data: Path, stack: Stack, recipe: Recipe, tmp_path: Path
+) -> None:
+    with pytest.raises(OutOfTimeError):
+        train(data, tmp_path / "x", stack, recipe, Clock(-1))
+    train(data, tmp_path / "x", stack, changed(recipe, save_every=1, keep=0))
+    assert TrainingFolder(tmp_path / "x").finished.exists()
+    assert TrainingFolder(tmp_path / "x").steps() == []
+
+
+def test_a_training_begun_by_an_earlier_version_goes_on(recipe: Recipe, tmp_path: Path) -> None:
+    folder = TrainingFolder(tmp_path / "x")
+    facts: dict[str, Any] = {"recipe": recipe.model_dump(), "stack": "tiny", "parts": 1, "precision": "no"}
+    old = {"recipe": {k: v for k, v in facts["recipe"].items() if k != "masked_loss_per"}, "stack": "tiny"}
+    assert not claim(folder, old, writes=True)
+    assert not claim(folder, facts, writes=True)
+    with pytest.raises(UsageError, match="made with another parts"):
+        claim(folder, facts | {"parts": 4}, writes=True)
+
+
+def test_the_log_forgets_steps_that_are_done_again(recipe: Recipe, tmp_path: Path) -> None:
+    folder = TrainingFolder(tmp_path / "x")
+    for first, last in ((1, 3), (3, 4)):
+        tracker = Tracker(folder, recipe)
+        for step in range(first, last + 1):
+            tracker.scalars(step, {"loss": first / 2})
+        tracker.close()
+        with folder.log.open("a") as log:
+            log.write('{"step": 9, "lo')
+    lines = folder.log.read_text().splitlines()
+    assert [json.loads(line) for line in lines[:-1]] == [
+        {"step": 1, "loss": 0.5},
+        {"step": 2, "loss": 0.5},
+        {"step": 3, "loss": 1.5},
+        {"step": 4, "loss": 1.5},
+    ]
+
+
+def test_tensorboard_and_wandb_are_told_where_they_are_installed(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+
+    class Writer:
+        def __init__(self, folder: str, purge_step: int) -> None:
+            told.append((Path(folder).name, purge_step))
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            told.append((name, value, step))
+
+        def close(self) -> None:
+            told.append("closed")
+
+    run = SimpleNamespace(log=lambda values, step: told.append((values, step)), finish=lambda: told.append("finished"))
+    monkeypatch.setattr(tracking, "find_spec", lambda name: name)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **settings: run))
+    tracker = Tracker(TrainingFolder(tmp_path / "x"), changed(recipe, wandb="project"))
+    tracker.scalars(5, {"loss": 0.25})
+    tracker.close()
+    assert told == [("tensorboard", 5), ("loss", 0.25, 5), ({"loss": 0.25}, 5), "closed", "finished"]
+
+
+def test_wandb_asked_for_and_absent_is_named_with_the_command(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "find_spec", lambda name: None)
+    with pytest.raises(MissingError, match="pip install wandb"):
+        Tracker(TrainingFolder(tmp_path / "x"), changed(recipe, wandb="project"))
+
+
+def test_samples_are_the_same_cases_each_time_and_leave_the_training_as_it_was(
+    data: Path, stack: Stack, recipe: Recipe, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    recipe = changed(recipe, steps=2)
+    train(data, tmp_path / "plain", stack, recipe)
+    train(data, tmp_path / "drawn", stack, changed(recipe, sample_every=1))
+    for file in ("unet/diffusion_pytorch_model.safetensors", "fusion.safetensors"):
+        assert (tmp_path / "plain" / file).read_bytes() == (tmp_path / "drawn" / file).read_bytes()
+    sheets = [Image.open(TrainingFolder(tmp_path / "drawn").sample(step)) for step in (1, 2)]
+    assert {sheet.size for sheet in sheets} == {(5 * 16, 4 * 16)}  # photo, text only, with subjects, two references
+    first, second = (sheet.crop((0, 0, 16, 64)).tobytes() for sheet in sheets)
+    assert first == second
+    assert sheets[0].tobytes() != sheets[1].tobytes()
+    for sheet in sheets:
+        sheet.close()
+
+
+def test_idle_is_the_share_of_a_step_that_was_waited_for_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([10.0, 12.0, 20.0, 22.0])
+    monkeypatch.setattr("fcbench.fastcomposer.tracking.time.perf_counter", lambda: next(now))
+    meter = Meter()
+    meter.start()
+    meter.wait(0.5)
+    assert meter.stop(8) == {"images_per_second": 4.0, "idle": 0.25}
+    meter.start()
+    assert meter.stop(8) == {"images_per_second": 4.0, "idle": 0.125}
