@@ -52,7 +52,10 @@ def test_training_that_ran_out_of_time_goes_on_to_the_same_weights(
     monkeypatch.setattr(image_encoder, "PEOPLE", 4)
 
     def train(name: str, minutes: float) -> torch.nn.Module:
-        return train_image_encoder(references, tmp_path / name, Clock(minutes), dim=16, steps=3, seed=1)
+        encoder: torch.nn.Module = train_image_encoder(
+            references, tmp_path / name, Clock(minutes), dim=16, steps=3, seed=1
+        )
+        return encoder
 
     whole = train("whole", 5)
     for _ in range(2):

@@ -89,7 +89,7 @@ def test_a_training_killed_at_ten_random_moments_ends_with_the_weights_of_one_th
 ) -> None:
     out = killed["out"]
     assert len(killed["kills"]) == KILLS
-    assert any(kill["saved"] for kill in killed["kills"]), killed["kills"]  # some came when there was a state to go on from
+    assert any(kill["saved"] for kill in killed["kills"]), "every kill came before there was a state to go on from"
     for number in range(killed["folders"]):
         for rank in range(killed["processes"]):
             assert_equal(ended(out / f"whole.{rank}"), ended(out / f"parts-{number}.{rank}"))
