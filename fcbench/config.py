@@ -51,7 +51,7 @@ class FolderPeople(Closed):
 
     source: Literal["folder"]
     path: Path
-    """Taken from the YAML file's folder unless absolute."""
+    """Looked for beside the YAML file, else in the working folder."""
     nouns: dict[str, str] = Field(min_length=1)
     """The class word of each subject, by the name of its folder."""
 
@@ -59,7 +59,7 @@ class FolderPeople(Closed):
     @classmethod
     def _beside_the_file(cls, path: Path, info: ValidationInfo) -> Path:
         folder: Path = (info.context or {}).get("folder", Path())
-        return folder / path
+        return folder / path if (folder / path).exists() else path
 
 
 class Suite(Closed):
@@ -72,6 +72,8 @@ class Suite(Closed):
     pairs: int | None = Field(default=None, ge=1)
     prompts: tuple[Prompt, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    options: dict[str, dict[str, str | int | float]] = Field(default_factory=dict)
+    """By method, what its options are here unless a run sets them otherwise."""
 
     @field_validator("prompts")
     @classmethod

@@ -53,6 +53,8 @@ def run_suite(
 ) -> RunSummary:
     """Draw the cases of ``suite`` that are not there yet; tells on standard error how it goes.
 
+    ``options`` are the method's, over those that the suite gives it.
+
     A method's failure leaves its cases without a picture and is counted; under ``fail_fast`` it raises MethodError.
     Raises UsageError for a method, option or suite that do not fit each other or the run that is there,
     MissingError for absent weights, FcbenchError for a full disk or a worker that died.
@@ -65,7 +67,7 @@ def run_suite(
     job = Job(
         suite=suite.model_dump(mode="json"),
         method=method_name,
-        options=dict(options or {}),
+        options=_as_text(suite.options.get(method_name, {})) | dict(options or {}),
         label=label,
         stack=stack_name or suite.stack,
         out=str(out),
@@ -81,6 +83,11 @@ def run_suite(
         for event in events:
             progress.tell(event)
     return RunSummary(folder, progress.cases, progress.drawn, progress.missing)
+
+
+def _as_text(options: Mapping[str, str | int | float]) -> dict[str, str]:
+    """Options as they would be given on the command line."""
+    return {key: str(value) for key, value in options.items()}
 
 
 def _events(job: dict[str, Any]) -> Generator[dict[str, Any]]:

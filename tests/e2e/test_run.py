@@ -114,6 +114,13 @@ def test_failures_are_counted_and_told_in_a_line_each(suite: Path, capfd: pytest
     assert end.endswith(f"{summary.folder.path}; 2 of 4 failed, see {summary.folder.path / 'failures'}")
 
 
+def test_a_suite_s_options_are_the_method_s_unless_the_run_sets_others(suite: Path) -> None:
+    described = yaml.safe_load(suite.read_text()) | {"options": {"run_toys:Painter": {"shade": 5}, "other": {"x": 1}}}
+    suite.write_text(yaml.safe_dump(described))
+    assert store.read_json(draw(suite, "a").folder.config)["options"]["shade"] == 5
+    assert store.read_json(draw(suite, "b", options={"shade": "7"}).folder.config)["options"]["shade"] == 7
+
+
 def test_what_a_worker_raises_its_parent_raises(suite: Path) -> None:
     with pytest.raises(MethodError, match="ann: ValueError: a toy's failure") as caught:
         draw(suite, options={"fails_on": "ann"}, fail_fast=True)

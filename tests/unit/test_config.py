@@ -30,8 +30,21 @@ def test_a_suite_is_read_from_a_path(tmp_path: Path) -> None:
     assert suite.subjects == WorldPeople(source="world", first=1_000_000, count=3, photos=2)
 
 
+def test_a_folder_of_photos_that_is_not_beside_the_suite_is_looked_for_in_the_working_folder(tmp_path: Path) -> None:
+    (suite,) = load_suites("celeba-single")
+    assert isinstance(suite.subjects, FolderPeople)
+    assert suite.subjects.path == Path("celeba")
+
+
+def test_a_folder_of_photos_is_else_looked_for_in_the_working_folder() -> None:
+    (suite,) = load_suites("celeba-single")
+    assert isinstance(suite.subjects, FolderPeople)
+    assert suite.subjects.path == Path("celeba")
+
+
 def test_a_folder_of_photos_is_found_beside_the_suite(tmp_path: Path) -> None:
     source = "subjects: {source: folder, path: people, nouns: {ann: woman}}"
+    (tmp_path / "people").mkdir()
     (suite,) = load_suites(write(tmp_path, SUITE.replace(SUITE.splitlines()[1], source)))
     assert isinstance(suite.subjects, FolderPeople)
     assert suite.subjects.path == tmp_path / "people"
