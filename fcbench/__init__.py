@@ -6,7 +6,16 @@ The nouns are imported when they are first asked for: they need numpy, which ``f
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fcbench.errors import DataError, FcbenchError, MethodError, MissingError, OutOfTimeError, UsageError
+from fcbench.errors import (
+    DataError,
+    DivergedError,
+    FcbenchError,
+    MethodError,
+    MissingError,
+    OutOfTimeError,
+    UsageError,
+    WeightsError,
+)
 
 if TYPE_CHECKING:
     from fcbench.types import Capabilities, Case, Generation, Method, Metric, Prompt, Sampler, Score, Stack, Subject
@@ -17,6 +26,7 @@ __all__ = [
     "Capabilities",
     "Case",
     "DataError",
+    "DivergedError",
     "FcbenchError",
     "Generation",
     "Method",
@@ -30,6 +40,7 @@ __all__ = [
     "Stack",
     "Subject",
     "UsageError",
+    "WeightsError",
     "__version__",
 ]
 

@@ -109,7 +109,7 @@ def test_the_masked_loss_sees_the_subjects_alone_and_nothing_of_pictures_without
 def test_rows_with_fewer_subjects_are_padded_and_padding_marks_no_token() -> None:
     import numpy as np
 
-    examples = [Example(0, [], [2, 4], [np.ones((4, 4), bool)] * 2), Example(1, [])]
+    examples = [Example(0, [], [2, 4], [np.ones((8, 8), bool)] * 2), Example(1, [])]
     positions, masks = subject_masks(examples, 8)
     assert positions.tolist() == [[2, 4], [-1, -1]]
     assert masks.sum(dim=(2, 3)).tolist() == [[64, 64], [0, 0]]
