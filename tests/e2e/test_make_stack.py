@@ -1,0 +1,43 @@
+"""The recipe of the miniature stack, each stage for two steps; parser and faces, slow to train, are those that ship."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from fcbench.errors import OutOfTimeError
+from fcbench.loop import Clock
+from fcbench.make_stack import Sizes, make_base
+from fcbench.stacks import find_stack, load_stack
+
+pytestmark = pytest.mark.weights
+SIZES = Sizes(
+    scenes=120,
+    groups=3,
+    codec_steps=2,
+    clip_steps=2,
+    matcher_steps=2,
+    references=40,
+    image_encoder_steps=2,
+    base_steps=2,
+)
+
+
+def test_a_stack_is_made_from_nothing_in_pieces_and_every_role_of_it_loads(tmp_path: Path) -> None:
+    shipped, made = find_stack("mini").parent, tmp_path / "stack"
+    for role in ("parser", "faces"):
+        shutil.copytree(shipped / role, made / role)
+    with pytest.raises(OutOfTimeError, match="contrastive: time is up after 1 of 2 steps"):
+        make_base(made, tmp_path / "work", Clock(-1), device="cpu", sizes=SIZES)
+    make_base(made, tmp_path / "work", Clock(10), device="cpu", sizes=SIZES)
+    stack = load_stack(str(made / "stack.yaml"))
+    assert (made / "stack.yaml").read_bytes() == (shipped / "stack.yaml").read_bytes()
+    for role in sorted(set(stack.load) - {"fusion"}):  # FastComposer is trained from the base, with ``train``
+        assert stack.role(role) is not None
+    known = load_stack("mini").role("unet").state_dict()
+    weights = stack.role("unet").state_dict()
+    assert {key: value.shape for key, value in weights.items()} == {key: value.shape for key, value in known.items()}
+    assert all(torch.isfinite(value).all() for value in weights.values())
