@@ -109,7 +109,8 @@ def _mend(role: str, part: stacks.RoleSpec, folder: Path) -> str:
     place = part.hub or str((part.model_extra or {}).get("place", ""))
     if "/" in place:
         cached = Path(HF_HUB_CACHE) / f"models--{place.replace('/', '--')}" / "snapshots"
-        return "" if cached.is_dir() else f"hf download {place}"
+        pinned = f" --revision {part.revision}" if part.revision else ""
+        return "" if cached.is_dir() else f"hf download {place}{pinned}"
     if role == "faces":
         return "" if (PACKS.expanduser() / place).is_dir() else f"insightface-cli model.download {place}"
     return "" if not place or find_spec(place) else f"python -m spacy download {place}"
