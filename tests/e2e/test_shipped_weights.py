@@ -21,9 +21,9 @@ from fcbench.types import Generation, Stack
 pytestmark = pytest.mark.weights
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def stack() -> Stack:
-    """The miniature, loaded once."""
+    """The miniature, loaded for each test: its face pack silences a warning, which pytest undoes after a test."""
     return load_stack("mini")
 
 

@@ -20,7 +20,7 @@ def test_all_that_the_defaults_need_is_installed_here() -> None:
     core, *extras = doctor._packages()
     assert core.mend == ""
     assert "torch " in core.text
-    assert {extra.topic for extra in extras} == {"[sam]", "[ray]", "[gpu]", "[dev]"}
+    assert {extra.topic for extra in extras} == {"[sam]", "[ray]", "[gpu]", "[track]", "[dev]"}
 
 
 ROLES = """
