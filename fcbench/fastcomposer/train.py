@@ -69,6 +69,8 @@ def _train(
     facts = training_facts(photos.digest, stack, recipe, parts=parts, precision=accelerator.mixed_precision)
     with accelerator.main_process_first():
         if claim(folder, facts, writes=first):
+            if first:  # killed when all was done but this
+                shutil.rmtree(folder.work, ignore_errors=True)
             return
         if first:
             folder.sweep()

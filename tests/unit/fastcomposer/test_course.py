@@ -178,6 +178,17 @@ def test_how_often_to_save_may_change_when_a_training_goes_on(
     assert TrainingFolder(tmp_path / "x").steps() == []
 
 
+def test_what_a_training_killed_at_its_very_end_left_is_cleared(
+    data: Path, stack: Stack, recipe: Recipe, tmp_path: Path
+) -> None:
+    train(data, tmp_path / "x", stack, recipe)
+    folder = TrainingFolder(tmp_path / "x")
+    folder.work.mkdir()
+    folder.begun.write_text("{}")
+    train(data, tmp_path / "x", stack, recipe)
+    assert not folder.work.exists()
+
+
 def test_a_training_begun_by_an_earlier_version_goes_on(recipe: Recipe, tmp_path: Path) -> None:
     folder = TrainingFolder(tmp_path / "x")
     facts: dict[str, Any] = {"recipe": recipe.model_dump(), "stack": "tiny", "parts": 1, "precision": "no"}
