@@ -43,9 +43,8 @@ def convert(source: str, target: Path, stack: Stack) -> Path:
     """Turn an official file into our folder, or our folder into an official file; returns what was written.
 
     The stack gives the architectures, and the frozen weights that our folder has not; from one with random weights
-    none are taken. A ``target`` that is no
-    ``.bin`` is the folder that the official file comes into. Raises what loading raises, and UsageError when the
-    target is there.
+    none are taken. A ``target`` that is no ``.bin`` is the folder that the official file comes into. Raises what
+    loading raises, and UsageError when the target is there.
     """
     found = find_checkpoint(source)
     if found.is_dir():
