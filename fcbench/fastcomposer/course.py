@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from accelerate.utils import gather_object
 
 from fcbench.config import Recipe
-from fcbench.fastcomposer.keeping import diverged, keep_checkpoint, stop
+from fcbench.fastcomposer.keeping import WINDOW, diverged, exploded, keep_checkpoint, stop
 from fcbench.fastcomposer.tracking import Tracker
 from fcbench.store import TrainingFolder
 
@@ -21,6 +22,7 @@ class Course:
 
     def __init__(self, trainer: Trainer, folder: TrainingFolder, recipe: Recipe, facts: dict[str, Any]) -> None:
         self._trainer, self._folder, self._recipe, self._facts = trainer, folder, recipe, facts
+        self._losses: deque[float] = deque(maxlen=WINDOW)
         self._writes = trainer.accelerator.is_main_process
         self._tracker = Tracker(folder, recipe) if self._writes else None
         self._samples = trainer.samples() if self._writes and recipe.sample_every else None
@@ -28,7 +30,8 @@ class Course:
     def step(self, k: int) -> dict[str, float]:
         """Step ``k`` of the trainer; what is due after it is on disk before the state that says it was done."""
         values = self._trainer.step(k)
-        reason = diverged(values, self._trainer.scale)
+        reason = diverged(values, self._trainer.scale) or exploded(values["loss"], self._losses)
+        self._losses.append(values["loss"])
         if reason:
             names = gather_object(self._trainer.photo_names)
             stop(self._folder, k + 1, reason, names, writes=self._writes)

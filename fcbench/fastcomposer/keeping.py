@@ -13,6 +13,11 @@ from fcbench.fastcomposer.checkpoint import Checkpoint, save_checkpoint
 from fcbench.store import TrainingFolder, read_json, write_json
 from fcbench.types import Stack
 
+WINDOW = 100
+"""Steps whose largest loss a step is measured against."""
+FAR = 10
+"""How many times that is an explosion."""
+
 _ROLES = ("tokenizer", "text_encoder", "vae", "unet", "image_encoder")
 
 
@@ -68,6 +73,15 @@ def diverged(values: Mapping[str, float], scale: float | None) -> str:
         if not math.isfinite(value) and not lowered:
             return f"{name.replace('_', ' ')} is {value}"
     return ""
+
+
+def exploded(loss: float, before: Sequence[float]) -> str:
+    """Whether a loss is far above all of the last ``WINDOW`` steps, in words; empty if not, or if there are fewer.
+
+    Above the largest, not the middle: masked batches of few pictures have losses near 0 now and then.
+    """
+    largest = max(before) if len(before) == WINDOW else math.inf
+    return f"loss is {loss:.3g}, over {FAR} times the largest before ({largest:.3g})" if loss > FAR * largest else ""
 
 
 def stop(folder: TrainingFolder, step: int, reason: str, photos: Sequence[str], *, writes: bool) -> None:

@@ -19,7 +19,7 @@ from fcbench.fastcomposer import tracking
 from fcbench.fastcomposer import train as training
 from fcbench.fastcomposer.checkpoint import load_checkpoint
 from fcbench.fastcomposer.data import open_photos
-from fcbench.fastcomposer.keeping import claim, diverged
+from fcbench.fastcomposer.keeping import FAR, WINDOW, claim, diverged, exploded
 from fcbench.fastcomposer.optimiser import make_optimiser
 from fcbench.fastcomposer.precision import mixed_precision
 from fcbench.fastcomposer.processes import joined_processes
@@ -156,6 +156,32 @@ def test_an_overflow_of_scaled_gradients_is_no_error_until_the_scale_is_spent() 
     assert diverged(overflow, 0.5) == "gradient norm is inf"
     assert diverged(overflow, None) == "gradient norm is inf"
     assert diverged({"loss": math.nan}, 1024.0) == "loss is nan"
+
+
+def test_a_loss_far_above_all_before_it_is_an_explosion() -> None:
+    before = [0.0, 0.0, 1.5, 1.0] * (WINDOW // 4)
+    assert exploded(FAR * 1.5, before) == ""
+    assert exploded(FAR * 1.5 + 1, before) == "loss is 16, over 10 times the largest before (1.5)"
+    assert exploded(1e9, before[1:]) == ""
+
+
+def test_an_explosion_stops_the_training_and_keeps_the_state_before_it(
+    data: Path, stack: Stack, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, calls = training.denoising_loss, []
+
+    def fourth_is_huge(*arguments: Any) -> torch.Tensor:
+        calls.append(1)
+        return plain(*arguments) * (1e6 if len(calls) == 4 else 1)
+
+    monkeypatch.setattr("fcbench.fastcomposer.course.WINDOW", 3)
+    monkeypatch.setattr("fcbench.fastcomposer.keeping.WINDOW", 3)
+    monkeypatch.setattr(training, "denoising_loss", fourth_is_huge)
+    with pytest.raises(DivergedError, match="over 10 times the largest before"):
+        train(data, tmp_path / "x", stack, changed(recipe, steps=6, save_every=3))
+    folder = TrainingFolder(tmp_path / "x")
+    assert read_json(folder.stopped)["step"] == 4
+    assert torch.load(folder.state, weights_only=True)["done"] == 3
 
 
 def test_the_newest_checkpoints_on_the_way_stay_and_can_be_loaded(
