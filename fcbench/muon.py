@@ -70,12 +70,19 @@ def _move(weight: torch.Tensor, gradient: torch.Tensor, state: Any, group: dict[
 
 
 def orthogonal(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
-    """About the nearest matrix with singular values 1 to ``matrix`` (rows, columns), by Newton-Schulz iterations."""
+    """About the nearest matrix with singular values 1 to ``matrix`` (rows, columns), by Newton-Schulz iterations.
+
+    Each iteration multiplies by a polynomial of the Gram matrix, and all of these commute: so they are gathered on the
+    smaller side, and the matrix itself is multiplied once. A convolution's is up to twenty times as wide as high.
+    """
     first, second, third = _QUINTIC
     wide = matrix.shape[0] <= matrix.shape[1]
-    found = matrix if wide else matrix.T
-    found = found / (found.norm() + 1e-7)
+    flat = matrix if wide else matrix.T
+    flat = flat / (flat.norm() + 1e-7)
+    gram, eye = flat @ flat.T, torch.eye(len(flat), dtype=flat.dtype, device=flat.device)
+    gathered = eye
     for _ in range(steps):
-        gram = found @ found.T
-        found = first * found + (second * gram + third * gram @ gram) @ found
+        factor = first * eye + second * gram + third * gram @ gram
+        gathered, gram = factor @ gathered, factor @ gram @ factor
+    found = gathered @ flat
     return found if wide else found.T
