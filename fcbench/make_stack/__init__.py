@@ -18,13 +18,13 @@ class Sizes:
     """How much of everything: steps of training, numbers of pictures. LOG.md says how what ships came about."""
 
     scenes: int = 40_000
-    groups: int = 600
-    codec_steps: int = 5_600
-    clip_steps: int = 2_400
+    groups: int = 1_200
+    codec_steps: int = 4_500
+    clip_steps: int = 5_000
     matcher_steps: int = 400
     references: int = 14_000
     image_encoder_steps: int = 4_300
-    base_steps: int = 5_600
+    base_steps: int = 1_500
     seed: int = 0
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fcbench.make_stack.judge_scores import FIRST
 from fcbench.metrics.identity import Identity
 from fcbench.metrics.prompt import PromptConsistency
 from fcbench.store import read_json, write_image, write_json, write_text
@@ -51,15 +52,18 @@ def oracle(folder: Path, groups: int, size: int, prompts: Sequence[str]) -> list
 
 def role_scores(stack: Stack, folder: Path, work: Path, *, people: int = 40) -> dict[str, dict[str, float]]:
     """Scores by role. ``folder`` is the stack's, where parser and faces left theirs; ``work`` takes pictures."""
-    from fcbench.make_stack.codec import codec_scores
+    from fcbench.make_stack.codec_scores import codec_scores, judges_through, part_scores
+    from fcbench.make_stack.face_pool import draw_faces
     from fcbench.make_stack.image_encoder import encoder_scores
 
     single, pair = oracle(work / "single", people, 1, SINGLE), oracle(work / "pair", people, 2, PAIR)
     judged = {name: PromptConsistency()(stack, rows) for name, rows in (("single", single), ("pair", pair))}
     faces = {name: Identity()(stack, rows) for name, rows in (("single", single), ("pair", pair))}
     matcher = Stack(stack.name, {"clip": lambda: stack.role("matcher")}, stack.image_size)
+    vae, pool = stack.role("vae"), draw_faces(range(FIRST, FIRST + 5 * people), 3, seed=1, styles=["photo"])
+    codec = codec_scores(vae, unseen_pictures(200)) | part_scores(vae, _FIRST + 200_000, 100)
     return {
-        "vae": codec_scores(stack.role("vae"), unseen_pictures(200)),
+        "vae": codec | judges_through(stack, single, pool, work / "through"),
         "image_encoder": encoder_scores(stack.role("image_encoder")),
         "clip": {f"right_prompt_{name}": _mean(rows, "prompt_rank1") for name, rows in judged.items()},
         "matcher": {"right_prompt_single": _mean(PromptConsistency()(matcher, single), "prompt_rank1")},

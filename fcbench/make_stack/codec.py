@@ -17,7 +17,6 @@ from torch.nn import functional
 from fcbench.images import to_tensor
 from fcbench.loop import Clock, batch_generator, level_then_down, run_steps
 from fcbench.muon import Muon, muon_groups
-from fcbench.types import Image
 
 BATCH = 6
 
@@ -85,27 +84,3 @@ def measure_latents(codec: AutoencoderKL, pictures: npt.NDArray[np.uint8]) -> Au
         latents_std=[round(x, 5) for x in latents.std(dim=(0, 2, 3)).tolist()],
     )
     return codec
-
-
-@torch.no_grad()
-def codec_scores(codec: AutoencoderKL, pictures: list[Image]) -> dict[str, float]:
-    """PSNR in dB, and how colour survives.
-
-    Chroma is the length of (red - green, (red + green) / 2 - blue). Over the most colourful quarter of the pixels:
-    mean chroma after as a share of before, and the mean chroma distance as a share of before.
-    """
-    truth = to_tensor(pictures)
-    made = codec.decode(codec.encode(truth).latent_dist.mode()).sample.clamp(-1, 1)
-    before, after = _opponent(truth), _opponent(made)
-    strength = before.norm(dim=1)
-    vivid = strength > max(float(strength.quantile(0.75)), 0.1)
-    return {
-        "psnr_db": psnr(made, truth),
-        "saturation_kept": float(after.norm(dim=1)[vivid].mean() / strength[vivid].mean()),
-        "chroma_error": float((after - before).norm(dim=1)[vivid].mean() / strength[vivid].mean()),
-    }
-
-
-def _opponent(rgb: torch.Tensor) -> torch.Tensor:
-    red, green, blue = rgb.unbind(1)
-    return torch.stack([red - green, (red + green) / 2 - blue], dim=1)
