@@ -119,8 +119,8 @@ class Recipe(Closed):
     vision_learning_rate: float | None = Field(default=None, gt=0)
     """Of the image encoder; the same as the rest where none is given."""
     schedule: Literal["constant", "cosine"] = "constant"
-    optimiser: Literal["adamw", "adamw-fused", "adamw-8bit", "muon"] = "adamw-fused"
-    """``adamw-8bit`` keeps moments in 8 bits, by bitsandbytes; ``muon`` makes the updates of matrices orthogonal."""
+    optimiser: Literal["adamw", "adamw-fused", "adamw-8bit"] = "adamw-fused"
+    """``adamw-8bit`` keeps its moments in 8 bits and needs bitsandbytes."""
     average: Share = 0.0
     """Decay of the weights' exponential moving average; 0 keeps none."""
     vision_layers: int = Field(default=2, ge=0)
@@ -155,12 +155,6 @@ class Recipe(Closed):
     """Steps from one sheet of samples to the next; 0 draws none."""
     wandb: str = ""
     """Project of Weights & Biases that the scalars are sent to as well; empty: none."""
-
-    @model_validator(mode="after")
-    def _muon_has_one_rate(self) -> Recipe:
-        if self.optimiser == "muon" and self.vision_learning_rate is not None:
-            raise ValueError("vision_learning_rate: is for AdamW, not for optimiser: muon")
-        return self
 
     @property
     def what_is_learned(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""AdamW (plain, fused, in 8 bits) or Muon over what is trained; the image encoder may have its own rate."""
+"""AdamW over what is trained: plain, fused or in 8 bits; the image encoder at its own rate where the recipe says so."""
 
 from __future__ import annotations
 
@@ -10,10 +10,6 @@ from torch import nn
 
 from fcbench.config import Recipe
 from fcbench.errors import MissingError
-from fcbench.muon import Muon, muon_groups
-
-MUON_STEP = 20
-"""Matrices under Muon move by this times the recipe's learning rate, which is meant for AdamW."""
 
 
 def make_optimiser(model: nn.Module, image_encoder: nn.Module, recipe: Recipe) -> Any:
@@ -22,10 +18,6 @@ def make_optimiser(model: nn.Module, image_encoder: nn.Module, recipe: Recipe) -
     An image encoder may need a lower rate than a fusion that begins from nothing: what it knows of people is soon
     lost. Raises MissingError where bitsandbytes is asked for and absent.
     """
-    if recipe.optimiser == "muon":
-        return Muon(
-            muon_groups(model, lr=MUON_STEP * recipe.learning_rate, adam_lr=recipe.learning_rate, weight_decay=1e-2)
-        )
     groups: list[dict[str, Any]] = [{"params": trained(model)}]
     if recipe.vision_learning_rate not in (None, recipe.learning_rate):
         slow = {id(parameter) for parameter in trained(image_encoder)}

@@ -24,7 +24,7 @@ class Sizes:
     matcher_steps: int = 400
     references: int = 14_000
     image_encoder_steps: int = 4_300
-    base_steps: int = 1_500
+    base_steps: int = 5_600
     seed: int = 0
 
 

@@ -18,9 +18,8 @@ from transformers import CLIPTextModel
 
 from fcbench.diffusion import add_noise, training_scheduler
 from fcbench.images import to_tensor
-from fcbench.loop import Clock, batch_generator, fast_autocast, level_then_down, run_steps
+from fcbench.loop import Clock, batch_generator, cosine, fast_autocast, run_steps
 from fcbench.make_stack.pool import Pool
-from fcbench.muon import Muon, muon_groups
 from fcbench.sampling import encode_images
 from fcbench.store import atomic
 
@@ -83,8 +82,8 @@ def train_base(
     torch.manual_seed(seed)
     unet = new_unet(text_encoder.config.hidden_size).to(device, memory_format=torch.channels_last)
     average = AveragedModel(unet, multi_avg_fn=get_ema_multi_avg_fn(0.998))
-    optimiser = Muon(muon_groups(unet, lr=0.02, adam_lr=1.5e-3, weight_decay=1e-2))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda k: level_then_down(k, steps))
+    optimiser = torch.optim.AdamW(unet.parameters(), lr=1.5e-3, weight_decay=1e-2, fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda k: cosine(k, steps))
     scheduler = training_scheduler(new_scheduler())
     text_encoder = text_encoder.to(device).requires_grad_(False)
 

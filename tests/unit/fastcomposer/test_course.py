@@ -81,15 +81,6 @@ def test_the_image_encoder_may_learn_at_its_own_rate(stack: Stack, recipe: Recip
     assert len(make_optimiser(model, model.image_encoder, recipe).param_groups) == 1
 
 
-def test_muon_moves_matrices_and_adamw_the_rest(stack: Stack, recipe: Recipe) -> None:
-    plan = changed(recipe, optimiser="muon", learning_rate=1e-3)
-    model = FastComposerModel(stack, plan)
-    matrices, rest = make_optimiser(model, model.image_encoder, plan).param_groups
-    assert (matrices["lr"], rest["lr"]) == (0.02, 1e-3)
-    assert all(weight.ndim >= 2 for weight in matrices["params"])
-    assert len(matrices["params"]) + len(rest["params"]) == sum(p.requires_grad for p in model.parameters())
-
-
 def test_an_optimiser_that_is_not_installed_is_named_with_the_command(
     stack: Stack, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
