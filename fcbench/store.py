@@ -252,6 +252,10 @@ class RunFolder:
             lines.append(json.dumps({"case": case_id, "scores": values}, allow_nan=False))
         write_text(self.path / "scores" / f"{metric}.jsonl", "\n".join(lines) + "\n")
 
+    def scored(self) -> list[str]:
+        """The metrics that have scores, sorted."""
+        return sorted(path.stem for path in (self.path / "scores").glob("*.jsonl"))
+
     def read_scores(self, metric: str) -> tuple[dict[str, Any], dict[str, dict[str, Score]]]:
         """One metric's header and its scores by case id and column; empty if it was not scored."""
         path = self.path / "scores" / f"{metric}.jsonl"
