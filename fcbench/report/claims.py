@@ -60,10 +60,10 @@ def _cheaper(board: Ranking, text: str, quantity: str, least: float) -> Claim:
     ratios = {method: cost / own for method, cost in costs.items() if cost is not None and own}
     if ours is None or not ratios:
         return Claim(text, "not measured", _absent(ours, tuned) or "no such cost was measured")
-    told = ", ".join(f"{amount(ratio)} times of {method}" for method, ratio in sorted(ratios.items()))
+    told = ", ".join(f"{method} {amount(ratio)} times that" for method, ratio in sorted(ratios.items()))
     unit = "s" if quantity == "total_seconds" else "GiB"
     verdict: Verdict = "held" if min(ratios.values()) >= least else "not held"
-    return Claim(text, verdict, f"{amount(own)} {unit}; less by {told}")
+    return Claim(text, verdict, f"{OURS} {amount(own)} {unit}; {told}")
 
 
 def _no_storage(board: Ranking) -> Claim:
@@ -116,7 +116,7 @@ def _localization(board: Ranking | None) -> Claim:
     first, second = blended[0], blended[1]
     apart = first.high is not None and second.low is not None and first.high < second.low
     told = [
-        f"{share(e.value)} of pictures blended {name} {interval(e.low, e.high)}"
+        f"{share(e.value)} of pictures blended {name} [{share(e.low)}, {share(e.high)}]"
         for e, name in ((first, "with it"), (second, "without"))
     ]
     return Claim(text, "held" if apart else "not held", ", ".join(told))

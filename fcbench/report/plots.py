@@ -12,7 +12,7 @@ from fcbench.report.numbers import quality
 
 WIDTH, HEIGHT = 460, 320
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 14, 44
-LANE = 40
+LANE = 42
 """Height of a method's line in a plot of lanes."""
 
 COLOURS = 8
@@ -92,7 +92,8 @@ def linear_axis(title: str, values: Sequence[float]) -> Axis:
     """An axis from a round value below all values to a round value above them."""
     low, high = min(values), max(values)
     step = _step(max(high - low, 0.05))
-    return Axis(title, (floor(low / step - 0.1) * step, ceil(high / step + 0.1) * step), step)
+    start = floor(low / step - 0.1) * step
+    return Axis(title, (max(start, 0.0) if low >= 0 else start, ceil(high / step + 0.1) * step), step)
 
 
 def log_axis(title: str, values: Sequence[float]) -> Axis:
@@ -168,8 +169,9 @@ def _lane(row: Lane, axis: Axis, top: float) -> Markup:
     for name, value in row.marks:
         parts.append(mark(row.colour, _along(axis, value), middle, 5))
         if name:
-            text = '<text class="tick" text-anchor="middle" x="{:.1f}" y="{:.1f}">{}</text>'
-            parts.append(Markup(text).format(min(max(_along(axis, value), 26), WIDTH - 26), middle + 14, name))
+            place, is_last = _along(axis, value), _along(axis, value) > WIDTH - 60
+            text = '<text class="tick name" text-anchor="{}" x="{:.1f}" y="{:.1f}">{}</text>'
+            parts.append(Markup(text).format(*(("end", place - 9) if is_last else ("start", place + 9)), middle + 4, name))
     return Markup("").join(parts)
 
 
@@ -265,24 +267,26 @@ def _error_bars(point: Point, x: Axis, y: Axis) -> Markup:
 def _place(
     point: Point, points: Sequence[Point], labels: Sequence[tuple[float, float, float]], x: Axis, y: Axis
 ) -> tuple[float, float]:
-    """Where the point's name stands: beside it, where it covers the least of other names and points."""
+    """Where the point's name stands: beside it, where it covers the least of other names, points and yardsticks."""
     across, down = _across(x, point.x), _down(y, point.y)
-    width = CHARACTER * len(point.label)
+    width, off = CHARACTER * len(point.label), point.radius + 4
     places = [
         (left, down + shift)
-        for shift in (-8, 16, -22, 30, 4)
-        for left in (across + 8, across - 8 - width)
+        for shift in (4, -off - 2, off + 12, -off - 16, off + 26, -off - 30, off + 40)
+        for left in (across + off, across - off - width, across - width / 2)
         if LEFT <= left <= WIDTH - RIGHT - width and TOP + 8 <= down + shift <= HEIGHT - BOTTOM
     ]
 
-    def covered(place: tuple[float, float]) -> int:
+    def covered(place: tuple[float, float]) -> float:
         left, top = place
-        names = sum(left < start + w and start < left + width and abs(top - t) < 12 for start, t, w in labels)
-        dots = sum(
-            left - 6 < _across(x, p.x) < left + width + 6 and top - 14 < _down(y, p.y) < top + 6
-            for p in points
-            if p is not point
-        )
-        return 2 * names + dots
+        names = sum(left < start + w and start < left + width and abs(top - t) < 13 for start, t, w in labels)
+        dots = sum(_hides(left, top, width, _across(x, p.x), _down(y, p.y), p.radius) for p in points)
+        crossed = left < across < left + width or abs(top - 4 - down) < 4  # its own error bars
+        return 4 * names + 3 * dots + crossed
 
     return min(places, key=covered, default=(min(across, WIDTH - RIGHT - width), down - 8))
+
+
+def _hides(left: float, top: float, width: float, across: float, down: float, radius: float) -> bool:
+    """Whether a name from ``left``, standing on ``top``, touches a mark."""
+    return left - radius - 2 < across < left + width + radius + 2 and top - 12 - radius < down < top + 4 + radius

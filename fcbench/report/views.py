@@ -162,12 +162,12 @@ def _costs(title: str, shown: Sequence[Lane], unit: str, reading: str) -> list[P
 
 
 def _radius(seconds: float | None, rows: Sequence[Row]) -> float:
-    """From 4.5 to 13: the area grows with the logarithm of the cost."""
+    """From 4.5 to 10: the area grows with the logarithm of the cost."""
     costs = [row.costs.total_seconds for row in rows if row.costs.total_seconds]
     if not seconds or max(costs) / min(costs) < 1.5:
         return 5.5
     part = log10(seconds / min(costs)) / log10(max(costs) / min(costs))
-    return sqrt(4.5**2 + part * (13**2 - 4.5**2))
+    return sqrt(4.5**2 + part * (10**2 - 4.5**2))
 
 
 def _span(estimate: Estimate) -> Span | None:
