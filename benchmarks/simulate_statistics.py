@@ -2,7 +2,7 @@
 
 Scores are made up of what people, prompts, pairs and single pictures add, with a true mean of 0. Each line is a suite's
 shape and a mix of those parts. Prints the share of intervals that hold 0, and of comparisons of two methods that are
-alike in which the test finds a difference at 5 %; aims: 93-97 %, and at most 5 %, both up to the simulation's own error.
+alike in which the test finds a difference at 5 %. Aims: 93-97 %, and at most 5 %, up to the simulation's own error.
 
     python benchmarks/simulate_statistics.py --draws 2000
 """
@@ -88,13 +88,17 @@ def covered(shape: Shape, mix: Mix, draws: int) -> float:
     """The share of intervals that hold the truth."""
     random = np.random.default_rng(0)
     tables = (draw(shape, mix, random) for _ in range(draws))
-    return float(np.mean([abs(table.mean) <= bootstrap.half_width(table, seed=2 * i) for i, table in enumerate(tables)]))
+    return float(
+        np.mean([abs(table.mean) <= bootstrap.half_width(table, seed=2 * i) for i, table in enumerate(tables)])
+    )
 
 
 def found(shape: Shape, mix: Mix, draws: int) -> float:
     """The share of comparisons of two equal methods that come out as different at 5 %."""
     random = np.random.default_rng(1)
-    return float(np.mean([flips.sign_flip(table, seed=i) <= 0.05 for i, table in enumerate(_alike(shape, mix, draws, random))]))
+    return float(
+        np.mean([flips.sign_flip(table, seed=i) <= 0.05 for i, table in enumerate(_alike(shape, mix, draws, random))])
+    )
 
 
 def _alike(shape: Shape, mix: Mix, draws: int, random: np.random.Generator) -> Iterator[Table]:

@@ -23,7 +23,7 @@
         fits/<group>.json                 what fitting a group of subjects cost, when it was first done
         scores/<metric>.jsonl             one line a case
         work/                             the method's own
-      reports/<suite>/leaderboard.{csv,md,html}
+      reports/<suite>/leaderboard.{csv,md,tex,json,html}  manifest.json
 
 A file is written beside its place, flushed to disk and renamed: it is there whole or not at all.
 """

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fcbench.errors import DataError
-from fcbench.store import report_folder, runs_of, write_text
+from fcbench.errors import DataError, UsageError
+from fcbench.report.merge import merge
+from fcbench.store import report_folder, runs_of, write_bytes, write_text
 
 if TYPE_CHECKING:
     from fcbench.report.runs import Run
+    from fcbench.types import Metric
 
 SISTERS = {"-single": "-pair", "-pair": "-single"}
 """How the names end of two suites that belong together: people alone, and in pairs."""
@@ -39,6 +42,33 @@ def write_report(out: Path, suite: str) -> Path:
     write_text(page, to_html(board))
     write_manifest(folder, board)
     return page
+
+
+def publish(out: Path, suite: str, target: Path) -> Path:
+    """Copy a suite's report, its manifest last, to ``target``; returns the folder there."""
+    from fcbench.report.manifest import MANIFEST
+
+    folder, copy = report_folder(out, suite), target / suite
+    for path in sorted(folder.glob("leaderboard.*")):
+        write_bytes(copy / path.name, path.read_bytes())
+    write_bytes(copy / MANIFEST, (folder / MANIFEST).read_bytes())
+    return copy
+
+
+def stale_reports(out: Path, metrics: Mapping[str, Metric], suites: Sequence[str] | None = None) -> list[str]:
+    """Why reports under ``out``, and those that ship, are out of date; ``suites`` picks some.
+
+    Raises UsageError if there is no report to check.
+    """
+    from fcbench.config import shipped
+    from fcbench.report.stale import stale
+
+    places = [report_folder(out, "x").parent, shipped("reports")]
+    folders = [path.parent for place in places for path in sorted(place.glob("*/leaderboard.csv"))]
+    chosen = [folder for folder in folders if suites is None or folder.name in suites]
+    if not chosen:
+        raise UsageError(f"{places[0]}: no leaderboard there to check; make one with: fcbench report")
+    return [reason for folder in chosen for reason in stale(folder, out, metrics)]
 
 
 def leaderboard(out: Path, suite: str) -> list[dict[str, Any]]:
@@ -72,4 +102,4 @@ def _sister(out: Path, suite: str) -> list[Run]:
         return []
 
 
-__all__ = ["leaderboard", "read_runs", "write_report"]
+__all__ = ["leaderboard", "merge", "publish", "read_runs", "stale_reports", "write_report"]

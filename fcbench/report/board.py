@@ -41,7 +41,7 @@ class Board:
 
 
 def make_board(runs: Sequence[Run], suite: str, *, out: Path, beside: Sequence[Run] = ()) -> Board:
-    """The report of ``runs``; ``beside`` are those of its sister suite, of pairs or of single people, for the claims."""
+    """The report of ``runs``; ``beside`` are those of its sister suite, pairs to single people, for the claims."""
     ranked = rankings(runs, suite)
     by_label = {run.label: run for run in runs}
     ordered = [by_label[row.method] for ranking in ranked for row in ranking.rows]

@@ -51,7 +51,9 @@ def by_group(runs: Sequence[Run]) -> list[Grouping]:
         named = {case.id: _together(case, values) for run in runs for case in run.cases.values()}
         names = sorted({name for name in named.values() if name})
         if len(names) > 1:
-            parts = [Part(name, _people(runs, named, name), _scores(runs, named, name, ("identity",))) for name in names]
+            parts = [
+                Part(name, _people(runs, named, name), _scores(runs, named, name, ("identity",))) for name in names
+            ]
             groupings.append(Grouping(TITLES.get(key, key), tuple(parts)))
     return groupings
 

@@ -31,7 +31,9 @@ def claims(boards: Mapping[Size, Ranking], frontiers: Sequence[Frontier]) -> lis
     """The checklist; ``boards`` holds the ranking of one subject a picture, that of pairs, or both."""
     any_board = boards.get("single") or boards["pair"]
     return [
-        _cheaper(any_board, "A first picture takes 300 to 2500 times less time than tuning a method", "total_seconds", 300),
+        _cheaper(
+            any_board, "A first picture takes 300 to 2500 times less time than tuning a method", "total_seconds", 300
+        ),
         _cheaper(any_board, "It needs 2.8 to 6.7 times less memory than tuning", "peak_gib", 2.8),
         _no_storage(any_board),
         _identity(boards.get("single"), "Identity is above that of all tuned methods, one person a picture"),
@@ -138,4 +140,3 @@ def _alpha(frontiers: Sequence[Frontier]) -> Claim:
     ]
     span = f"alpha {frontier.steps[0].alpha:g} to {frontier.steps[-1].alpha:g}: "
     return Claim(text, "held" if held else "not held", span + "; ".join(told))
-

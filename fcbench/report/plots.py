@@ -171,7 +171,9 @@ def _lane(row: Lane, axis: Axis, top: float) -> Markup:
         if name:
             place, is_last = _along(axis, value), _along(axis, value) > WIDTH - 60
             text = '<text class="tick name" text-anchor="{}" x="{:.1f}" y="{:.1f}">{}</text>'
-            parts.append(Markup(text).format(*(("end", place - 9) if is_last else ("start", place + 9)), middle + 4, name))
+            parts.append(
+                Markup(text).format(*(("end", place - 9) if is_last else ("start", place + 9)), middle + 4, name)
+            )
     return Markup("").join(parts)
 
 
@@ -199,7 +201,9 @@ def bar(value: float, interval: Span | None, span: Span, colour: int) -> Markup:
         parts.append(Markup('<line class="zero" x1="{0:.1f}" x2="{0:.1f}" y1="0" y2="14"/>').format(at(0)))
     if interval is not None:
         parts.append(
-            Markup('<line class="range c{}" x1="{:.1f}" x2="{:.1f}" y1="7" y2="7"/>').format(colour % COLOURS, *map(at, interval))
+            Markup('<line class="range c{}" x1="{:.1f}" x2="{:.1f}" y1="7" y2="7"/>').format(
+                colour % COLOURS, *map(at, interval)
+            )
         )
     parts.append(Markup('<circle class="dot c{}" cx="{:.1f}" cy="7" r="3"/>').format(colour % COLOURS, at(value)))
     return Markup('<svg class="bar" viewBox="0 0 {} 14" aria-hidden="true">{}</svg>').format(

@@ -111,7 +111,9 @@ def _ours(row: Row | None, quantity: str) -> str:
         estimate = row.scores.get(quantity)
         if estimate is None or estimate.value is None:
             return ABSENT
-        return quality(estimate.value) + (f" {interval(estimate.low, estimate.high)}" if estimate.low is not None else "")
+        return quality(estimate.value) + (
+            f" {interval(estimate.low, estimate.high)}" if estimate.low is not None else ""
+        )
     return amount(getattr(row.costs, quantity))
 
 

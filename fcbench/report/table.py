@@ -81,7 +81,7 @@ class Ranking:
     baseline: str
     comparisons: tuple[Comparison, ...]
     duels: Mapping[tuple[str, str], tuple[Difference, float | None]]
-    """Of every two complete methods the difference in identity, first minus second, and p corrected for their number."""
+    """Of every two complete methods the difference in identity, first minus second, and p corrected (Holm)."""
 
     def of(self, role: Role) -> list[Row]:
         """The rows of one role, in order."""

@@ -142,7 +142,12 @@ def _time(rows: Sequence[Row], colours: Mapping[str, int]) -> list[Plot]:
         seconds = {"fit": row.costs.fit_seconds, "a picture": row.costs.sample_seconds}
         marks = tuple((name, value) for name, value in seconds.items() if value is not None and value >= 1e-3)
         shown.append(Lane(row.method, colours[row.method], marks))
-    return _costs("Time", shown, "seconds, log scale", "Fit once for a person; then each picture, warm. Fits below 1 ms are left out.")
+    return _costs(
+        "Time",
+        shown,
+        "seconds, log scale",
+        "Fit once for a person; then each picture, warm. Fits below 1 ms are left out.",
+    )
 
 
 def _memory(rows: Sequence[Row], colours: Mapping[str, int]) -> list[Plot]:

@@ -111,7 +111,9 @@ def fake_run(
             continue
         folder.image(case.id).parent.mkdir(parents=True, exist_ok=True)
         folder.image(case.id).write_bytes(pictures[number])
-        folder.commit(Generation(case, folder.image(case.id), fit_seconds, sample_seconds, 2**28 + number, stored_bytes))
+        folder.commit(
+            Generation(case, folder.image(case.id), fit_seconds, sample_seconds, 2**28 + number, stored_bytes)
+        )
         value = quality[0] + sum(effects[s.id] for s in case.subjects) + rng.normal(0, 0.1)
         found = float(len(case.subjects)) if value > 0 else 0.0
         official = Score(max(value, 0.0), "" if value > 0 else "no face found")
@@ -155,10 +157,19 @@ def rich_suite(out: Path, suite: str = "rich-pair", *, people: int = 24, pairs: 
     failed = {wanted[3].id: f"MethodError: {wanted[3].id}: loss became infinite at step 80"}
 
     def run(label: str, identity: float, prompt: float, outcomes: Sequence[float], **more: Any) -> None:
-        fake_run(out, suite, label, wanted, quality=(identity, prompt), outcomes=outcomes if pairs else (), **common, **more)
+        fake_run(
+            out, suite, label, wanted, quality=(identity, prompt), outcomes=outcomes if pairs else (), **common, **more
+        )
 
     run("stable-diffusion", 0.03, 0.268, (0.02, 0.3, 0.0, 0.2, 0.1, 0.05), images_per_subject=0, options={})
-    run("fastcomposer", 0.48, 0.243, (0.6, 0.1, 0.05, 0.05, 0.05, 0.02), sampling={"alpha": 0.7}, options={"alpha": None})
+    run(
+        "fastcomposer",
+        0.48,
+        0.243,
+        (0.6, 0.1, 0.05, 0.05, 0.05, 0.02),
+        sampling={"alpha": 0.7},
+        options={"alpha": None},
+    )
     run("fastcomposer@no-localization", 0.36, 0.247, (0.3, 0.4, 0.1, 0.1, 0.05, 0.02), options={"alpha": None})
     run("ip-adapter", 0.45, 0.221, (0.4, 0.2, 0.1, 0.1, 0.1, 0.1), options={})
     run("dreambooth", 0.27, 0.239, (0.2, 0.3, 0.1, 0.1, 0.2, 0.0), fit_seconds=84.2, stored_bytes=17 * 2**20, **tuned)
