@@ -75,7 +75,7 @@ def _no_storage(board: Ranking) -> Claim:
         return Claim(text, "not measured", "no run of fastcomposer here")
     others = ", ".join(f"{row.method} {amount(row.costs.stored_mib_per_subject)} MiB" for row in tuned)
     verdict: Verdict = "held" if ours.costs.stored_mib_per_subject == 0 else "not held"
-    own = f"{amount(ours.costs.stored_mib_per_subject)} MiB"
+    own = f"{OURS} {amount(ours.costs.stored_mib_per_subject)} MiB"
     return Claim(text, verdict, own + (f"; {others}" if others else ""))
 
 

@@ -104,7 +104,7 @@ def log_axis(title: str, values: Sequence[float]) -> Axis:
 
 def scatter(points: Sequence[Point], x: Axis, y: Axis, title: str, guides: Sequence[Guide] = ()) -> Markup:
     """Points with error bars and their names beside them; every method has its own pair of colour and shape."""
-    parts = [_grid(x, y), *(_guide(guide, y) for guide in guides)]
+    parts = [_grid(x, y), *(_guide(guide, points, x, y) for guide in guides)]
     labels: list[tuple[float, float, float]] = []
     for point in points:
         parts += [_error_bars(point, x, y)]
@@ -181,12 +181,19 @@ def _along(axis: Axis, value: float) -> float:
     return 14 + (WIDTH - 28) * axis.part(value)
 
 
-def _guide(guide: Guide, y: Axis) -> Markup:
+def _guide(guide: Guide, points: Sequence[Point], x: Axis, y: Axis) -> Markup:
+    """The line and its name, at the end where no method lies."""
     down = _down(y, guide.y)
+    near = [_across(x, p.x) for p in points if abs(_down(y, p.y) - down) < 24]
+    is_left = any(across > WIDTH - RIGHT - 120 for across in near)
     return Markup(
         '<line class="guide" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>'
-        '<text class="tick" text-anchor="end" x="{}" y="{:.1f}">{}</text>'
-    ).format(LEFT, WIDTH - RIGHT, down, down, WIDTH - RIGHT - 3, down - 4, guide.label)
+        '<text class="tick" text-anchor="{}" x="{}" y="{:.1f}">{}</text>'
+    ).format(
+        *(LEFT, WIDTH - RIGHT, down, down),
+        *(("start", LEFT + 3) if is_left else ("end", WIDTH - RIGHT - 3)),
+        *(down - 4, guide.label),
+    )
 
 
 def bar(value: float, interval: Span | None, span: Span, colour: int) -> Markup:
@@ -286,7 +293,7 @@ def _place(
         names = sum(left < start + w and start < left + width and abs(top - t) < 13 for start, t, w in labels)
         dots = sum(_hides(left, top, width, _across(x, p.x), _down(y, p.y), p.radius) for p in points)
         crossed = left < across < left + width or abs(top - 4 - down) < 4  # its own error bars
-        return 4 * names + 3 * dots + crossed
+        return 4 * names + 3 * dots + 0.4 * crossed + 0.02 * abs(top - 4 - down)
 
     return min(places, key=covered, default=(min(across, WIDTH - RIGHT - width), down - 8))
 

@@ -25,10 +25,12 @@ def standard_error(table: Table) -> float:
     return float(errors[0])
 
 
-def half_width(table: Table, *, level: float = 0.95, seed: int = 0) -> float:
+def half_width(table: Table, *, level: float = 0.95, seed: int = 0, draws: int = DRAWS) -> float:
     """Half the length of the interval around the table's mean; needs six subjects."""
-    subjects = drawn(table.subjects, seed)
-    prompts = drawn(table.prompts, seed + 1) if table.prompts >= LEAST_CLUSTERS else np.ones((DRAWS, table.prompts))
+    subjects = drawn(table.subjects, draws, seed)
+    prompts = np.ones((draws, table.prompts))
+    if table.prompts >= LEAST_CLUSTERS:
+        prompts = drawn(table.prompts, draws, seed + 1)
     means, errors = resampled_means(table, subjects, prompts)
     usable = errors > 0  # a draw of one person alone says nothing, nor one without a picture
     distances = np.abs(means - table.mean)[usable] / errors[usable]
@@ -36,7 +38,7 @@ def half_width(table: Table, *, level: float = 0.95, seed: int = 0) -> float:
 
 
 @lru_cache(maxsize=32)
-def drawn(clusters: int, seed: int) -> Array:
+def drawn(clusters: int, draws: int, seed: int) -> Array:
     """How often each cluster is drawn, shape (draws, clusters): each row sums to their number."""
     chances = np.full(clusters, 1 / clusters)
-    return np.random.default_rng(seed).multinomial(clusters, chances, DRAWS).astype(np.float64)
+    return np.random.default_rng(seed).multinomial(clusters, chances, draws).astype(np.float64)

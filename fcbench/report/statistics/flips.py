@@ -31,12 +31,12 @@ class _Parts:
     cells: Array
 
 
-def sign_flip(table: Table, *, seed: int = 0) -> float:
+def sign_flip(table: Table, *, seed: int = 0, flips: int = FLIPS) -> float:
     """The two-sided p value of "the mean of these differences is 0"; needs six subjects."""
     parts, random = _parts(table), np.random.default_rng(seed)
 
     def signs(size: int) -> Array:
-        drawn = random.integers(0, 2, (FLIPS, size), dtype=np.int8) * 2 - 1
+        drawn = random.integers(0, 2, (flips, size), dtype=np.int8) * 2 - 1
         return np.concatenate([np.ones((1, size)), drawn.astype(np.float64)])  # the observed pattern first
 
     by_group = (signs(table.subjects) * parts.subjects) @ table.member.T + signs(len(parts.groups)) * parts.groups
