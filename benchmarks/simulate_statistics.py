@@ -52,7 +52,8 @@ def singles(people: int, prompts: int) -> Shape:
 
 def pairs(people: int, count: int, prompts: int) -> Shape:
     """So many of the pairs that the people make."""
-    twos = combinations(range(people), 2) if count == people * (people - 1) // 2 else balanced(people, 2, count)
+    every = list(combinations(range(people), 2))
+    twos = every if count == len(every) else balanced(people, 2, count)
     return Shape(f"{people} people, {count} pairs x {prompts}", people, tuple(twos), prompts)
 
 

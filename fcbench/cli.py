@@ -133,7 +133,7 @@ def run(
     from fcbench.run.sweep import sweep
 
     chosen = _options(settings or [])
-    variants = sweep(alpha, variant) if alpha is not None else [(variant, {})]
+    variants: list[tuple[str, dict[str, str]]] = sweep(alpha, variant) if alpha is not None else [(variant, {})]
     methods = method or (_untuned_methods() if alpha is None else ["fastcomposer"])
     failed = 0
     for plan in [plan for name in suite or ("mini-single", "mini-pair") for plan in load_suites(name)]:

@@ -20,28 +20,29 @@ class Costs:
     ``reserved_gib`` what PyTorch took from the GPU, ``device_gib`` the high-water mark of the whole device or process.
     """
 
-    fit_seconds: float | None
-    sample_seconds: float | None
-    total_seconds: float | None
-    load_seconds: float | None
-    warm_up_seconds: float | None
-    peak_gib: float | None
-    reserved_gib: float | None
-    device_gib: float | None
-    stored_mib_per_subject: float | None
     memory_kind: str
+    fit_seconds: float | None = None
+    sample_seconds: float | None = None
+    total_seconds: float | None = None
+    load_seconds: float | None = None
+    warm_up_seconds: float | None = None
+    peak_gib: float | None = None
+    reserved_gib: float | None = None
+    device_gib: float | None = None
+    stored_mib_per_subject: float | None = None
 
 
 def costs(run: Run) -> Costs:
     """The costs of a run; a yardstick has none, as nothing was drawn for it."""
     kind = str(run.config.get("memory_kind", ""))
     if run.is_sanity or not run.generations:
-        return Costs(*[None] * 9, kind)
+        return Costs(kind)
     made = run.generations.values()
     fit = median({group_of(g.case): g.fit_seconds for g in made}.values())
     sample = median(g.sample_seconds for g in made)
     kept = {group_of(g.case): g.stored_bytes / len(g.case.subjects) / MIB for g in made}
     return Costs(
+        memory_kind=kind,
         fit_seconds=fit,
         sample_seconds=sample,
         total_seconds=fit + sample,
@@ -51,7 +52,6 @@ def costs(run: Run) -> Costs:
         reserved_gib=_told(run, "peak_reserved", GIB),
         device_gib=_told(run, "peak_device", GIB),
         stored_mib_per_subject=fmean(kept.values()),
-        memory_kind=kind,
     )
 
 

@@ -18,7 +18,7 @@ LANE = 42
 COLOURS = 8
 """How many colours the style sheet has; methods beyond share them, in another shape."""
 
-SHAPES = (
+SHAPES: tuple[tuple[tuple[float, float], ...], ...] = (
     (),
     ((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
     ((0, -1.15), (1.1, 0.85), (-1.1, 0.85)),

@@ -78,7 +78,7 @@ def three_columns(published: Published, ranking: Ranking, *, suite: str, size: L
     lines = []
     for method in named:
         for quantity in QUANTITIES:
-            found = {f.by: f for f in figures if f.method == method and f.quantity == quantity}
+            found: dict[str, Figure] = {f.by: f for f in figures if f.method == method and f.quantity == quantity}
             if found:
                 lines.append(_line(published, method, quantity, found, rows.get(method), suite))
     return lines

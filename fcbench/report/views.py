@@ -92,13 +92,11 @@ def frontier_plot(frontier: Frontier) -> Plot:
               _span(step.prompt), _span(step.identity))
         for step in frontier.steps
     ]  # fmt: skip
-    axes = [
-        linear_axis(AXES[column], _ends([getattr(step, column) for step in frontier.steps]))
-        for column in ("prompt", "identity")
-    ]
+    prompt = linear_axis(AXES["prompt"], _ends([step.prompt for step in frontier.steps]))
+    identity = linear_axis(AXES["identity"], _ends([step.identity for step in frontier.steps]))
     return Plot(
         f"{frontier.method}: what alpha buys",
-        scatter(points, *axes, f"identity against prompt over alpha, {frontier.method}"),
+        scatter(points, prompt, identity, f"identity against prompt over alpha, {frontier.method}"),
         "Each point is an alpha, the share of steps that see the subject. Blue: no other alpha is better in both.",
     )
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -176,7 +177,7 @@ def test_runs_of_another_machine_are_joined_with_their_photos(tmp_path: Path) ->
     ],
 )
 def test_what_does_not_compare_is_not_joined(
-    tmp_path: Path, config: dict[str, object], header: dict[str, object], reason: str
+    tmp_path: Path, config: dict[str, Any], header: dict[str, Any], reason: str
 ) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     fake_run(here, "s", "a", cases(subjects(here, "s", 6)), stack_digests={"unet": "1"})

@@ -45,7 +45,7 @@ def subject_part(table: Table, deviations: Array, subjects: Array, groups: Array
     if not table.overlap:
         return _scaled(nodes, subjects.sum(1))
     pairs = (groups * deviations**2).sum(1)
-    return np.maximum(_scaled(nodes - pairs, subjects.sum(1)), pairs)
+    return np.asarray(np.maximum(_scaled(nodes - pairs, subjects.sum(1)), pairs))
 
 
 def prompt_part(deviations: Array, prompts: Array) -> Array:
@@ -55,7 +55,7 @@ def prompt_part(deviations: Array, prompts: Array) -> Array:
 
 def together(between: Array, across: Array, within: Array) -> Array:
     """Of subjects, prompts and cells: what both share is counted once."""
-    return np.maximum(between + across - np.maximum(within, 0.0), np.maximum(between, across))
+    return np.asarray(np.maximum(between + across - np.maximum(within, 0.0), np.maximum(between, across)))
 
 
 def _group_weights(table: Table, subjects: Array) -> Array:
