@@ -67,8 +67,8 @@ def by_subject(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
         for case, value in run.values("identity").items():
             for subject in run.cases[case].subjects:
                 of.setdefault(subject.id, []).append(value)
-        for subject, values in of.items():
-            table[subject][run.label] = fmean(values)
+        for person, values in of.items():
+            table[person][run.label] = fmean(values)
     return table
 
 

@@ -55,8 +55,9 @@ def tabulate(values: Sequence[float], groups: Sequence[Group], prompts: Sequence
     columns = {prompt: i for i, prompt in enumerate(sorted(set(prompts)))}
     where = np.array([rows[g] * len(columns) + columns[p] for g, p in zip(groups, prompts, strict=True)])
     cells, shape = len(rows) * len(columns), (len(rows), len(columns))
-    sums = np.bincount(where, weights=np.asarray(values, dtype=np.float64), minlength=cells)
-    counts = np.bincount(where, minlength=cells).astype(np.float64)
+    weights = np.asarray(values, dtype=np.float64)
+    sums = np.asarray(np.bincount(where, weights=weights, minlength=cells), dtype=np.float64)
+    counts = np.asarray(np.bincount(where, minlength=cells), dtype=np.float64)
     subjects = sorted({subject for group in rows for subject in group})
     member = np.array([[float(subject in group) for subject in subjects] for group in rows])
     return Table(sums.reshape(shape), counts.reshape(shape), member)
