@@ -23,7 +23,7 @@ def to_markdown(board: Board) -> str:
             parts += [f"Paired differences to {escape(ranking.baseline)}:", _differences(ranking)]
     claims = [[claim.text, claim.verdict, claim.numbers] for claim in board.claims]
     parts += ["## The paper's claims", _table(["claim", "here", "numbers"], [True] * 3, claims)]
-    parts += [f"Made by `{board.command}`."]
+    parts += [f"Made by: {escape(board.command)}"]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

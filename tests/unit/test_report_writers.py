@@ -60,7 +60,7 @@ def test_the_page_needs_nothing_but_itself(hostile: Path) -> None:
 def test_every_row_of_the_markdown_has_as_many_cells_as_its_head(hostile: Path) -> None:
     lines = [line for line in hostile.with_suffix(".md").read_text().splitlines() if line.startswith("| ")]
     counts = {len(re.findall(r"(?<!\\)\|", line)) for line in lines}
-    assert counts <= {16, 8}
+    assert counts <= {16, 7, 4}
     assert "<" not in hostile.with_suffix(".md").read_text()
 
 
@@ -132,9 +132,9 @@ def test_names_of_points_in_one_place_do_not_cover_each_other() -> None:
 def test_the_gallery_shows_every_prompt_and_each_methods_picture(tmp_path: Path) -> None:
     fake_suite(tmp_path, people=6)
     text = write_report(tmp_path, "fake-single").read_text()
-    assert text.count('class="exhibit"') == 12
+    assert text.count('class="exhibit"') == 36
     # A reference and five pictures; six where the sixth method did not fail.
-    assert 12 * 6 <= text.count("data:image/webp;base64,") <= 12 * 7
+    assert 36 * 6 <= text.count("data:image/webp;base64,") <= 36 * 7
     for words in ("wearing a red hat", "in the snow", "a sepia photograph of"):
         assert words in text
 
