@@ -93,7 +93,9 @@ def linear_axis(title: str, values: Sequence[float]) -> Axis:
     low, high = min(values), max(values)
     step = _step(max(high - low, 0.05))
     start = floor(low / step - 0.1) * step
-    return Axis(title, (max(start, 0.0) if low >= 0 else start, ceil(high / step + 0.1) * step), step)
+    start = max(start, 0.0) if low >= 0 else start
+    steps = max(ceil(high / step + 0.1), round(start / step) + 2)  # two parts at least, also where all values are 0
+    return Axis(title, (start, steps * step), step)
 
 
 def log_axis(title: str, values: Sequence[float]) -> Axis:
