@@ -115,6 +115,7 @@ def run(
         bool, typer.Option("--low-memory", help="Encoders leave the GPU after use, the VAE decodes in tiles.")
     ] = False,
     checkpoint: Annotated[str | None, typer.Option(help="Another FastComposer checkpoint than the stack's.")] = None,
+    alpha: Annotated[str | None, typer.Option(help="A run for each: 0,0.5,1, or in even steps 0,0.2,...,1.")] = None,
     device: Device = "auto",
     out: Out = OUT,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first case that fails.")] = False,
@@ -122,21 +123,27 @@ def run(
     """Draw every case of a suite with a method.
 
     Writes OUT/runs/SUITE/METHOD. Without --suite mini-single and mini-pair are drawn, without --method all that need
-    no tuning. A run that was stopped continues where it was.
+    no tuning. A run that was stopped continues where it was. With --alpha a run becomes METHOD@alpha-0.2; without
+    --method it is FastComposer's.
     """
+    from itertools import product
+
     from fcbench.config import load_suites
     from fcbench.run import run_suite
+    from fcbench.run.sweep import sweep
 
     chosen = _options(settings or [])
+    variants: list[tuple[str, dict[str, str]]] = sweep(alpha, variant) if alpha is not None else [(variant, {})]
+    methods = method or (_untuned_methods() if alpha is None else ["fastcomposer"])
     failed = 0
     for plan in [plan for name in suite or ("mini-single", "mini-pair") for plan in load_suites(name)]:
-        for name in method or _untuned_methods():
+        for name, (label, swept) in product(methods, variants):
             summary = run_suite(
                 plan,
                 name,
                 out=out,
-                label=name.rpartition(":")[2] + (f"@{variant}" if variant else ""),
-                options=chosen,
+                label=name.rpartition(":")[2] + (f"@{label}" if label else ""),
+                options=chosen | swept,
                 stack_name=stack,
                 device=device,
                 random_weights=random_weights,
@@ -153,6 +160,13 @@ def run(
 def report(
     suite: Suites = None,
     stack: Annotated[str | None, typer.Option(help="Another stack to judge with than the run's.")] = None,
+    merge: Annotated[
+        list[Path] | None, typer.Option(help="Another machine's OUT, whose runs are copied in first; may be repeated.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail if a leaderboard, or a published one, is out of date.")
+    ] = False,
+    publish: Annotated[Path | None, typer.Option(help="Copy the leaderboards to this folder, as reports/.")] = None,
     device: Device = "auto",
     out: Out = OUT,
 ) -> None:
@@ -160,18 +174,35 @@ def report(
 
     Writes OUT/reports/SUITE. Without --suite every suite that has runs.
     """
-    from fcbench import plugins, store
-    from fcbench.report import write_report
+    from fcbench import plugins, report, store
     from fcbench.score import needs_scoring, score_run
     from fcbench.stacks import load_stack
 
     metrics = {name: plugins.load("metrics", name) for name in plugins.names("metrics")}
-    for name in _reported(suite, out):
-        for folder in store.runs_of(out, name):
-            judge = stack or store.read_json(folder.config)["stack_file"]
-            if needs_scoring(folder, metrics, load_stack(judge).digests):
-                score_run(folder, load_stack(judge, device=device), metrics)
-        print(write_report(out, name))
+    if check:
+        _check(report.stale_reports(out, metrics, None if suite is None else _reported(suite, out)))
+        return
+    for other in merge or []:
+        for name in _reported(suite, other):
+            for folder in report.merge(out, other, name):
+                print(f"{folder.path}: copied")
+    names = _reported(suite, out)
+    for folder in [folder for name in names for folder in store.runs_of(out, name)]:
+        judge = stack or store.read_json(folder.config)["stack_file"]
+        if needs_scoring(folder, metrics, load_stack(judge).digests):
+            score_run(folder, load_stack(judge, device=device), metrics)
+    for name in names:
+        print(report.write_report(out, name))
+        if publish is not None:
+            print(report.publish(out, name, publish))
+
+
+def _check(reasons: Sequence[str]) -> None:
+    for reason in reasons:
+        print(reason, file=sys.stderr)
+    if reasons:
+        raise typer.Exit(1)
+    print("every leaderboard is up to date")
 
 
 @app.command()

@@ -23,7 +23,7 @@
         fits/<group>.json                 what fitting a group of subjects cost, when it was first done
         scores/<metric>.jsonl             one line a case
         work/                             the method's own
-      reports/<suite>/leaderboard.{csv,md,html}
+      reports/<suite>/leaderboard.{csv,md,tex,json,html}  manifest.json
 
 A file is written beside its place, flushed to disk and renamed: it is there whole or not at all.
 """
@@ -251,6 +251,10 @@ class RunFolder:
             values = {name: [score.value, score.note] for name, score in scores.items()}
             lines.append(json.dumps({"case": case_id, "scores": values}, allow_nan=False))
         write_text(self.path / "scores" / f"{metric}.jsonl", "\n".join(lines) + "\n")
+
+    def scored(self) -> list[str]:
+        """The metrics that have scores, sorted."""
+        return sorted(path.stem for path in (self.path / "scores").glob("*.jsonl"))
 
     def read_scores(self, metric: str) -> tuple[dict[str, Any], dict[str, dict[str, Score]]]:
         """One metric's header and its scores by case id and column; empty if it was not scored."""

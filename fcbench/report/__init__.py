@@ -1,17 +1,21 @@
-"""The verb ``report``: a suite's scored runs -> leaderboard.{csv,md,tex,html}. Loads no model and no torch."""
+"""The verb ``report``: a suite's scored runs -> leaderboard.{csv,md,tex,json,html}. Loads no model and no torch."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fcbench.errors import DataError
-from fcbench.store import report_folder, runs_of, write_text
+from fcbench.errors import DataError, UsageError
+from fcbench.report.merge import merge
+from fcbench.store import report_folder, runs_of, write_bytes, write_text
 
 if TYPE_CHECKING:
     from fcbench.report.runs import Run
-    from fcbench.report.table import Ranking
+    from fcbench.types import Metric
+
+SISTERS = {"-single": "-pair", "-pair": "-single"}
+"""How the names end of two suites that belong together: people alone, and in pairs."""
 
 
 def write_report(out: Path, suite: str) -> Path:
@@ -19,36 +23,83 @@ def write_report(out: Path, suite: str) -> Path:
 
     Raises DataError if the suite has no run, or if a run is not scored.
     """
+    from fcbench.report.board import make_board
+    from fcbench.report.manifest import write_manifest
     from fcbench.report.to_csv import to_csv
     from fcbench.report.to_html import to_html
+    from fcbench.report.to_json import to_json
     from fcbench.report.to_markdown import to_markdown
     from fcbench.report.to_tex import to_tex
 
-    runs, ranked = _read(out, suite)
+    runs = read_runs(out, suite)
+    board = make_board(runs, suite, out=out, beside=_sister(out, suite))
     folder = report_folder(out, suite)
-    write_text(folder / "leaderboard.csv", to_csv(ranked))
-    write_text(folder / "leaderboard.md", to_markdown(ranked, suite))
-    write_text(folder / "leaderboard.tex", to_tex(ranked, suite))
+    write_text(folder / "leaderboard.csv", to_csv(board.rankings))
+    write_text(folder / "leaderboard.md", to_markdown(board))
+    write_text(folder / "leaderboard.tex", to_tex(board.rankings, suite))
+    write_text(folder / "leaderboard.json", to_json(board))
     page = folder / "leaderboard.html"
-    write_text(page, to_html(runs, ranked, suite))
+    write_text(page, to_html(board))
+    write_manifest(folder, board)
     return page
+
+
+def publish(out: Path, suite: str, target: Path) -> Path:
+    """Copy a suite's report, its manifest last, to ``target``; returns the folder there."""
+    from fcbench.report.manifest import MANIFEST
+
+    folder, copy = report_folder(out, suite), target / suite
+    for path in sorted(folder.glob("leaderboard.*")):
+        write_bytes(copy / path.name, path.read_bytes())
+    write_bytes(copy / MANIFEST, (folder / MANIFEST).read_bytes())
+    return copy
+
+
+def stale_reports(out: Path, metrics: Mapping[str, Metric], suites: Sequence[str] | None = None) -> list[str]:
+    """Why reports under ``out``, and those that ship, are out of date; ``suites`` picks some.
+
+    Raises UsageError if there is no report to check.
+    """
+    from fcbench.config import shipped
+    from fcbench.report.stale import stale
+
+    places = [report_folder(out, "x").parent, shipped("reports")]
+    folders = [path.parent for place in places for path in sorted(place.glob("*/leaderboard.csv"))]
+    chosen = [folder for folder in folders if suites is None or folder.name in suites]
+    if not chosen:
+        raise UsageError(f"{places[0]}: no leaderboard there to check; make one with: fcbench report")
+    return [reason for folder in chosen for reason in stale(folder, out, metrics)]
 
 
 def leaderboard(out: Path, suite: str) -> list[dict[str, Any]]:
     """The rows of a suite's leaderboard, as in its CSV; raises as ``write_report`` does."""
-    return [asdict(row) for ranking in _read(out, suite)[1] for row in ranking.rows]
-
-
-def _read(out: Path, suite: str) -> tuple[list[Run], list[Ranking]]:
-    from fcbench.report.runs import check_judges, read_run
+    from fcbench.report.flat import flat
     from fcbench.report.table import rankings
+
+    return [flat(row) for ranking in rankings(read_runs(out, suite), suite) for row in ranking.rows]
+
+
+def read_runs(out: Path, suite: str) -> list[Run]:
+    """The runs of a suite, all of them scored by the same judges; DataError if not."""
+    from fcbench.report.runs import check_judges, read_run
 
     folders = runs_of(out, suite)
     if not folders:
         raise DataError(f"{out / 'runs' / suite}: no run there; make one with: fcbench run --suite {suite}")
     runs = [read_run(folder) for folder in folders]
     check_judges(runs)
-    return runs, rankings(runs, suite)
+    return runs
 
 
-__all__ = ["leaderboard", "write_report"]
+def _sister(out: Path, suite: str) -> list[Run]:
+    """The runs of the suite that belongs to this one; none where it was not drawn, or not scored yet."""
+    name = next((suite.removesuffix(end) + other for end, other in SISTERS.items() if suite.endswith(end)), None)
+    if name is None or not runs_of(out, name):
+        return []
+    try:
+        return read_runs(out, name)
+    except DataError:
+        return []
+
+
+__all__ = ["leaderboard", "merge", "publish", "read_runs", "stale_reports", "write_report"]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fcbench.report.numbers import amount, interval, quality, rank, share
-from fcbench.report.table import Row
+from fcbench.report.table import NOTHING, Row
 
 
 def coverage(row: Row) -> str:
@@ -26,20 +26,24 @@ class Column:
     is_text: bool = False
 
 
-COLUMNS = (
-    Column("rank", lambda row: rank(row.rank_best, row.rank_worst)),
-    Column("method", lambda row: row.method, is_text=True),
-    Column("photos", lambda row: str(row.images_per_subject)),
-    Column("identity", lambda row: quality(row.identity)),
-    Column("95 % interval", lambda row: interval(row.identity_low, row.identity_high)),
-    Column("prompt", lambda row: quality(row.prompt)),
-    Column("95 % interval", lambda row: interval(row.prompt_low, row.prompt_high)),
-    Column("own prompt first", lambda row: share(row.prompt_rank1)),
-    Column("faces found", lambda row: share(row.faces_found)),
-    Column("fit s", lambda row: amount(row.fit_seconds)),
-    Column("sample s", lambda row: amount(row.sample_seconds)),
-    Column("total s", lambda row: amount(row.total_seconds)),
-    Column("peak GiB", lambda row: amount(row.peak_gib)),
-    Column("kept MiB", lambda row: amount(row.stored_mib_per_subject)),
-    Column("pictures", coverage),
-)
+def columns(rows: list[Row]) -> list[Column]:
+    """The columns that these rows can fill."""
+    extra = [Column("attributes", lambda row: share(row.scores.get("attributes", NOTHING).value))]
+    return [
+        Column("rank", lambda row: rank(row.rank_best, row.rank_worst)),
+        Column("method", lambda row: row.method, is_text=True),
+        Column("photos", lambda row: str(row.images_per_subject)),
+        Column("identity", lambda row: quality(row.identity.value)),
+        Column("95 % interval", lambda row: interval(row.identity.low, row.identity.high)),
+        Column("prompt", lambda row: quality(row.prompt.value)),
+        Column("95 % interval", lambda row: interval(row.prompt.low, row.prompt.high)),
+        *(extra if any("attributes" in row.scores for row in rows) else []),
+        Column("own prompt first", lambda row: share(row.scores.get("prompt_rank1", NOTHING).value)),
+        Column("faces found", lambda row: share(row.faces_found)),
+        Column("fit s", lambda row: amount(row.costs.fit_seconds)),
+        Column("sample s", lambda row: amount(row.costs.sample_seconds)),
+        Column("total s", lambda row: amount(row.costs.total_seconds)),
+        Column("peak GiB", lambda row: amount(row.costs.peak_gib)),
+        Column("kept MiB", lambda row: amount(row.costs.stored_mib_per_subject)),
+        Column("pictures", coverage),
+    ]

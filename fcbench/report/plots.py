@@ -12,7 +12,22 @@ from fcbench.report.numbers import quality
 
 WIDTH, HEIGHT = 460, 320
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 14, 44
-CHARACTER = 6.3
+LANE = 42
+"""Height of a method's line in a plot of lanes."""
+
+COLOURS = 8
+"""How many colours the style sheet has; methods beyond share them, in another shape."""
+
+SHAPES: tuple[tuple[tuple[float, float], ...], ...] = (
+    (),
+    ((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
+    ((0, -1.15), (1.1, 0.85), (-1.1, 0.85)),
+    ((0, -1.25), (1.25, 0), (0, 1.25), (-1.25, 0)),
+    ((0, 1.15), (1.1, -0.85), (-1.1, -0.85)),
+)
+"""Circle, square, triangle, diamond and triangle on its tip, as corners around the middle."""
+
+CHARACTER = 6.6
 """Width of a label's average character, in drawing units."""
 
 Span = tuple[float, float]
@@ -28,6 +43,27 @@ class Point:
     y: float
     x_interval: Span | None = None
     y_interval: Span | None = None
+    radius: float = 5.5
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A method's line in a plot of lanes: values as marks, or as a cloud of dots under one value with its interval."""
+
+    label: str
+    colour: int
+    marks: tuple[tuple[str, float], ...]
+    """What each value is called, and the value."""
+    cloud: tuple[float, ...] = ()
+    interval: Span | None = None
+
+
+@dataclass(frozen=True)
+class Guide:
+    """A yardstick, drawn as a line across at its height."""
+
+    label: str
+    y: float
 
 
 @dataclass(frozen=True)
@@ -56,7 +92,10 @@ def linear_axis(title: str, values: Sequence[float]) -> Axis:
     """An axis from a round value below all values to a round value above them."""
     low, high = min(values), max(values)
     step = _step(max(high - low, 0.05))
-    return Axis(title, (floor(low / step - 0.1) * step, ceil(high / step + 0.1) * step), step)
+    start = floor(low / step - 0.1) * step
+    start = max(start, 0.0) if low >= 0 else start
+    steps = max(ceil(high / step + 0.1), round(start / step) + 2)  # two parts at least, also where all values are 0
+    return Axis(title, (start, steps * step), step)
 
 
 def log_axis(title: str, values: Sequence[float]) -> Axis:
@@ -65,20 +104,98 @@ def log_axis(title: str, values: Sequence[float]) -> Axis:
     return Axis(title, (10.0**low, 10.0 ** max(high, low + 1)), is_log=True)
 
 
-def scatter(points: Sequence[Point], x: Axis, y: Axis, title: str) -> Markup:
-    """Points with error bars and their names beside them."""
-    parts = [_grid(x, y)]
+def scatter(points: Sequence[Point], x: Axis, y: Axis, title: str, guides: Sequence[Guide] = ()) -> Markup:
+    """Points with error bars and their names beside them; every method has its own pair of colour and shape."""
+    parts = [_grid(x, y), *(_guide(guide, points, x, y) for guide in guides)]
     labels: list[tuple[float, float, float]] = []
     for point in points:
         parts += [_error_bars(point, x, y)]
     for point in points:
         left, top = _place(point, points, labels, x, y)
         labels.append((left, top, CHARACTER * len(point.label)))
-        dot = Markup('<circle class="dot c{}" cx="{:.1f}" cy="{:.1f}" r="4.5"/>')
-        parts.append(dot.format(point.colour, _across(x, point.x), _down(y, point.y)))
+        parts.append(mark(point.colour, _across(x, point.x), _down(y, point.y), point.radius))
         parts.append(Markup('<text class="name" x="{:.1f}" y="{:.1f}">{}</text>').format(left, top, point.label))
     frame = Markup('<svg class="plot" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>')
     return frame.format(WIDTH, HEIGHT, title, Markup("").join(parts))
+
+
+def lanes(rows: Sequence[Lane], axis: Axis, title: str) -> Markup:
+    """One line a method, its name above it; a log axis where the axis is one."""
+    parts, bottom = [], TOP + LANE * len(rows)
+    for value in axis.ticks():
+        parts.append(
+            Markup(
+                '<line class="grid" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/>'
+                '<text class="tick" text-anchor="middle" x="{0:.1f}" y="{3}">{4}</text>'
+            ).format(_along(axis, value), TOP - 6, bottom, bottom + 16, _tick(axis, value))
+        )
+    for place, row in enumerate(rows):
+        parts.append(_lane(row, axis, TOP + LANE * place))
+    parts.append(
+        Markup('<text class="axis" text-anchor="middle" x="{}" y="{}">{}</text>').format(
+            WIDTH / 2, bottom + 34, axis.title
+        )
+    )
+    frame = Markup('<svg class="plot" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>')
+    return frame.format(WIDTH, bottom + 42, title, Markup("").join(parts))
+
+
+def mark(number: int, x: float, y: float, radius: float = 4.5) -> Markup:
+    """The mark of the ``number``-th method, in one of eight colours and five shapes."""
+    if number % len(SHAPES) == 0:
+        return Markup('<circle class="dot c{}" cx="{:.1f}" cy="{:.1f}" r="{:.1f}"/>').format(
+            number % COLOURS, x, y, radius
+        )
+    corners = " ".join(f"{x + radius * dx:.1f},{y + radius * dy:.1f}" for dx, dy in SHAPES[number % len(SHAPES)])
+    return Markup('<polygon class="dot c{}" points="{}"/>').format(number % COLOURS, corners)
+
+
+def legend(number: int) -> Markup:
+    """The mark of a method, to stand before its name in text."""
+    return Markup('<svg class="mark" viewBox="0 0 12 12" aria-hidden="true">{}</svg>').format(mark(number, 6, 6, 4.4))
+
+
+def _lane(row: Lane, axis: Axis, top: float) -> Markup:
+    middle = top + 24
+    parts = [
+        mark(row.colour, 6, top + 6, 4.4),
+        Markup('<text class="name" x="16" y="{:.1f}">{}</text>').format(top + 10, row.label),
+        Markup('<line class="track" x1="4" x2="{}" y1="{middle}" y2="{middle}"/>').format(WIDTH - 4, middle=middle),
+    ]
+    dot = Markup('<circle class="cloud c{}" cx="{:.1f}" cy="{}" r="3.2"/>')
+    parts += [dot.format(row.colour % COLOURS, _along(axis, value), middle) for value in row.cloud]
+    if row.interval is not None:
+        ends = [_along(axis, end) for end in row.interval]
+        line = '<line class="range c{}" x1="{:.1f}" x2="{:.1f}" y1="{middle}" y2="{middle}"/>'
+        parts.append(Markup(line).format(row.colour % COLOURS, *ends, middle=middle))
+    for name, value in row.marks:
+        parts.append(mark(row.colour, _along(axis, value), middle, 5))
+        if name:
+            place, is_last = _along(axis, value), _along(axis, value) > WIDTH - 60
+            text = '<text class="tick name" text-anchor="{}" x="{:.1f}" y="{:.1f}">{}</text>'
+            parts.append(
+                Markup(text).format(*(("end", place - 9) if is_last else ("start", place + 9)), middle + 4, name)
+            )
+    return Markup("").join(parts)
+
+
+def _along(axis: Axis, value: float) -> float:
+    return 14 + (WIDTH - 28) * axis.part(value)
+
+
+def _guide(guide: Guide, points: Sequence[Point], x: Axis, y: Axis) -> Markup:
+    """The line and its name, at the end where no method lies."""
+    down = _down(y, guide.y)
+    near = [_across(x, p.x) for p in points if abs(_down(y, p.y) - down) < 24]
+    is_left = any(across > WIDTH - RIGHT - 120 for across in near)
+    return Markup(
+        '<line class="guide" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>'
+        '<text class="tick" text-anchor="{}" x="{}" y="{:.1f}">{}</text>'
+    ).format(
+        *(LEFT, WIDTH - RIGHT, down, down),
+        *(("start", LEFT + 3) if is_left else ("end", WIDTH - RIGHT - 3)),
+        *(down - 4, guide.label),
+    )
 
 
 def bar(value: float, interval: Span | None, span: Span, colour: int) -> Markup:
@@ -93,9 +210,11 @@ def bar(value: float, interval: Span | None, span: Span, colour: int) -> Markup:
         parts.append(Markup('<line class="zero" x1="{0:.1f}" x2="{0:.1f}" y1="0" y2="14"/>').format(at(0)))
     if interval is not None:
         parts.append(
-            Markup('<line class="range c{}" x1="{:.1f}" x2="{:.1f}" y1="7" y2="7"/>').format(colour, *map(at, interval))
+            Markup('<line class="range c{}" x1="{:.1f}" x2="{:.1f}" y1="7" y2="7"/>').format(
+                colour % COLOURS, *map(at, interval)
+            )
         )
-    parts.append(Markup('<circle class="dot c{}" cx="{:.1f}" cy="7" r="3"/>').format(colour, at(value)))
+    parts.append(Markup('<circle class="dot c{}" cx="{:.1f}" cy="7" r="3"/>').format(colour % COLOURS, at(value)))
     return Markup('<svg class="bar" viewBox="0 0 {} 14" aria-hidden="true">{}</svg>').format(
         width, Markup("").join(parts)
     )
@@ -152,33 +271,35 @@ def _error_bars(point: Point, x: Axis, y: Axis) -> Markup:
     across, down = _across(x, point.x), _down(y, point.y)
     parts = []
     if point.x_interval is not None:
-        parts.append(line.format(point.colour, *(_across(x, end) for end in point.x_interval), down, down))
+        parts.append(line.format(point.colour % COLOURS, *(_across(x, end) for end in point.x_interval), down, down))
     if point.y_interval is not None:
-        parts.append(line.format(point.colour, across, across, *(_down(y, end) for end in point.y_interval)))
+        parts.append(line.format(point.colour % COLOURS, across, across, *(_down(y, end) for end in point.y_interval)))
     return Markup("").join(parts)
 
 
 def _place(
     point: Point, points: Sequence[Point], labels: Sequence[tuple[float, float, float]], x: Axis, y: Axis
 ) -> tuple[float, float]:
-    """Where the point's name stands: beside it, where it covers the least of other names and points."""
+    """Where the point's name stands: beside it, where it covers the least of other names, points and yardsticks."""
     across, down = _across(x, point.x), _down(y, point.y)
-    width = CHARACTER * len(point.label)
+    width, off = CHARACTER * len(point.label), point.radius + 4
     places = [
         (left, down + shift)
-        for shift in (-8, 16, -22, 30, 4)
-        for left in (across + 8, across - 8 - width)
+        for shift in (4, -off - 2, off + 12, -off - 16, off + 26, -off - 30, off + 40)
+        for left in (across + off, across - off - width, across - width / 2)
         if LEFT <= left <= WIDTH - RIGHT - width and TOP + 8 <= down + shift <= HEIGHT - BOTTOM
     ]
 
-    def covered(place: tuple[float, float]) -> int:
+    def covered(place: tuple[float, float]) -> float:
         left, top = place
-        names = sum(left < start + w and start < left + width and abs(top - t) < 12 for start, t, w in labels)
-        dots = sum(
-            left - 6 < _across(x, p.x) < left + width + 6 and top - 14 < _down(y, p.y) < top + 6
-            for p in points
-            if p is not point
-        )
-        return 2 * names + dots
+        names = sum(left < start + w and start < left + width and abs(top - t) < 13 for start, t, w in labels)
+        dots = sum(_hides(left, top, width, _across(x, p.x), _down(y, p.y), p.radius) for p in points)
+        crossed = left < across < left + width or abs(top - 4 - down) < 4  # its own error bars
+        return 4 * names + 3 * dots + 0.4 * crossed + 0.02 * abs(top - 4 - down)
 
     return min(places, key=covered, default=(min(across, WIDTH - RIGHT - width), down - 8))
+
+
+def _hides(left: float, top: float, width: float, across: float, down: float, radius: float) -> bool:
+    """Whether a name from ``left``, standing on ``top``, touches a mark."""
+    return left - radius - 2 < across < left + width + radius + 2 and top - 12 - radius < down < top + 4 + radius

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,14 @@ from fcbench.store import RunFolder, read_json
 from fcbench.types import Case, Generation, Score
 
 METRICS = ("identity", "prompt")
-"""The metrics of the leaderboard."""
+"""The metrics that every run of a leaderboard has; further ones are shown where a run has them."""
+
+ALPHA = re.compile(r"(?:.*-)?alpha-[0-9.]+")
+"""The variants that ``fcbench run --alpha`` names."""
+
+
+OWN = ("judged", "subject_groups")
+"""What scores' headers say of the pictures rather than of the judge."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,48 @@ class Run:
         """Whether every case of the suite has a picture."""
         return len(self.generations) == self.expected
 
+    @property
+    def is_sanity(self) -> bool:
+        """Whether this is a yardstick (real photos, other people, the copied reference) and no method."""
+        return bool(self.config.get("sanity", False))
+
+    @property
+    def needs_tuning(self) -> bool:
+        """Whether the method is tuned to each subject."""
+        return bool(self.config.get("capabilities", {}).get("needs_tuning", False))
+
+    @property
+    def method(self) -> str:
+        """The method's name without the variant."""
+        return self.label.partition("@")[0]
+
+    @property
+    def alpha(self) -> float | None:
+        """The share of subject-conditioned steps, of methods that have one: their own, or else the stack's."""
+        options = self.config.get("options", {})
+        if "alpha" not in options:
+            return None
+        alpha = options["alpha"]
+        alpha = self.config.get("sampling", {}).get("alpha") if alpha is None else alpha
+        return None if alpha is None else float(alpha)
+
+    @property
+    def is_of_sweep(self) -> bool:
+        """Whether it was drawn for the frontier of alpha, and is no method of its own."""
+        return self.alpha is not None and ALPHA.fullmatch(self.label.partition("@")[2]) is not None
+
+    @cached_property
+    def subject_groups(self) -> dict[str, dict[str, str]]:
+        """By property (class word, skin tone, ...) what each subject is."""
+        told = [self.config, *self.headers.values()]
+        given: Mapping[str, Mapping[str, Any]] = next((t["subject_groups"] for t in told if "subject_groups" in t), {})
+        people = {subject.id: subject.noun for case in self.cases.values() for subject in case.subjects}
+        groups = {"noun": people}
+        for subject in people:
+            for key, value in given.get(subject, {}).items():
+                groups.setdefault(key, {})[subject] = str(value)
+        return groups
+
     def values(self, column: str) -> dict[str, float]:
         """The column's values by case, where the metric applies."""
         return {case: s.value for case, s in self.scores.get(column, {}).items() if s.value is not None}
@@ -77,7 +127,7 @@ def read_run(folder: RunFolder) -> Run:
     scores: dict[str, Mapping[str, Score]] = {}
     headers = {}
     if generations and not config.get("random_weights", False):
-        for metric in METRICS:
+        for metric in (*METRICS, *(name for name in folder.scored() if name not in METRICS)):
             headers[metric], rows = folder.read_scores(metric)
             if rows.keys() != generations.keys():
                 raise DataError(f"{folder.path}: {metric} is not scored; run: fcbench report --suite {folder.suite}")
@@ -88,9 +138,9 @@ def read_run(folder: RunFolder) -> Run:
 
 def check_judges(runs: list[Run]) -> None:
     """DataError if the runs' scores are not one judge's: then their figures do not compare."""
-    for metric in METRICS:
+    for metric in sorted({metric for run in runs for metric in run.headers}):
         headers = {run.label: run.headers[metric] for run in runs if metric in run.headers}
-        judges = {label: {k: v for k, v in header.items() if k != "judged"} for label, header in headers.items()}
+        judges = {label: {k: v for k, v in header.items() if k not in OWN} for label, header in headers.items()}
         for (first, one), (second, other) in pairwise(judges.items()):
             if one != other:
                 raise DataError(f"{metric} of {first} and of {second}: different judges; score both with one stack")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from statistics import fmean, median
+from typing import Literal, TypeAlias
 
+from fcbench.report.costs import Costs, costs
 from fcbench.report.runs import METRICS, Run, group_of
 from fcbench.report.statistics import Difference, Estimate, difference, holm, mean
 
@@ -17,38 +18,48 @@ BASELINE = "stable-diffusion"
 SIGNIFICANT = 0.05
 """Two methods with a larger p value cannot be told apart."""
 
+COMPARED = (*METRICS, "attributes")
+"""The scores in which methods are compared."""
+
+Role: TypeAlias = Literal["method", "sweep", "sanity"]
+"""A method is ranked; a run of a sweep of alpha is shown on its frontier; a yardstick stands apart."""
+
 
 @dataclass(frozen=True)
 class Row:
-    """One run in figures; the fields are the columns of ``leaderboard.csv``, in order."""
+    """One run in figures. ``rank_best`` to ``rank_worst`` are the places by identity that cannot be excluded."""
 
     method: str
+    role: Role
     suite: str
     images_per_subject: int
+    needs_tuning: bool
     subjects: int
+    cases: int
     generations: int
     failures: int
-    identity: float | None
-    identity_low: float | None
-    identity_high: float | None
-    prompt: float | None
-    prompt_low: float | None
-    prompt_high: float | None
-    prompt_rank1: float | None
-    faces_found: float | None
-    fit_seconds: float | None
-    sample_seconds: float | None
-    total_seconds: float | None
-    peak_gib: float | None
-    stored_mib_per_subject: float | None
-    device: str
-    stack: str
-    cases: int
-    status: str
     rank_best: int | None
     rank_worst: int | None
-    """``rank_best`` to ``rank_worst`` are the places by identity that cannot be excluded."""
+    scores: Mapping[str, Estimate]
+    faces_found: float | None
+    costs: Costs
+    device: str
+    stack: str
+    status: str
     note: str
+
+    @property
+    def identity(self) -> Estimate:
+        """Its identity preservation."""
+        return self.scores.get("identity", NOTHING)
+
+    @property
+    def prompt(self) -> Estimate:
+        """Its prompt consistency."""
+        return self.scores.get("prompt", NOTHING)
+
+
+NOTHING = Estimate(None)
 
 
 @dataclass(frozen=True)
@@ -63,12 +74,18 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Runs that compare: one device, one stack, one version of the suite."""
+    """Runs that compare: one device, one stack, one version of the suite. Yardsticks and sweeps come last."""
 
     title: str
     rows: tuple[Row, ...]
     baseline: str
     comparisons: tuple[Comparison, ...]
+    duels: Mapping[tuple[str, str], tuple[Difference, float | None]]
+    """Of every two complete methods the difference in identity, first minus second, and p corrected (Holm)."""
+
+    def of(self, role: Role) -> list[Row]:
+        """The rows of one role, in order."""
+        return [row for row in self.rows if row.role == role]
 
 
 def rankings(runs: Sequence[Run], suite: str) -> list[Ranking]:
@@ -87,46 +104,66 @@ def _title(setting: tuple[str, str, str], several: bool) -> str:
 
 
 def _ranking(runs: Sequence[Run], suite: str, title: str) -> Ranking:
-    ranks = _ranks([run for run in runs if run.is_complete and run.values("identity")])
-    rows = sorted((_row(run, suite, ranks.get(run.label)) for run in runs), key=_order)
-    labels = [row.method for row in rows]
-    baseline = BASELINE if BASELINE in labels else labels[0]
-    return Ranking(
-        title, tuple(rows), baseline, tuple(_comparisons({run.label: run for run in runs}, labels, baseline))
-    )
+    roles = {run.label: _role(run, runs) for run in runs}
+    methods = {run.label: run for run in runs if roles[run.label] == "method"}
+    duels = _duels([run for run in methods.values() if run.is_complete and run.values("identity")])
+    ranks = _ranks(duels, [run.label for run in methods.values() if run.is_complete and run.values("identity")])
+    rows = sorted((_row(run, suite, roles[run.label], ranks.get(run.label)) for run in runs), key=_order)
+    labels = [row.method for row in rows if row.role == "method"]
+    baseline = BASELINE if BASELINE in labels else next(iter(labels), "")
+    return Ranking(title, tuple(rows), baseline, tuple(_comparisons(methods, labels, baseline)), duels)
 
 
-def _order(row: Row) -> tuple[bool, bool, float, str]:
-    """Complete runs first, then by identity, then by name."""
-    return row.status != "complete", row.identity is None, -(row.identity or 0.0), row.method
+def _role(run: Run, runs: Sequence[Run]) -> Role:
+    if run.is_sanity:
+        return "sanity"
+    sweep = [other for other in runs if other.method == run.method and other.is_of_sweep]
+    return "sweep" if run.is_of_sweep and len(sweep) >= 3 else "method"
 
 
-def _ranks(runs: Sequence[Run]) -> dict[str, tuple[int, int]]:
-    """The ranks by identity that each run may hold: all pairs compared, p values corrected for their number."""
+def _order(row: Row) -> tuple[int, bool, bool, float, str]:
+    """Methods before sweeps and yardsticks; complete runs first, then by identity, then by name."""
+    place = ("method", "sweep", "sanity").index(row.role)
+    return place, row.status != "complete", row.identity.value is None, -(row.identity.value or 0.0), row.method
+
+
+def _duels(runs: Sequence[Run]) -> dict[tuple[str, str], tuple[Difference, float | None]]:
     pairs = list(combinations(runs, 2))
     results = [compare(a, b, "identity") for a, b in pairs]
-    better = Counter({run.label: 0 for run in runs})
+    corrected = holm([result.p for result in results])
+    return {(a.label, b.label): (r, p) for (a, b), r, p in zip(pairs, results, corrected, strict=True)}
+
+
+def _ranks(
+    duels: Mapping[tuple[str, str], tuple[Difference, float | None]], labels: Sequence[str]
+) -> dict[str, tuple[int, int]]:
+    """The ranks by identity that each run may hold: all pairs compared, p values corrected for their number."""
+    better = Counter(dict.fromkeys(labels, 0))
     worse = Counter(better)
-    for (a, b), result, p in zip(pairs, results, holm([result.p for result in results]), strict=True):
+    for (a, b), (result, p) in duels.items():
         if p is not None and p <= SIGNIFICANT and result.estimate.value is not None:
             winner, loser = (a, b) if result.estimate.value > 0 else (b, a)
-            worse[winner.label] += 1
-            better[loser.label] += 1
-    return {run.label: (1 + better[run.label], len(runs) - worse[run.label]) for run in runs}
+            worse[winner] += 1
+            better[loser] += 1
+    return {label: (1 + better[label], len(labels) - worse[label]) for label in labels}
 
 
 def compare(first: Run, second: Run, column: str) -> Difference:
-    """``first - second`` in a column, on the cases that have it in both."""
+    """``first - second`` in a column, on the cases (subjects, prompt, seed) that have it in both."""
     a, b = first.values(column), second.values(column)
-    common = sorted(a.keys() & b.keys())
-    groups = [group_of(first.cases[case]) for case in common]
-    return difference([a[case] for case in common], [b[case] for case in common], groups)
+    common = [first.cases[case] for case in sorted(a.keys() & b.keys())]
+    return difference(
+        [a[case.id] for case in common],
+        [b[case.id] for case in common],
+        [group_of(case) for case in common],
+        [case.prompt.id for case in common],
+    )
 
 
-def _comparisons(runs: dict[str, Run], labels: Sequence[str], baseline: str) -> list[Comparison]:
+def _comparisons(runs: Mapping[str, Run], labels: Sequence[str], baseline: str) -> list[Comparison]:
     others = [label for label in labels if label != baseline]
     comparisons = []
-    for column in METRICS:
+    for column in COMPARED:
         results = [compare(runs[label], runs[baseline], column) for label in others]
         corrected = holm([result.p for result in results])
         comparisons += [
@@ -140,46 +177,34 @@ def _comparisons(runs: dict[str, Run], labels: Sequence[str], baseline: str) -> 
 def estimate(run: Run, column: str, keep: Callable[[str], bool] = lambda case: True) -> Estimate:
     """The mean of a column over the cases that ``keep`` accepts, with its interval."""
     values = {case: value for case, value in run.values(column).items() if keep(case)}
-    groups = [group_of(run.cases[case]) for case in values]
-    return mean(list(values.values()), groups, bounds=run.bounds(column))
+    shown = [run.cases[case] for case in values]
+    bounds = run.bounds(column) or ((0.0, 1.0) if set(values.values()) <= {0.0, 1.0} else None)
+    return mean([*values.values()], [group_of(case) for case in shown], [c.prompt.id for c in shown], bounds=bounds)
 
 
-def _row(run: Run, suite: str, ranks: tuple[int, int] | None) -> Row:
-    identity, prompt = estimate(run, "identity"), estimate(run, "prompt")
-    fit, sample = _fit_seconds(run), _sample_seconds(run)
+def _row(run: Run, suite: str, role: Role, ranks: tuple[int, int] | None) -> Row:
+    scores = {column: estimate(run, column) for column in run.scores if column != "faces"}
     best, worst = ranks if ranks is not None else (None, None)
     return Row(
         method=run.label,
+        role=role,
         suite=suite,
         images_per_subject=int(run.config.get("images_per_subject", 1)),
+        needs_tuning=run.needs_tuning,
         subjects=len({subject.id for case in run.cases.values() for subject in case.subjects}),
+        cases=run.expected,
         generations=len(run.generations),
         failures=len(run.failures),
-        identity=identity.value,
-        identity_low=identity.low,
-        identity_high=identity.high,
-        prompt=prompt.value,
-        prompt_low=prompt.low,
-        prompt_high=prompt.high,
-        prompt_rank1=estimate(run, "prompt_rank1").value,
-        faces_found=_faces_found(run),
-        fit_seconds=fit,
-        sample_seconds=sample,
-        total_seconds=None if fit is None or sample is None else fit + sample,
-        peak_gib=max((g.peak_bytes / 2**30 for g in run.generations.values()), default=None),
-        stored_mib_per_subject=_stored(run),
-        device=run.setting[0],
-        stack=run.setting[1],
-        cases=run.expected,
-        status=_status(run),
         rank_best=best,
         rank_worst=worst,
-        note=_note(run, identity),
+        scores=scores,
+        faces_found=_faces_found(run),
+        costs=costs(run),
+        device=run.setting[0],
+        stack=run.setting[1],
+        status="complete" if run.is_complete else "incomplete",
+        note=_note(run, scores.get("identity", NOTHING)),
     )
-
-
-def _status(run: Run) -> str:
-    return "complete" if run.is_complete else "incomplete"
 
 
 def _note(run: Run, identity: Estimate) -> str:
@@ -198,20 +223,3 @@ def _faces_found(run: Run) -> float | None:
     if not found:
         return None
     return sum(min(found[case], expected[case]) for case in found) / sum(expected.values())
-
-
-def _fit_seconds(run: Run) -> float | None:
-    """Median over the groups of subjects that were fitted."""
-    fits = {group_of(g.case): g.fit_seconds for g in run.generations.values()}
-    return median(fits.values()) if fits else None
-
-
-def _sample_seconds(run: Run) -> float | None:
-    """Median over the pictures."""
-    return median(g.sample_seconds for g in run.generations.values()) if run.generations else None
-
-
-def _stored(run: Run) -> float | None:
-    """Mean over the groups of what is kept a subject, in MiB."""
-    kept = {group_of(g.case): g.stored_bytes / len(g.case.subjects) / 2**20 for g in run.generations.values()}
-    return fmean(kept.values()) if kept else None

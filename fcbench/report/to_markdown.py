@@ -5,19 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from fcbench.report.columns import COLUMNS
-from fcbench.report.numbers import interval, p_value, signed
+from fcbench.report.board import Board
+from fcbench.report.columns import columns
+from fcbench.report.numbers import interval, p_value, share, signed
+from fcbench.report.outcomes import outcomes
 from fcbench.report.table import Ranking
 
 
-def to_markdown(rankings: Sequence[Ranking], suite: str) -> str:
-    """One section a ranking: the table, notes on its rows, the differences to the baseline."""
-    parts = [f"# Leaderboard: {escape(suite)}"]
-    for ranking in rankings:
+def to_markdown(board: Board) -> str:
+    """The tables, what became of pairs, differences to the baseline, and the paper's claims."""
+    parts = [f"# Leaderboard: {escape(board.suite)}"]
+    for ranking in board.rankings:
         parts += [f"## {escape(ranking.title)}", _leaderboard(ranking)]
         parts += ["\n".join(f"- {escape(row.method)}: {escape(row.note)}" for row in ranking.rows if row.note)]
+        parts += [_outcomes(ranking)]
         if ranking.comparisons:
             parts += [f"Paired differences to {escape(ranking.baseline)}:", _differences(ranking)]
+    claims = [[claim.text, claim.verdict, claim.numbers] for claim in board.claims]
+    parts += ["## The paper's claims", _table(["claim", "here", "numbers"], [True] * 3, claims)]
+    parts += [f"Made by: {escape(board.command)}"]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -28,21 +34,33 @@ def escape(text: str) -> str:
 
 
 def _leaderboard(ranking: Ranking) -> str:
+    shown = columns([*ranking.rows])
     return _table(
-        [column.heading for column in COLUMNS],
-        [column.is_text for column in COLUMNS],
-        [[column.cell(row) for column in COLUMNS] for row in ranking.rows],
+        [column.heading for column in shown],
+        [column.is_text for column in shown],
+        [[column.cell(row) for column in shown] for row in ranking.rows],
     )
+
+
+def _outcomes(ranking: Ranking) -> str:
+    """Shares of pictures of two people, where they were judged."""
+    judged = outcomes(ranking.rows)
+    rows = [
+        [row.method, *(f"{share(e.value)} {interval(e.low, e.high)} of {e.count}" for e in found)]
+        for row in ranking.rows
+        if len(found := [row.scores[name] for name in judged if name in row.scores]) == len(judged)
+    ]
+    return _table(["method", *judged.values()], [True, *[False] * len(judged)], rows) if judged else ""
 
 
 def _differences(ranking: Ranking) -> str:
     cells = [
-        [c.method, c.column, signed(e.value), interval(e.low, e.high), p_value(c.p), c.difference.test, str(e.count)]
+        [c.method, c.column, signed(e.value), interval(e.low, e.high), p_value(c.p), str(e.count)]
         for c in ranking.comparisons
         for e in [c.difference.estimate]
     ]
-    headings = ["method", "score", "difference", "95 % interval", "p (Holm)", "test", "pictures"]
-    return _table(headings, [True, True, False, False, False, True, False], cells)
+    headings = ["method", "score", "difference", "95 % interval", "p (Holm)", "pictures"]
+    return _table(headings, [True, True, False, False, False, False], cells)
 
 
 def _table(headings: Sequence[str], is_text: Sequence[bool], rows: Sequence[Sequence[str]]) -> str:

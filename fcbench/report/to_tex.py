@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fcbench.report.columns import COLUMNS, Column
+from fcbench.report.columns import Column, columns
 from fcbench.report.table import Ranking
 
 SPECIAL = {
@@ -21,19 +21,19 @@ SPECIAL = {
 
 def to_tex(rankings: Sequence[Ranking], suite: str) -> str:
     """A ``table*`` with one block of rows a ranking."""
-    span = len(COLUMNS)
+    shown = columns([row for ranking in rankings for row in ranking.rows])
     lines = [
         "% Needs \\usepackage{booktabs}.",
         r"\begin{table*}",
         r"\centering\small",
-        rf"\caption{{Suite {escape(suite)}. Intervals: 95\,\%, clustered on subjects.}}",
-        rf"\begin{{tabular}}{{{''.join(map(_alignment, COLUMNS))}}}",
+        rf"\caption{{Suite {escape(suite)}. Intervals: 95\,\%, over subjects and prompts.}}",
+        rf"\begin{{tabular}}{{{''.join(map(_alignment, shown))}}}",
         r"\toprule",
-        _line([column.heading for column in COLUMNS]),
+        _line([column.heading for column in shown]),
     ]
     for ranking in rankings:
-        lines += [r"\midrule", rf"\multicolumn{{{span}}}{{l}}{{\emph{{{escape(ranking.title)}}}}} \\"]
-        lines += [_line([column.cell(row) for column in COLUMNS]) for row in ranking.rows]
+        lines += [r"\midrule", rf"\multicolumn{{{len(shown)}}}{{l}}{{\emph{{{escape(ranking.title)}}}}} \\"]
+        lines += [_line([column.cell(row) for column in shown]) for row in ranking.rows]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table*}"]) + "\n"
 
 

@@ -24,6 +24,7 @@ PROMPTS = (
     Prompt("snow", "{} in the snow", "context"),
 )
 HEADER = {"version": 1, "judges": {"faces": "f" * 64, "clip": "c" * 64}, "judged": "0" * 64}
+OUTCOMES = ("both_right", "blended", "swapped", "cloned", "missing", "extra")
 CONFIG = {
     "suite_digest": "5" * 64,
     "stack": "mini",
@@ -86,10 +87,15 @@ def fake_run(
     failures: Mapping[str, str] | None = None,
     fit_seconds: float = 0.0,
     stored_bytes: int = 0,
+    sample_seconds: float = 0.4,
     scored: bool = True,
+    outcomes: Sequence[float] = (),
     **config: Any,
 ) -> RunFolder:
-    """A run of all cases but the failed ones, with scores around ``quality`` (identity, prompt)."""
+    """A run of all cases but the failed ones, with scores around ``quality`` (identity, prompt).
+
+    ``outcomes``: how often a pair comes out right, blended, swapped, cloned, missing and with an extra face.
+    """
     folder = run_folder(out, suite, label)
     failed = failures or {}
     method, _, variant = label.partition("@")
@@ -97,7 +103,7 @@ def fake_run(
     write_json(folder.config, {**named, "images_per_subject": 1, **CONFIG, **config})
     rng = np.random.default_rng(len(label))
     effects = {subject.id: rng.normal(0, 0.08) for case in wanted for subject in case.subjects}
-    identity, prompt = [], []
+    identity, prompt, blending = [], [], []
     pictures = encoded(len(wanted))
     for number, case in enumerate(sorted(wanted, key=lambda case: case.id)):
         if case.id in failed:
@@ -105,16 +111,22 @@ def fake_run(
             continue
         folder.image(case.id).parent.mkdir(parents=True, exist_ok=True)
         folder.image(case.id).write_bytes(pictures[number])
-        folder.commit(Generation(case, folder.image(case.id), fit_seconds, 0.4, 2**28 + number, stored_bytes))
+        folder.commit(
+            Generation(case, folder.image(case.id), fit_seconds, sample_seconds, 2**28 + number, stored_bytes)
+        )
         value = quality[0] + sum(effects[s.id] for s in case.subjects) + rng.normal(0, 0.1)
         found = float(len(case.subjects)) if value > 0 else 0.0
         official = Score(max(value, 0.0), "" if value > 0 else "no face found")
         identity.append((case.id, {"identity": official, "faces": Score(found)}))
         clip = Score(quality[1] + rng.normal(0, 0.02))
+        drawn = zip(OUTCOMES, outcomes, strict=True) if outcomes else ()
+        blending.append((case.id, {name: Score(float(rng.random() < share)) for name, share in drawn}))
         prompt.append((case.id, {"prompt": clip, "prompt_rank1": Score(float(rng.random() < 0.8))}))
     if scored:
         folder.write_scores("identity", identity, {**HEADER, "range": [0.0, 1.0]})
         folder.write_scores("prompt", prompt, {**HEADER, "range": [-1.0, 1.0]})
+    if scored and outcomes:
+        folder.write_scores("blending", blending, {**HEADER, "range": [0.0, 1.0]})
     return folder
 
 
@@ -131,4 +143,42 @@ def fake_suite(
     fake_run(out, suite, "dreambooth", wanted, quality=(0.27, 0.239), fit_seconds=84.2, stored_bytes=17 * 2**20, **five)
     fake_run(out, suite, "textual-inversion", wanted, quality=(0.29, 0.219), fit_seconds=61.7, failures=failed, **five)
     fake_run(out, suite, "fastcomposer@h200", wanted, quality=(0.48, 0.243), device="NVIDIA H200")
+    return wanted
+
+
+def rich_suite(out: Path, suite: str = "rich-pair", *, people: int = 24, pairs: bool = True) -> list[Case]:
+    """Nine methods, yardsticks and a sweep of alpha, with everything that a page can show."""
+    wanted = cases(subjects(out, suite, people), pairs=pairs)
+    nouns = {subject.id: subject.noun for case in wanted for subject in case.subjects}
+    skins = ("light", "medium", "dark")
+    groups = {name: {"noun": noun, "skin": skins[i % 3]} for i, (name, noun) in enumerate(sorted(nouns.items()))}
+    tuned: dict[str, Any] = {"images_per_subject": 5, "capabilities": {"needs_tuning": True}}
+    common: dict[str, Any] = {"subject_groups": groups, "stack_file": "mini", "load_seconds": 3.1, "peak_device": 2**30}
+    failed = {wanted[3].id: f"MethodError: {wanted[3].id}: loss became infinite at step 80"}
+
+    def run(label: str, identity: float, prompt: float, outcomes: Sequence[float], **more: Any) -> None:
+        fake_run(
+            out, suite, label, wanted, quality=(identity, prompt), outcomes=outcomes if pairs else (), **common, **more
+        )
+
+    run("stable-diffusion", 0.03, 0.268, (0.02, 0.3, 0.0, 0.2, 0.1, 0.05), images_per_subject=0, options={})
+    run(
+        "fastcomposer",
+        0.48,
+        0.243,
+        (0.6, 0.1, 0.05, 0.05, 0.05, 0.02),
+        sampling={"alpha": 0.7},
+        options={"alpha": None},
+    )
+    run("fastcomposer@no-localization", 0.36, 0.247, (0.3, 0.4, 0.1, 0.1, 0.05, 0.02), options={"alpha": None})
+    run("ip-adapter", 0.45, 0.221, (0.4, 0.2, 0.1, 0.1, 0.1, 0.1), options={})
+    run("dreambooth", 0.27, 0.239, (0.2, 0.3, 0.1, 0.1, 0.2, 0.0), fit_seconds=84.2, stored_bytes=17 * 2**20, **tuned)
+    run("dreambooth-lora", 0.25, 0.244, (0.2, 0.3, 0.1, 0.1, 0.2, 0.0), fit_seconds=51.0, stored_bytes=2**20, **tuned)
+    run("textual-inversion", 0.29, 0.219, (0.1, 0.4, 0.1, 0.2, 0.1, 0.1), fit_seconds=61.7, failures=failed, **tuned)
+    run("custom-diffusion", 0.41, 0.233, (0.3, 0.3, 0.1, 0.1, 0.1, 0.1), fit_seconds=39.5, stored_bytes=2**21, **tuned)
+    for alpha in (0.0, 0.25, 0.5, 0.75, 1.0):
+        scores = 0.03 + 0.5 * alpha**0.6, 0.268 - 0.04 * alpha**2
+        run(f"fastcomposer@alpha-{alpha:g}", *scores, (), options={"alpha": alpha})
+    for label, identity in (("real-photos", 0.71), ("other-people", 0.02), ("copied-reference", 0.93)):
+        run(label, identity, 0.2, (), sanity=True)
     return wanted

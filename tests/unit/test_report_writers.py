@@ -47,19 +47,20 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_no_text_becomes_a_tag(hostile: Path) -> None:
     tags = Tags(hostile.read_text())
-    assert not {"script", "i"} & set(tags.opened)
+    assert tags.opened.count("script") == 1  # our own, whose digest the page's policy names
+    assert "i" not in tags.opened
     assert "alert(&#39;x&#39;)" in hostile.read_text()
 
 
 def test_the_page_needs_nothing_but_itself(hostile: Path) -> None:
-    assert all(link.startswith("data:image/png;base64,") for link in Tags(hostile.read_text()).links)
+    assert all(link.startswith(("data:image/webp;base64,", "#")) for link in Tags(hostile.read_text()).links)
     assert not re.search(r"@import|url\(", hostile.read_text())
 
 
 def test_every_row_of_the_markdown_has_as_many_cells_as_its_head(hostile: Path) -> None:
     lines = [line for line in hostile.with_suffix(".md").read_text().splitlines() if line.startswith("| ")]
     counts = {len(re.findall(r"(?<!\\)\|", line)) for line in lines}
-    assert counts <= {16, 8}
+    assert counts <= {16, 7, 4}
     assert "<" not in hostile.with_suffix(".md").read_text()
 
 
@@ -131,9 +132,9 @@ def test_names_of_points_in_one_place_do_not_cover_each_other() -> None:
 def test_the_gallery_shows_every_prompt_and_each_methods_picture(tmp_path: Path) -> None:
     fake_suite(tmp_path, people=6)
     text = write_report(tmp_path, "fake-single").read_text()
-    assert text.count('class="exhibit"') == 12
+    assert text.count('class="exhibit"') == 36
     # A reference and five pictures; six where the sixth method did not fail.
-    assert 12 * 6 <= text.count("data:image/png;base64,") <= 12 * 7
+    assert 36 * 6 <= text.count("data:image/webp;base64,") <= 36 * 7
     for words in ("wearing a red hat", "in the snow", "a sepia photograph of"):
         assert words in text
 

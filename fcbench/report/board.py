@@ -1,0 +1,74 @@
+"""Everything that one suite's report says, computed once: the page and the JSON only write it down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fcbench.report.breakdown import Grouping, Part, by_group, by_kind, by_subject
+from fcbench.report.claims import Claim, Size, claims
+from fcbench.report.commands import report_command, run_command
+from fcbench.report.frontier import Frontier, frontiers
+from fcbench.report.published import Line, Published, read_published, three_columns
+from fcbench.report.runs import Run
+from fcbench.report.table import Ranking, rankings
+
+
+@dataclass(frozen=True)
+class Board:
+    """One suite's report. ``runs`` stand in the order of the rankings' rows; ``kinds`` and so on are of its methods."""
+
+    suite: str
+    size: Size
+    runs: tuple[Run, ...]
+    rankings: tuple[Ranking, ...]
+    kinds: tuple[Part, ...]
+    groupings: tuple[Grouping, ...]
+    subjects: dict[str, dict[str, float]]
+    frontiers: tuple[Frontier, ...]
+    published: Published
+    lines: tuple[Line, ...]
+    claims: tuple[Claim, ...]
+    command: str
+    commands: dict[str, str]
+
+    @property
+    def methods(self) -> list[Run]:
+        """The runs that are methods."""
+        roles = {row.method: row.role for ranking in self.rankings for row in ranking.rows}
+        return [run for run in self.runs if roles[run.label] == "method"]
+
+
+def make_board(runs: Sequence[Run], suite: str, *, out: Path, beside: Sequence[Run] = ()) -> Board:
+    """The report of ``runs``; ``beside`` are those of its sister suite, pairs to single people, for the claims."""
+    ranked = rankings(runs, suite)
+    by_label = {run.label: run for run in runs}
+    ordered = [by_label[row.method] for ranking in ranked for row in ranking.rows]
+    methods = [by_label[row.method] for ranking in ranked for row in ranking.of("method") if row.scores]
+    size = _size(runs)
+    boards: dict[Size, Ranking] = {size: ranked[0]}
+    if beside and _size(beside) != size:
+        boards[_size(beside)] = rankings(beside, suite)[0]
+    curves = frontiers(runs)
+    published = read_published()
+    return Board(
+        suite=suite,
+        size=size,
+        runs=tuple(ordered),
+        rankings=tuple(ranked),
+        kinds=tuple(by_kind(methods)),
+        groupings=tuple(by_group(methods)),
+        subjects=by_subject(methods),
+        frontiers=tuple(curves),
+        published=published,
+        lines=tuple(three_columns(published, ranked[0], suite=suite, size=size)),
+        claims=tuple(claims(boards, curves)),
+        command=report_command(suite, out),
+        commands={run.label: run_command(run, out) for run in ordered},
+    )
+
+
+def _size(runs: Sequence[Run]) -> Size:
+    pairs = any(len(case.subjects) > 1 for run in runs for case in run.cases.values())
+    return "pair" if pairs else "single"

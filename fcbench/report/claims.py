@@ -1,0 +1,142 @@
+"""What the paper claims, and whether it held here: held, not held, or not measured, each with its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from fcbench.report.frontier import Frontier
+from fcbench.report.numbers import amount, interval, p_value, share, signed
+from fcbench.report.table import SIGNIFICANT, Ranking, Row
+
+Verdict: TypeAlias = Literal["held", "not held", "not measured"]
+Size: TypeAlias = Literal["single", "pair"]
+
+OURS = "fastcomposer"
+UNLOCALIZED = "no-localization"
+"""The variant under which weights trained without the localisation loss are run."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of arXiv 2305.10431 and what became of it."""
+
+    text: str
+    verdict: Verdict
+    numbers: str
+
+
+def claims(boards: Mapping[Size, Ranking], frontiers: Sequence[Frontier]) -> list[Claim]:
+    """The checklist; ``boards`` holds the ranking of one subject a picture, that of pairs, or both."""
+    any_board = boards.get("single") or boards["pair"]
+    return [
+        _cheaper(
+            any_board, "A first picture takes 300 to 2500 times less time than tuning a method", "total_seconds", 300
+        ),
+        _cheaper(any_board, "It needs 2.8 to 6.7 times less memory than tuning", "peak_gib", 2.8),
+        _no_storage(any_board),
+        _identity(boards.get("single"), "Identity is above that of all tuned methods, one person a picture"),
+        _identity(boards.get("pair"), "Identity is above that of all tuned methods, two people a picture"),
+        _localization(boards.get("pair")),
+        _alpha(frontiers),
+    ]
+
+
+def _rows(board: Ranking) -> tuple[Row | None, list[Row]]:
+    """FastComposer's row and those of tuned methods, complete ones."""
+    rows = [row for row in board.of("method") if row.generations]
+    return next((row for row in rows if row.method == OURS), None), [row for row in rows if row.needs_tuning]
+
+
+def _absent(ours: Row | None, tuned: Sequence[Row]) -> str:
+    if ours is None:
+        return "no run of fastcomposer here"
+    return "" if tuned else "no run of a tuned method here"
+
+
+def _cheaper(board: Ranking, text: str, quantity: str, least: float) -> Claim:
+    ours, tuned = _rows(board)
+    own = getattr(ours.costs, quantity) if ours is not None else None
+    costs = {row.method: getattr(row.costs, quantity) for row in tuned}
+    ratios = {method: cost / own for method, cost in costs.items() if cost is not None and own}
+    if ours is None or not ratios:
+        return Claim(text, "not measured", _absent(ours, tuned) or "no such cost was measured")
+    told = ", ".join(f"{method} {amount(ratio)} times that" for method, ratio in sorted(ratios.items()))
+    unit = "s" if quantity == "total_seconds" else "GiB"
+    verdict: Verdict = "held" if min(ratios.values()) >= least else "not held"
+    return Claim(text, verdict, f"{OURS} {amount(own)} {unit}; {told}")
+
+
+def _no_storage(board: Ranking) -> Claim:
+    text = "Nothing is stored for a subject"
+    ours, tuned = _rows(board)
+    if ours is None or ours.costs.stored_mib_per_subject is None:
+        return Claim(text, "not measured", "no run of fastcomposer here")
+    others = ", ".join(f"{row.method} {amount(row.costs.stored_mib_per_subject)} MiB" for row in tuned)
+    verdict: Verdict = "held" if ours.costs.stored_mib_per_subject == 0 else "not held"
+    own = f"{OURS} {amount(ours.costs.stored_mib_per_subject)} MiB"
+    return Claim(text, verdict, own + (f"; {others}" if others else ""))
+
+
+def _identity(board: Ranking | None, text: str) -> Claim:
+    if board is None:
+        return Claim(text, "not measured", "no such suite was reported here")
+    ours, tuned = _rows(board)
+    if ours is None or not tuned:
+        return Claim(text, "not measured", _absent(ours, tuned))
+    told, above = [], []
+    for row in tuned:
+        won = _duel(board, ours.method, row.method)
+        if won is None:
+            return Claim(text, "not measured", f"no test against {row.method}: {row.note or 'too few people'}")
+        told.append(won[0])
+        above.append(won[1])
+    return Claim(text, "held" if all(above) else "not held", "; ".join(told))
+
+
+def _duel(board: Ranking, first: str, second: str) -> tuple[str, bool] | None:
+    """The difference in identity in words, and whether the first is told apart as the better one."""
+    sign = 1 if (first, second) in board.duels else -1
+    result, p = board.duels.get((first, second)) or board.duels.get((second, first)) or (None, None)
+    if result is None or p is None or result.estimate.value is None:
+        return None
+    value, ends = sign * result.estimate.value, [result.estimate.low, result.estimate.high][::sign]
+    low, high = (None if end is None else sign * end for end in ends)
+    return f"{signed(value)} {interval(low, high)} to {second}, p {p_value(p)}", value > 0 and p <= SIGNIFICANT
+
+
+def _localization(board: Ranking | None) -> Claim:
+    text = "The localisation loss keeps identities from blending"
+    if board is None:
+        return Claim(text, "not measured", "no suite of pairs was reported here")
+    rows = {row.method: row for row in board.rows}
+    pair = rows.get(OURS), rows.get(f"{OURS}@{UNLOCALIZED}")
+    blended = [None if row is None else row.scores.get("blended") for row in pair]
+    if blended[0] is None or blended[1] is None or blended[0].value is None or blended[1].value is None:
+        return Claim(text, "not measured", f"needs pictures of weights without that loss: --variant {UNLOCALIZED}")
+    first, second = blended[0], blended[1]
+    apart = first.high is not None and second.low is not None and first.high < second.low
+    told = [
+        f"{share(e.value)} of pictures blended {name} [{share(e.low)}, {share(e.high)}]"
+        for e, name in ((first, "with it"), (second, "without"))
+    ]
+    return Claim(text, "held" if apart else "not held", ", ".join(told))
+
+
+def _alpha(frontiers: Sequence[Frontier]) -> Claim:
+    text = "Alpha trades identity for prompt consistency"
+    frontier = next((f for f in frontiers if f.method == OURS), None)
+    if frontier is None:
+        return Claim(text, "not measured", "needs three alphas or more: fcbench run --alpha 0,0.2,...,1")
+    ends = frontier.identity, frontier.prompt
+    if any(end.p is None for end in ends):
+        return Claim(text, "not measured", frontier.identity.estimate.note or "no test")
+    gains = ends[0].estimate.value or 0.0, -(ends[1].estimate.value or 0.0)
+    held = min(gains) > 0 and all(end.p is not None and end.p <= SIGNIFICANT for end in ends)
+    told = [
+        f"{name} {signed(end.estimate.value)} {interval(end.estimate.low, end.estimate.high)}, p {p_value(end.p)}"
+        for name, end in zip(("identity", "prompt"), ends, strict=True)
+    ]
+    span = f"alpha {frontier.steps[0].alpha:g} to {frontier.steps[-1].alpha:g}: "
+    return Claim(text, "held" if held else "not held", span + "; ".join(told))

@@ -1,0 +1,60 @@
+"""What a run cost, from what the runner measured: seconds on the wall, memory by three marks, bytes kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import fmean, median
+
+from fcbench.report.runs import Run, group_of
+
+GIB, MIB = 2**30, 2**20
+
+
+@dataclass(frozen=True)
+class Costs:
+    """One run's costs; None where nothing was measured.
+
+    ``fit_seconds`` is the median over the groups of subjects, ``sample_seconds`` that over pictures drawn warm;
+    ``total_seconds`` is one fit and one picture, as the paper counts; loading and warming up stand apart. ``peak_gib``
+    is the memory that counts (``memory_kind``: allocated on a GPU, resident beyond the loaded stack on a CPU),
+    ``reserved_gib`` what PyTorch took from the GPU, ``device_gib`` the high-water mark of the whole device or process.
+    """
+
+    memory_kind: str
+    fit_seconds: float | None = None
+    sample_seconds: float | None = None
+    total_seconds: float | None = None
+    load_seconds: float | None = None
+    warm_up_seconds: float | None = None
+    peak_gib: float | None = None
+    reserved_gib: float | None = None
+    device_gib: float | None = None
+    stored_mib_per_subject: float | None = None
+
+
+def costs(run: Run) -> Costs:
+    """The costs of a run; a yardstick has none, as nothing was drawn for it."""
+    kind = str(run.config.get("memory_kind", ""))
+    if run.is_sanity or not run.generations:
+        return Costs(kind)
+    made = run.generations.values()
+    fit = median({group_of(g.case): g.fit_seconds for g in made}.values())
+    sample = median(g.sample_seconds for g in made)
+    kept = {group_of(g.case): g.stored_bytes / len(g.case.subjects) / MIB for g in made}
+    return Costs(
+        memory_kind=kind,
+        fit_seconds=fit,
+        sample_seconds=sample,
+        total_seconds=fit + sample,
+        load_seconds=_told(run, "load_seconds"),
+        warm_up_seconds=_told(run, "warm_up_seconds"),
+        peak_gib=max(g.peak_bytes for g in made) / GIB,
+        reserved_gib=_told(run, "peak_reserved", GIB),
+        device_gib=_told(run, "peak_device", GIB),
+        stored_mib_per_subject=fmean(kept.values()),
+    )
+
+
+def _told(run: Run, key: str, unit: float = 1.0) -> float | None:
+    value = run.config.get(key)
+    return None if value is None else float(value) / unit

@@ -1,0 +1,43 @@
+"""What a report was made from, beside its files: ``manifest.json``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fcbench import __version__
+from fcbench.report.board import Board
+from fcbench.report.runs import Run
+from fcbench.store import digest_file, write_json
+
+MANIFEST = "manifest.json"
+
+KEPT = (
+    *("method", "options", "suite_digest", "stack", "stack_file", "stack_digests", "sampling", "random_weights"),
+    *("low_memory", "sanity", "device", "memory_kind", "versions", "cases"),
+)
+"""What of a run's configuration is published."""
+
+
+def write_manifest(folder: Path, board: Board) -> None:
+    """Name the runs, judges and files of the report in ``folder``; written last."""
+    files = sorted(folder.glob("leaderboard.*"))
+    manifest = {
+        "suite": board.suite,
+        "fcbench": __version__,
+        "command": board.command,
+        "runs": {run.label: describe(run, board.commands[run.label]) for run in board.runs},
+        "files": {path.name: digest_file(path) for path in files},
+    }
+    write_json(folder / MANIFEST, manifest)
+
+
+def describe(run: Run, command: str) -> dict[str, Any]:
+    """A run in the manifest: its settings, its judges, and the digest of the pictures that they judged."""
+    return {
+        "command": command,
+        **{key: run.config[key] for key in KEPT if key in run.config},
+        "generations": len(run.generations),
+        "failures": len(run.failures),
+        "scores": {name: dict(header) for name, header in sorted(run.headers.items())},
+    }

@@ -1,0 +1,102 @@
+"""Join the runs of several machines: copy whole run folders, refusing what cannot be compared, and say why."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fcbench.errors import DataError
+from fcbench.store import (
+    RunFolder,
+    digest_file,
+    read_json,
+    run_folder,
+    runs_of,
+    subject_folder,
+    write_bytes,
+    write_json,
+)
+
+
+def merge(out: Path, other: Path, suite: str) -> list[RunFolder]:
+    """Copy the runs of ``suite`` under ``other`` to ``out``; those that are there already, alike, are left alone.
+
+    Raises DataError, before anything is copied, naming all that does not compare: other cases, other weights under the
+    same name, other judges, or another run of the same name. Runs of other devices are taken: they rank apart.
+    """
+    theirs = runs_of(other, suite)
+    if not theirs:
+        raise DataError(f"{other}: no run of {suite} there")
+    ours = {folder.label: folder for folder in runs_of(out, suite)}
+    reasons = [reason for folder in theirs for reason in _refusals(folder, ours)]
+    if reasons:
+        raise DataError(f"{other} cannot be joined with {out}: {'; '.join(dict.fromkeys(reasons))}")
+    new = [folder for folder in theirs if folder.label not in ours]
+    return [_copy(folder, run_folder(out, suite, folder.label), out, other) for folder in new]
+
+
+def _refusals(folder: RunFolder, ours: Mapping[str, RunFolder]) -> list[str]:
+    config = read_json(folder.config)
+    reasons = [f"{path} is a link" for path in sorted(folder.path.rglob("*")) if path.is_symlink()][:1]
+    if folder.label in ours and _content(folder) != _content(ours[folder.label]):
+        reasons.append(f"both have another {folder.label}: draw one again with --variant")
+    for label, own in ours.items():
+        reasons += _differences(folder, config, label, own)
+    return reasons
+
+
+def _differences(folder: RunFolder, config: Mapping[str, Any], label: str, own: RunFolder) -> list[str]:
+    other = read_json(own.config)
+    pair = f"{folder.label} there and {label} here"
+    if config.get("suite_digest") != other.get("suite_digest"):
+        return [f"{pair} were drawn for other people or prompts: their suite digests differ"]
+    then, now = config.get("stack_digests", {}), other.get("stack_digests", {})
+    changed = sorted(r for r in then.keys() & now.keys() if r != "checkpoint" and then[r] != now[r])
+    if changed and config.get("stack") == other.get("stack"):
+        return [f"{pair} name the stack {other.get('stack')}, but its weights differ: {', '.join(changed)}"]
+    for metric in sorted(set(folder.scored()) & set(own.scored())):
+        judges = [f.read_scores(metric)[0].get("judges") for f in (folder, own)]
+        versions = [f.read_scores(metric)[0].get("version") for f in (folder, own)]
+        if judges[0] != judges[1] or versions[0] != versions[1]:
+            return [f"{metric} of {pair} was scored by different judges"]
+    return []
+
+
+def _content(folder: RunFolder) -> dict[str, str]:
+    """The digests of pictures and failures: what makes two runs one."""
+    files = [path for part in ("images", "failures") for path in sorted((folder.path / part).glob("*"))]
+    return {str(path.relative_to(folder.path)): digest_file(path) for path in files}
+
+
+def _copy(source: RunFolder, target: RunFolder, out: Path, other: Path) -> RunFolder:
+    """The whole folder but the method's own; what is half copied lies where nobody looks for runs."""
+    temporary = out / f".merge-{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        target.path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source.path, temporary, ignore=shutil.ignore_patterns("work", ".*.tmp"))
+        for row in sorted((temporary / "cases").glob("*.json")):
+            _point_to_photos(row, source.suite, out, other)
+        os.rename(temporary, target.path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def _point_to_photos(row: Path, suite: str, out: Path, other: Path) -> None:
+    """Name a case's photos where they lie here: a row holds whole paths of the machine that it was made on."""
+    case = read_json(row)
+    for subject in case["case"]["subjects"]:
+        subject["images"] = [_photo(Path(image), suite, subject["id"], out, other) for image in subject["images"]]
+    write_json(row, case)
+
+
+def _photo(image: Path, suite: str, subject: str, out: Path, other: Path) -> str:
+    """The photo in ``out``, copied from ``other`` if it is there alone; else where the row says."""
+    here, there = (subject_folder(folder, suite, subject) / image.name for folder in (out, other))
+    if not here.exists() and there.exists():
+        write_bytes(here, there.read_bytes())
+    return str(here.resolve()) if here.exists() else str(image)

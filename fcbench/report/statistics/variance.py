@@ -1,0 +1,82 @@
+"""How much a mean over subjects x prompts would vary, had other subjects been asked, and other prompts.
+
+Two pictures depend on each other when they share a subject or a prompt. The variance is that of subjects plus that of
+prompts minus that of single cells, which both hold (two-way clustering: Cameron, Gelbach, Miller, "Robust inference
+with multiway clustering", JBES 2011); of pairs, two that share a person are dependent (dyadic clustering: Aronow,
+Samii, Assenova, Political Analysis 2015). It is never taken below either part alone, as the difference can be.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fcbench.report.statistics.table import Array, Table
+
+LEAST_CLUSTERS = 6
+"""Below this many subjects there is no interval; below this many prompts they count as given, not as a sample."""
+
+
+def resampled_means(table: Table, subjects: Array, prompts: Array) -> tuple[Array, Array]:
+    """Means and their standard errors where subject ``s`` was drawn ``subjects[b, s]`` times, prompts alike.
+
+    ``subjects`` has shape (draws, subjects), ``prompts`` (draws, prompts), whole numbers from 0; a pair counts as often
+    as the product of its two. Returns two arrays of shape (draws,); of a draw without a picture both are nan.
+    """
+    groups = _group_weights(table, subjects)
+    sums, counts = prompts @ table.sums.T, prompts @ table.counts.T
+    size = (groups * counts).sum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = (groups * sums).sum(1) / size
+        between = subject_part(table, sums - means[:, None] * counts, subjects, groups)
+        if table.prompts < LEAST_CLUSTERS:
+            return means, np.sqrt(between) / size
+        by_prompt = groups @ table.sums - means[:, None] * (groups @ table.counts)
+        across = prompt_part(by_prompt, prompts)
+        return means, np.sqrt(together(between, across, _cell_part(table, groups, prompts, means))) / size
+
+
+def subject_part(table: Table, deviations: Array, subjects: Array, groups: Array) -> Array:
+    """Sum over people of the squared sums of their pictures' deviations; pairs, counted at both ends, once less.
+
+    ``deviations``, by group, and ``groups``, how often each counts, have shape (draws, groups).
+    """
+    weighted = (groups * deviations) @ table.member
+    nodes = (weighted**2 / np.where(subjects > 0, subjects, 1.0)).sum(1)
+    if not table.overlap:
+        return _scaled(nodes, subjects.sum(1))
+    pairs = (groups * deviations**2).sum(1)
+    return np.asarray(np.maximum(_scaled(nodes - pairs, subjects.sum(1)), pairs))
+
+
+def prompt_part(deviations: Array, prompts: Array) -> Array:
+    """Sum over prompts of their pictures' squared summed deviations; both have shape (draws, prompts)."""
+    return _scaled((prompts * deviations**2).sum(1), prompts.sum(1))
+
+
+def together(between: Array, across: Array, within: Array) -> Array:
+    """Of subjects, prompts and cells: what both share is counted once."""
+    return np.asarray(np.maximum(between + across - np.maximum(within, 0.0), np.maximum(between, across)))
+
+
+def _group_weights(table: Table, subjects: Array) -> Array:
+    """The product of the members' weights, shape (draws, groups)."""
+    first = table.member.argmax(1)
+    weights = subjects[:, first]
+    if table.overlap:
+        last = table.subjects - 1 - table.member[:, ::-1].argmax(1)
+        weights = weights * np.where(first == last, 1.0, subjects[:, last])
+    return np.asarray(weights)
+
+
+def _cell_part(table: Table, groups: Array, prompts: Array, means: Array) -> Array:
+    """Sum over cells of their squared deviations."""
+
+    def total(cells: Array) -> Array:
+        return np.asarray(((groups @ cells) * prompts).sum(1))
+
+    return total(table.sums**2) - 2 * means * total(table.sums * table.counts) + means**2 * total(table.counts**2)
+
+
+def _scaled(squares: Array, clusters: Array) -> Array:
+    """Corrected for the mean being taken from the same clusters."""
+    return np.asarray(squares * clusters / np.maximum(clusters - 1, 1))

@@ -1,0 +1,208 @@
+"""Claims, breakdowns, frontiers, published figures, commands: what a page says beside its table."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fcbench.errors import DataError
+from fcbench.report import merge, publish, read_runs, write_report
+from fcbench.report.board import Board, make_board
+from fcbench.report.claims import claims
+from fcbench.report.published import read_published
+from fcbench.report.stale import stale
+from fcbench.store import report_folder, run_folder, runs_of, write_json
+from tests.unit.fake_runs import HEADER, cases, fake_run, rich_suite, subjects
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("out")
+    rich_suite(path, people=12)
+    write_report(path, "rich-pair")
+    return path
+
+
+@pytest.fixture(scope="module")
+def board(out: Path) -> Board:
+    return make_board(read_runs(out, "rich-pair"), "rich-pair", out=out)
+
+
+def test_yardsticks_and_sweeps_hold_no_rank_and_come_last(board: Board) -> None:
+    rows = board.rankings[0].rows
+    assert [row.role for row in rows] == ["method"] * 8 + ["sweep"] * 5 + ["sanity"] * 3
+    assert all(row.rank_best is None for row in rows[8:])
+    assert not any("real-photos" in pair for pair in board.rankings[0].duels)
+    assert {c.method for c in board.rankings[0].comparisons} <= {row.method for row in rows[:8]}
+    assert rows[-1].costs.total_seconds is None
+
+
+def test_outcomes_of_pairs_have_intervals_and_counts(board: Board) -> None:
+    blended = {row.method: row for row in board.rankings[0].rows}["fastcomposer"].scores["blended"]
+    assert blended.count == 72
+    assert blended.low is not None
+    assert blended.value is not None
+    assert 0 <= blended.low < blended.value
+
+
+def test_claims_are_held_not_held_or_not_measured(board: Board) -> None:
+    found = {claim.text: claim for claim in board.claims}
+    verdicts = [claim.verdict for claim in board.claims]
+    assert verdicts[0] == verdicts[1] == "not held"  # 100 times faster is not 300 times
+    assert "dreambooth 211 times" in board.claims[0].numbers or "dreambooth 212 times" in board.claims[0].numbers
+    assert found["Nothing is stored for a subject"].verdict == "held"
+    assert found["Identity is above that of all tuned methods, one person a picture"].verdict == "not measured"
+    assert found["The localisation loss keeps identities from blending"].verdict == "held"
+    assert found["Alpha trades identity for prompt consistency"].verdict == "held"
+
+
+def test_without_tuned_methods_little_is_claimed(tmp_path: Path) -> None:
+    fake_run(tmp_path, "s", "fastcomposer", cases(subjects(tmp_path, "s", 6)))
+    board = make_board(read_runs(tmp_path, "s"), "s", out=tmp_path)
+    assert {claim.verdict for claim in board.claims} == {"held", "not measured"}
+    assert all(claim.numbers for claim in claims({"single": board.rankings[0]}, []))
+
+
+def test_identity_above_tuned_methods_is_told_from_the_duels(board: Board) -> None:
+    ranking = board.rankings[0]
+    complete = replace(ranking, rows=tuple(row for row in ranking.rows if row.method != "textual-inversion"))
+    claim = claims({"pair": complete}, [])[4]
+    assert claim.verdict in ("held", "not held")
+    assert claim.numbers.count("p ") == 3
+
+
+def test_the_frontier_rises_in_alpha_and_marks_what_is_beaten(board: Board) -> None:
+    (frontier,) = board.frontiers
+    assert [step.alpha for step in frontier.steps] == [0, 0.25, 0.5, 0.7, 0.75, 1]
+    assert (frontier.identity.estimate.value or 0) > 0 > (frontier.prompt.estimate.value or 0)
+
+
+def test_people_are_divided_by_what_the_run_tells_and_else_by_class_word(board: Board, tmp_path: Path) -> None:
+    (skin,) = (grouping for grouping in board.groupings if grouping.property == "skin tone")
+    assert [part.name for part in skin.parts] == ["dark + light", "dark + medium", "light + medium"]
+    fake_run(tmp_path, "s", "a", cases(subjects(tmp_path, "s", 12)))
+    (words,) = make_board(read_runs(tmp_path, "s"), "s", out=tmp_path).groupings
+    assert (words.property, [(part.name, part.size) for part in words.parts]) == (
+        "class word",
+        [("man", 6), ("woman", 6)],
+    )
+    assert words.parts[0].scores["identity"]["a"].low is not None
+
+
+def test_published_figures_name_their_sources_and_never_mix(board: Board) -> None:
+    published = read_published()
+    assert all(figure.source in published.sources for figure in published.figures)
+    assert all(figure.method in published.methods for figure in published.figures)
+    line = next(line for line in board.lines if line.method == "FastComposer" and line.quantity == "identity")
+    assert (line.paper, line.others, line.status) == ("0.431\N{DAGGER}", "\N{EN DASH}", "other protocol")
+
+
+def test_every_command_names_the_settings_of_its_run(board: Board, out: Path) -> None:
+    command = board.commands["fastcomposer@alpha-0.25"]
+    assert "--method fastcomposer --set alpha=0.25 --variant alpha-0.25 --stack mini" in command
+    assert board.commands["real-photos"] == ""
+    assert board.command == f"fcbench report --suite rich-pair --out {out}"
+
+
+def test_the_json_holds_what_the_board_says(board: Board, out: Path) -> None:
+    told = json.loads((report_folder(out, "rich-pair") / "leaderboard.json").read_text())
+    assert [row["method"] for row in told["rankings"][0]["rows"]] == [row.method for row in board.rankings[0].rows]
+    assert told["rankings"][0]["rows"][0]["identity"] == board.rankings[0].rows[0].identity.value
+    assert len(told["claims"]) == 7
+
+
+def test_a_report_that_nothing_changed_is_not_stale(out: Path) -> None:
+    folder = report_folder(out, "rich-pair")
+    reasons = stale(folder, out, {})
+    assert [reason for reason in reasons if "other weights" not in reason] == []
+
+
+def test_a_stale_report_says_why(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 6))
+    folder = fake_run(tmp_path, "s", "a", wanted)
+    report = write_report(tmp_path, "s").parent
+    fake_run(tmp_path, "s", "b", wanted)
+    write_json(folder.config, {**json.loads(folder.config.read_text()), "sampling": {"steps": 9}})
+    report.joinpath("leaderboard.md").write_text("better")
+
+    class Metric:
+        version = 2
+
+    told = " ".join(stale(report, tmp_path, {"identity": Metric(), "new": Metric()}))
+    for words in (
+        "leaderboard.md was changed",
+        "b is not in the report",
+        "a was scored with version 1 of identity, now 2",
+        "a has no scores of new",
+        "leaderboard.csv differs",
+    ):
+        assert words in told
+    report.joinpath("manifest.json").unlink()
+    assert "not there" in stale(report, tmp_path, {})[0]
+
+
+def test_published_is_the_same_with_its_manifest(out: Path, tmp_path: Path) -> None:
+    copy = publish(out, "rich-pair", tmp_path)
+    here = report_folder(out, "rich-pair")
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == {
+        path.name: path.read_bytes() for path in here.iterdir() if path.is_file()
+    }
+
+
+def test_runs_of_another_machine_are_joined_with_their_photos(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    fake_run(here, "s", "a", cases(subjects(here, "s", 6)))
+    fake_run(there, "s", "b", cases(subjects(there, "s", 6)), device="NVIDIA H200")
+    assert [folder.label for folder in merge(here, there, "s")] == ["b"]
+    assert merge(here, there, "s") == []
+    assert [folder.label for folder in runs_of(here, "s")] == ["a", "b"]
+    photo = run_folder(here, "s", "b").generations()[0].case.subjects[0].reference
+    assert photo.is_relative_to(here.resolve())
+    write_report(here, "s")
+    assert not list(here.glob(".merge-*"))
+
+
+@pytest.mark.parametrize(
+    ("config", "header", "reason"),
+    [
+        ({"suite_digest": "6" * 64}, {}, "other people or prompts"),
+        ({"stack_digests": {"unet": "2"}}, {}, "its weights differ: unet"),
+        ({}, {"judges": {"faces": "another"}}, "different judges"),
+    ],
+)
+def test_what_does_not_compare_is_not_joined(
+    tmp_path: Path, config: dict[str, Any], header: dict[str, Any], reason: str
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    fake_run(here, "s", "a", cases(subjects(here, "s", 6)), stack_digests={"unet": "1"})
+    folder = fake_run(there, "s", "b", cases(subjects(there, "s", 6)), **{"stack_digests": {"unet": "1"}, **config})
+    rows = list(folder.read_scores("identity")[1].items())
+    folder.write_scores("identity", rows, {**HEADER, "range": [0.0, 1.0], **header})
+    with pytest.raises(DataError, match=reason):
+        merge(here, there, "s")
+    assert [found.label for found in runs_of(here, "s")] == ["a"]
+
+
+def test_another_run_of_the_same_name_is_not_joined(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    fake_run(here, "s", "a", cases(subjects(here, "s", 6)))
+    folder = fake_run(there, "s", "a", cases(subjects(there, "s", 6)))
+    folder.image(folder.generations()[0].case.id).write_bytes(b"other")
+    with pytest.raises(DataError, match="both have another a: draw one again with --variant"):
+        merge(here, there, "s")
+
+
+def test_a_report_imports_neither_torch_nor_pandas(tmp_path: Path) -> None:
+    fake_run(tmp_path, "s", "a", cases(subjects(tmp_path, "s", 6)))
+    program = (
+        "import sys; from pathlib import Path; from fcbench.report import write_report;"
+        "write_report(Path(sys.argv[1]), 's'); print({'torch', 'pandas', 'scipy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
