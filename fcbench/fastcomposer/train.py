@@ -36,7 +36,7 @@ from fcbench.fastcomposer.loader import Batch, Drawing, batches, fitted, workers
 from fcbench.fastcomposer.localize import Localizer
 from fcbench.fastcomposer.optimiser import make_optimiser, trained
 from fcbench.fastcomposer.photos import Photos
-from fcbench.fastcomposer.processes import joined_processes, share_of, shared_clock
+from fcbench.fastcomposer.processes import check_replicas, joined_processes, share_of, shared_clock
 from fcbench.fastcomposer.samples import Samples
 from fcbench.fastcomposer.tracking import Meter
 from fcbench.images import to_tensor
@@ -87,7 +87,7 @@ def _train(
             save_every=recipe.save_every,
             writes=first,
         )
-    accelerator.wait_for_everyone()  # all have read the state before it goes
+    check_replicas(accelerator, trainer.bare)  # also waits: all have read the state before it goes
     if first:
         with trainer.evaluating() as trained_parts:
             save_checkpoint(folder.checkpoint, trained_parts, facts)
