@@ -226,6 +226,17 @@ def test_a_training_begun_by_an_earlier_version_goes_on(recipe: Recipe, tmp_path
         claim(folder, facts | {"parts": 4, "precision": "bf16"}, writes=True)
 
 
+def test_a_checkpoint_whose_training_is_not_done_is_told_from_none(
+    data: Path, stack: Stack, recipe: Recipe, tmp_path: Path
+) -> None:
+    with pytest.raises(OutOfTimeError):
+        train(data, tmp_path / "x", stack, recipe, Clock(-1))
+    with pytest.raises(MissingError, match=r"x: its training is not done: go on .* --resume, or .* in .*x\.training"):
+        load_checkpoint(str(tmp_path / "x"), stack)
+    with pytest.raises(MissingError, match="y: no FastComposer checkpoint"):
+        load_checkpoint(str(tmp_path / "y"), stack)
+
+
 def test_another_dataset_or_stack_is_told_from_another_recipe(recipe: Recipe, tmp_path: Path) -> None:
     folder = TrainingFolder(tmp_path / "x")
     facts = {"recipe": recipe.model_dump(), "stack": "mini", "data": "d1", "digests": {"unet": "u1", "vae": "v1"}}
