@@ -9,9 +9,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from fcbench.config import Recipe
@@ -54,7 +54,7 @@ def take_latents(
 @torch.no_grad()
 def _encode(photos: Photos, stack: Stack, recipe: Recipe, file: Path) -> None:
     vae, ways = stack.role("vae"), (False, True) if recipe.mirror else (False,)
-    kept: npt.NDArray[np.float16] | None = None
+    kept: np.memmap[Any, np.dtype[np.float16]] | None = None
     for way, mirrored in enumerate(ways):
         start = way * len(photos)
         for images in fitted(photos, stack.image_size, _BATCH, workers_for(stack.device), flip=mirrored):

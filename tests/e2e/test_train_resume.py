@@ -42,7 +42,7 @@ def begin(name: str, *more: str) -> subprocess.Popen[str]:
 def finish(process: subprocess.Popen[str]) -> str:
     said, complaint = process.communicate(timeout=500)
     assert process.returncode == 0, complaint
-    return said + complaint
+    return f"{said}{complaint}"
 
 
 def weights(name: str) -> dict[str, bytes]:

@@ -49,8 +49,18 @@ def write_configurations(folder: Path, **others: dict[str, Any]) -> None:
         write_json(folder / role / "config.json", configuration)
 
 
-def stack_of(folder: Path, *, random_weights: bool = False, **roles: dict[str, Any]) -> Stack:
+def stack_of(folder: Path, **roles: dict[str, Any]) -> Stack:
     """A stack of these roles, its YAML file in ``folder``."""
+    return load_stack(_described(folder, roles))
+
+
+def untrained_stack(folder: Path, *roles: str) -> Stack:
+    """A stack of these roles with random weights, their configurations in ``folder``."""
+    described = {role: {"class": CLASSES[role], "path": role} for role in roles}
+    return load_stack(_described(folder, described), random_weights=True)
+
+
+def _described(folder: Path, roles: dict[str, dict[str, Any]]) -> str:
     file = folder / "tiny.yaml"
     file.write_text(yaml.safe_dump({"name": "tiny", "image_size": 16, "roles": roles}))
-    return load_stack(str(file), random_weights=random_weights)
+    return str(file)

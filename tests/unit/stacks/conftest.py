@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.toys.tiny import CLASSES, stack_of, write_configurations
+from tests.toys.tiny import CLASSES, untrained_stack, write_configurations
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def configurations(tmp_path: Path) -> Path:
 @pytest.fixture
 def weights(configurations: Path) -> Path:
     """A folder a role, with weights."""
-    stack = stack_of(configurations, random_weights=True, **{r: {"class": c, "path": r} for r, c in CLASSES.items()})
+    stack = untrained_stack(configurations, *CLASSES)
     for role in CLASSES:
         stack.role(role).save_pretrained(configurations / role)
     return configurations

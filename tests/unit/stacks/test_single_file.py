@@ -14,7 +14,7 @@ from fcbench.errors import DataError, UsageError
 from fcbench.stacks import load_stack, single_file
 from fcbench.types import Stack
 from tests.toys import ldm_names
-from tests.toys.tiny import CLASSES, CONFIGURATIONS, stack_of, write_configurations
+from tests.toys.tiny import CLASSES, CONFIGURATIONS, stack_of, untrained_stack, write_configurations
 
 ROLES = ("text_encoder", "vae", "unet")
 CROSS = {"layers_per_block": 2, "block_out_channels": [8, 8, 8]}
@@ -45,7 +45,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
     """Models with random weights; their configurations stand in for those of Stable Diffusion v1."""
     write_configurations(tmp_path, unet=CONFIGURATIONS["unet"] | CROSS)
     monkeypatch.setattr(single_file, "_SD15", tmp_path)
-    return stack_of(tmp_path, random_weights=True, **{r: {"class": CLASSES[r], "path": r} for r in ROLES})
+    return untrained_stack(tmp_path, *ROLES)
 
 
 @pytest.fixture
@@ -57,6 +57,14 @@ def tensors(tiny: Stack) -> dict[str, torch.Tensor]:
 
 def on(file: Path, role: str) -> Any:
     return stack_of(file.parent, **{role: {"class": CLASSES[role], "path": file.name}}).role(role)
+
+
+def write(file: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """As the suffix says; a .ckpt as a trainer leaves it."""
+    if file.suffix == ".ckpt":
+        torch.save({"state_dict": tensors, "global_step": 840000}, file)
+    else:
+        save_file({name: value.contiguous() for name, value in tensors.items()}, file)
 
 
 def assert_same_bits(made: Any, expected: Any) -> None:
@@ -79,17 +87,14 @@ def test_a_role_comes_out_of_a_single_file_to_the_bit(
     role: str, suffix: str, tiny: Stack, tensors: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     file = tmp_path / f"sd{suffix}"
-    if suffix == ".ckpt":
-        torch.save({"state_dict": tensors, "global_step": 840000}, file)
-    else:
-        save_file({name: value.contiguous() for name, value in tensors.items()}, file)
+    write(file, tensors)
     assert_same_bits(on(file, role), tiny.role(role))
 
 
 def test_a_text_encoder_out_of_a_single_file_encodes_alike(
     tiny: Stack, tensors: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
-    save_file({name: value.contiguous() for name, value in tensors.items()}, tmp_path / "sd.safetensors")
+    write(tmp_path / "sd.safetensors", tensors)
     ids = torch.tensor([[49406, 320, 49407]])
     with torch.no_grad():
         made = on(tmp_path / "sd.safetensors", "text_encoder")(ids).last_hidden_state
@@ -110,7 +115,7 @@ def test_a_file_that_lacks_a_weight_of_a_role_or_all_is_refused(
     prefix = single_file._PREFIXES[role]
     file = tmp_path / "sd.safetensors"
     mine = sorted(name for name in tensors if name.startswith(prefix) and name.endswith("bias"))
-    save_file({name: value.contiguous() for name, value in tensors.items() if name != mine[-1]}, file)
+    write(file, {name: value for name, value in tensors.items() if name != mine[-1]})
     with pytest.raises(DataError, match=rf"sd.safetensors: 1 weights of the {role} are not in it, .*bias the first"):
         on(file, role)
     save_file({"something": torch.zeros(2)}, file)
@@ -119,9 +124,9 @@ def test_a_file_that_lacks_a_weight_of_a_role_or_all_is_refused(
 
 
 def test_a_file_cut_short_is_refused_in_a_line(tensors: dict[str, torch.Tensor], tmp_path: Path) -> None:
-    for suffix, save in ((".safetensors", save_file), (".ckpt", torch.save)):
+    for suffix in single_file.SUFFIXES:
         file = tmp_path / f"sd{suffix}"
-        save({name: value.contiguous() for name, value in tensors.items()}, file)
+        write(file, tensors)
         file.write_bytes(file.read_bytes()[:-100])
         with pytest.raises(DataError, match=rf"sd{suffix}: no unet can be read from it"):
             on(file, "unet")
@@ -145,7 +150,7 @@ def test_sd15_can_be_set_on_a_single_file(
     suffix: str, tensors: dict[str, torch.Tensor], tmp_path: Path, tiny: Stack
 ) -> None:
     file = tmp_path / f"sd{suffix}"
-    torch.save(tensors, file) if suffix == ".ckpt" else save_file(tensors, file)
+    write(file, tensors)
     stack = load_stack(str(file))
     assert stack.name == "sd15"
     assert stack.role("tokenizer").model_max_length == 77
