@@ -98,13 +98,15 @@ def refuse_forgotten_processes() -> None:
 
 def check_replicas(accelerator: Accelerator, model: nn.Module) -> None:
     """Raise FcbenchError unless all processes hold the same weights, to the bit: what one saves stands for all."""
+    if accelerator.num_processes == 1:
+        return
     digests = gather_object([digest_weights(model)])
     if len(digests) != accelerator.num_processes or len(set(digests)) > 1:
         raise FcbenchError(
             f"train: {len(digests)} processes ended with {len(set(digests))} different sets of weights, of which none "
             "is saved; begin the training anew under another --name"
         )
-    if len(digests) > 1 and accelerator.is_main_process:
+    if accelerator.is_main_process:
         print(f"train: {len(digests)} processes ended with equal weights", file=sys.stderr)
 
 

@@ -85,7 +85,8 @@ def _train(
             save_every=recipe.save_every,
             writes=first,
         )
-    check_replicas(accelerator, trainer.bare)  # also waits: all have read the state before it goes
+    check_replicas(accelerator, trainer.bare)
+    accelerator.wait_for_everyone()  # all have read the state before it goes
     if first:
         with trainer.evaluating() as trained_parts:
             save_checkpoint(folder.checkpoint, trained_parts, facts)
