@@ -105,7 +105,7 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
     plain = {
         "data": "another dataset",
         "stack": "stack {}, not {}",
-        "parts": "batches in {} parts (processes x accumulation), not {}",
+        "parts": "{} for processes x accumulation, not {}",
         "precision": "precision {}, not {}",
     }
     changed = (key for key in plain if key in before and key in now and before[key] != now[key])
