@@ -1,4 +1,4 @@
-"""What full size needs on a CPU: an official-layout checkpoint loads, samples, converts; one step denoises, one trains.
+"""What full size needs on a CPU: checkpoints and single files load, convert and sample; one step denoises, one trains.
 
 Each in a fresh process, random weights throughout. Prints parameters, seconds and the peak of resident memory, which
 must stay under 18 GiB. The checkpoint, 5.2 GiB and three times that while it is converted, is written to ``--folder``
@@ -91,6 +91,27 @@ def convert(folder: Path) -> dict[str, Any]:
     return {"note": f"{len(before)} tensors bit-equal after the round trip"}
 
 
+def single(folder: Path) -> dict[str, Any]:
+    """Write all models as one file under Stable Diffusion's own names, load each from it and compare every bit."""
+    from safetensors.torch import save_file
+
+    from fcbench.stacks import load_stack
+    from tests.toys.ldm_names import single_file
+
+    untrained = load_stack("sd15", random_weights=True)
+    file, roles = folder / "v1-5.safetensors", ("unet", "vae", "text_encoder")
+    weights = single_file(*(untrained.role(role) for role in roles))
+    save_file({name: value.contiguous() for name, value in weights.items()}, file)
+    count = len(weights)
+    del weights
+    read = load_stack(str(file))
+    for role in roles:
+        before, after = untrained.role(role).state_dict(), read.role(role).state_dict()
+        assert before.keys() == after.keys()
+        assert all(value.equal(after[name]) for name, value in before.items())
+    return {"parameters": sum(_count(read.role(role)) for role in roles), "note": f"{count} tensors in it, bit-equal"}
+
+
 def denoise(folder: Path) -> dict[str, Any]:
     """One guided denoising step: 512 px, batch 1."""
     import torch
@@ -131,6 +152,7 @@ STEPS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "load": load,
     "sample": sample,
     "convert": convert,
+    "single": single,
     "denoise": denoise,
     "train": train,
 }

@@ -30,10 +30,12 @@ VISION_LAYERS, WEIGHT = 2, 1e-3
 class Training:
     """FastComposer's training step on random latents: float32 weights, ``precision`` in the forward pass.
 
-    ``copies``: whether the stack's models stay as they are.
+    ``copies``: whether the stack's models stay as they are. ``watch``: what takes the localisation loss of a U-Net.
     """
 
-    def __init__(self, stack: Stack, batch: int, precision: str, *, plain: bool, copies: bool = True) -> None:
+    def __init__(
+        self, stack: Stack, batch: int, precision: str, *, plain: bool, copies: bool = True, watch: Any = None
+    ) -> None:
         take = copy.deepcopy if copies else (lambda model: model)
         self.unet = take(stack.role("unet")).float().train().requires_grad_(True)
         self.image_encoder = take(stack.role("image_encoder")).float()
@@ -44,7 +46,7 @@ class Training:
         self._trained = [p for part in parts for p in part.parameters() if p.requires_grad]
         options: dict[str, Any] = {"fused": False} if plain else {"fused": True}
         self._optimiser = torch.optim.AdamW(self._trained, lr=1e-5, weight_decay=1e-2, **options)
-        watch = Recorded if plain else Localizer
+        watch = watch or (Recorded if plain else Localizer)
         self._localizer: Any = watch(self.unet)
         self._device = torch.device(stack.device).type
         self._precision = getattr(torch, precision)

@@ -133,6 +133,11 @@ class Recipe(Closed):
     """How often a subject's reference is taken from another photo of the same person, where there is one."""
     whole_photo: Share = 0.0
     """How often a reference with nobody else in it is taken whole, as in sampling, rather than cut out."""
+    mirror: Share = 0.0
+    """How often a photo is mirrored, its subjects' masks with it; the published script mirrors every second one."""
+    sample_latents: bool = False
+    """Whether a photo's latents are drawn from their distribution each time, as the published script does, or are its
+    mean."""
     augment: bool = False
     """Whether references are rotated, recoloured, blurred and bent, as the published script does."""
     masked_loss: Share = 0.5

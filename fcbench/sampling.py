@@ -56,6 +56,14 @@ def encode_images(vae: AutoencoderKL, batch: torch.Tensor, *, noise: torch.Tenso
     return scaled
 
 
+def encode_posterior(vae: AutoencoderKL, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean (the mode) and standard deviation of the scaled latents of pictures as ``encode_images`` takes them."""
+    posterior = vae.encode(batch.to(vae.dtype)).latent_dist
+    mean, std = _latent_statistics(vae, posterior.mean)
+    scale = vae.config.scaling_factor
+    return (posterior.mode() - mean) / std * scale, posterior.std / std * scale
+
+
 @torch.no_grad()
 def decode_latents(vae: AutoencoderKL, latents: torch.Tensor) -> torch.Tensor:
     """Scaled latents as pictures, float (n, 3, height, width), about [-1, 1]."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -14,6 +15,15 @@ if TYPE_CHECKING:
 
 Weights: TypeAlias = "Mapping[str, torch.Tensor]"
 """Tensors by name, as in a model's ``state_dict``."""
+
+
+def is_commit(revision: str) -> bool:
+    """Whether a revision of weights on the hub is a commit's full hash, which never moves.
+
+    >>> is_commit("main"), is_commit("451f4fe16113bff5a5d2269ed5ad43b0592e9a14")
+    (False, True)
+    """
+    return re.fullmatch("[0-9a-f]{40}", revision) is not None
 
 
 def quiet() -> None:

@@ -32,7 +32,7 @@ from fcbench.fastcomposer.official import (
     stack_weights,
     weights_for,
 )
-from fcbench.store import atomic, read_json, write_json
+from fcbench.store import TrainingFolder, atomic, read_json, write_json
 from fcbench.types import Stack
 from fcbench.weights import read_folder, read_tensors, refuse_misfit, save_half
 
@@ -78,6 +78,11 @@ def find_checkpoint(place: str) -> Path:
         return path
     if (path / OFFICIAL_FILE).is_file():
         return path / OFFICIAL_FILE
+    if TrainingFolder(path).begun.exists():
+        raise MissingError(
+            f"{path}: its training is not done: go on with the same fcbench train command and --resume, or take one of "
+            f"the checkpoints in {TrainingFolder(path).step(0).parent}, if it kept any"
+        )
     raise MissingError(
         f"{path}: no FastComposer checkpoint ({FACTS} or {OFFICIAL_FILE}) there; make one with: fcbench train"
     )

@@ -25,7 +25,8 @@ class Example:
     """One training picture.
 
     ``positions[i]`` is subject i's token, ``masks[i]`` its mask as the photo is fitted, ``references[i]`` its picture;
-    all empty for a text-only or unconditional example.
+    all empty for a text-only or unconditional example. ``mirrored``: whether photo and masks are; references
+    are cut out of the photo as it is.
     """
 
     row: int
@@ -33,6 +34,7 @@ class Example:
     positions: list[int] = field(default_factory=list)
     masks: list[Mask] = field(default_factory=list)
     references: list[Image] = field(default_factory=list)
+    mirrored: bool = False
 
 
 def open_photos(data: Path) -> Photos:
@@ -57,11 +59,12 @@ def make_example(
     """Photo ``row`` as a training example.
 
     One draw decides empty prompt, text only, or subjects; each subject stays with probability 1 - ``subject_drop``, at
-    most ``max_subjects`` of them. Masks are placed as ``fit_photo`` places the photo at ``side``.
+    most ``max_subjects`` of them. Masks are placed as ``fit_photo`` places the photo, mirrored or not, at ``side``.
     """
+    mirrored = recipe.mirror > 0 and random.random() < recipe.mirror
     fate = random.random()
     if fate < recipe.unconditional:
-        return Example(row, subject_tokens(tokenizer, "", [])[0])
+        return Example(row, subject_tokens(tokenizer, "", [])[0], mirrored=mirrored)
     caption, segments = photos.captions[row], photos.segments[row]
     chosen = [i for i in range(len(segments)) if random.random() >= recipe.subject_drop]
     if fate < recipe.unconditional + recipe.text_only:
@@ -74,8 +77,9 @@ def make_example(
         row,
         ids,
         [position for position in positions if position >= 0],
-        [fit_mask(photos.mask(row, i), side) for i in chosen],
+        [fit_mask(photos.mask(row, i), side, flip=mirrored) for i in chosen],
         [reference(photos, row, i, recipe, reference_side, random) for i in chosen],
+        mirrored,
     )
 
 

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from fcbench.errors import MissingError
+from fcbench.weights import is_commit
 
 _ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _FILES = ["fastcomposer.json", "fusion.safetensors", "frozen.safetensors", "unet/*", "image_encoder/*"]
 
 
@@ -29,7 +29,7 @@ def pin(place: str) -> str:
     if not is_hub_id(place):
         return place
     name, revision = _split(place)
-    if _COMMIT.fullmatch(revision):
+    if is_commit(revision):
         return place
     commit = _online(name, revision) or _cached(name, revision)
     return f"{name}@{commit}" if commit else place

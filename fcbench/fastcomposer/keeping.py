@@ -43,12 +43,9 @@ def claim(folder: TrainingFolder, facts: Mapping[str, Any], *, writes: bool) -> 
     """
     known = folder.finished if folder.finished.exists() else folder.begun
     if known.exists():
-        before, now = _decisive(read_json(known)), _decisive(facts)
-        changed = sorted(key for key in now if before.get(key, now[key]) != now[key])
+        changed = _differences(_decisive(read_json(known)), _decisive(facts))
         if changed:
-            raise UsageError(
-                f"{folder.checkpoint}: made with another {', '.join(changed)}; choose another --name or delete it"
-            )
+            raise UsageError(f"{folder.checkpoint}: made with {'; '.join(changed)}; choose another --name or delete it")
     elif writes:
         write_json(folder.begun, facts)
     return folder.finished.exists()
@@ -97,3 +94,19 @@ def stop(folder: TrainingFolder, step: int, reason: str, photos: Sequence[str], 
 def _decisive(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Facts without what may change; a recipe of an earlier version has today's defaults for the keys it lacks."""
     return {"parts": 1, **facts, "recipe": Recipe(**facts["recipe"]).what_is_learned}
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs, in words; a key that was not noted then counts as equal."""
+    words = []
+    for group, each in (("recipe", "{} {}, not {}"), ("digests", "other weights of the stack's {}")):
+        then, today = before.get(group, {}), now.get(group, {})
+        words += [each.format(k, then[k], today[k]) for k in sorted(today) if then.get(k, today[k]) != today[k]]
+    plain = {
+        "data": "another dataset",
+        "stack": "stack {}, not {}",
+        "parts": "{} for processes x accumulation, not {}",
+        "precision": "precision {}, not {}",
+    }
+    changed = (key for key in plain if key in before and key in now and before[key] != now[key])
+    return words + [plain[key].format(before[key], now[key]) for key in changed]

@@ -73,10 +73,10 @@ def batches(drawing: Drawing, places: Sequence[tuple[int, int]], workers: int) -
     return _ahead(drawing, places, workers)
 
 
-def fitted(photos: Photos, side: int, size: int, workers: int) -> Iterator[list[Image]]:
-    """All photos in order, fitted to ``side``, ``size`` at a time."""
+def fitted(photos: Photos, side: int, size: int, workers: int, *, flip: bool = False) -> Iterator[list[Image]]:
+    """All photos in order, mirrored if ``flip``, fitted to ``side``, ``size`` at a time."""
     starts = range(0, len(photos), size)
-    yield from _ahead(_Fitting(photos, side, size), starts, workers)
+    yield from _ahead(_Fitting(photos, side, size, flip), starts, workers)
 
 
 def workers_for(device: str) -> int:
@@ -92,10 +92,11 @@ class _Fitting:
     photos: Photos
     side: int
     size: int
+    flip: bool
 
     def __call__(self, start: int) -> list[Image]:
         rows = range(start, min(start + self.size, len(self.photos)))
-        return [fit_photo(self.photos.image(row), self.side) for row in rows]
+        return [fit_photo(self.photos.image(row), self.side, flip=self.flip) for row in rows]
 
 
 class _Calls(Dataset[Made | DataError]):

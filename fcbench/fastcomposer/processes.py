@@ -7,14 +7,17 @@
     accelerate launch --multi_gpu --num_processes 8 -m fcbench train       the same
     torchrun --nnodes 2 --node-rank 0 --nproc-per-node 8 --master-addr ... --master-port ... -m fcbench train
 
-Several machines share the output folder. Whatever began them has set RANK, LOCAL_RANK and WORLD_SIZE. With
-``accelerate launch --cpu`` these are not set and one process trains alone: without a GPU, use torchrun.
+With ``--device cpu`` the same commands train on processors. Several machines share the output folder. Whatever began
+the processes has set RANK, LOCAL_RANK and WORLD_SIZE, or MPI's names for them. ``accelerate launch --cpu`` sets none of
+these and begins one process, however many it was asked for, unless it is given an MPI host file: that is refused.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -22,13 +25,17 @@ from datetime import timedelta
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, gather_object
+from torch import nn
 
 from fcbench.config import Recipe
 from fcbench.errors import FcbenchError, UsageError
 from fcbench.fastcomposer.precision import allow_tf32, mixed_precision
 from fcbench.loop import Clock
 from fcbench.types import Stack
+
+_COUNTS = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
+"""Where torchrun and the kinds of MPI say how many processes there are."""
 
 PATIENCE = timedelta(hours=2)
 """How long a process waits for the others: the first one computes all latents and draws the samples."""
@@ -40,7 +47,8 @@ def joined_processes(recipe: Recipe, stack: Stack) -> Iterator[Accelerator]:
 
     Raises UsageError when a batch cannot be shared out equally, FcbenchError when not all processes are there.
     """
-    several = "WORLD_SIZE" in os.environ and os.environ["WORLD_SIZE"] != "1"
+    refuse_forgotten_processes()
+    several = any(os.environ.get(name, "1") != "1" for name in _COUNTS)
     if not several:  # accelerate keeps an earlier training's precision and device for the whole program
         AcceleratorState._reset_state(reset_partial_state=True)
     allow_tf32(stack.device, allowed=recipe.tf32)
@@ -56,7 +64,9 @@ def joined_processes(recipe: Recipe, stack: Stack) -> Iterator[Accelerator]:
         ],
     )
     check_processes(accelerator)
-    share_of(recipe, accelerator.num_processes)
+    share = share_of(recipe, accelerator.num_processes)
+    if accelerator.is_main_process:
+        print(f"train: {_in_words(accelerator)}, {share} x {recipe.accumulation} pictures a step each", file=sys.stderr)
     yield accelerator
     accelerator.wait_for_everyone()
     if several:
@@ -73,6 +83,42 @@ def check_processes(accelerator: Accelerator) -> None:
         )
 
 
+def refuse_forgotten_processes() -> None:
+    """Raise UsageError where ``accelerate launch`` was asked for several processes and began this one alone.
+
+    It then sets an address to meet at, as for several, but no number of processes (accelerate 1.x, simple launcher).
+    """
+    by_accelerate = "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_ADDR" in os.environ
+    if by_accelerate and not any(name in os.environ for name in _COUNTS):
+        raise UsageError(
+            "accelerate launch was asked for several processes and began one; on processors begin them with: "
+            "torchrun --nproc-per-node N -m fcbench train --device cpu"
+        )
+
+
+def check_replicas(accelerator: Accelerator, model: nn.Module) -> None:
+    """Raise FcbenchError unless all processes hold the same weights, to the bit: what one saves stands for all."""
+    if accelerator.num_processes == 1:
+        return
+    digests = gather_object([digest_weights(model)])
+    if len(digests) != accelerator.num_processes or len(set(digests)) > 1:
+        raise FcbenchError(
+            f"train: {len(digests)} processes ended with {len(set(digests))} different sets of weights, of which none "
+            "is saved; begin the training anew under another --name"
+        )
+    if accelerator.is_main_process:
+        print(f"train: {len(digests)} processes ended with equal weights", file=sys.stderr)
+
+
+def digest_weights(model: nn.Module) -> str:
+    """Sha256 of a model's state, in its order."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
 def share_of(recipe: Recipe, processes: int) -> int:
     """How many pictures a process takes at once; UsageError when the batch cannot be shared out equally."""
     share, rest = divmod(recipe.batch_size, processes * recipe.accumulation)
@@ -82,6 +128,12 @@ def share_of(recipe: Recipe, processes: int) -> int:
             f"processes with accumulation {recipe.accumulation}"
         )
     return share
+
+
+def _in_words(accelerator: Accelerator) -> str:
+    count, nodes = accelerator.num_processes, os.environ.get("GROUP_WORLD_SIZE", "1")
+    where = f" on {nodes} machines" if nodes != "1" else ""
+    return f"{count} process{'es' if count > 1 else ''}{where}, {accelerator.device.type}"
 
 
 def process_device(device: str) -> str:

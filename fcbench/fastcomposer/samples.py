@@ -28,7 +28,14 @@ class Samples:
         self._stack = stack
         self._side = stack.image_size
         plain = recipe.model_copy(
-            update={"unconditional": 0.0, "text_only": 0.0, "subject_drop": 0.0, "other_photo": 0.0, "augment": False}
+            update={
+                "unconditional": 0.0,
+                "text_only": 0.0,
+                "subject_drop": 0.0,
+                "other_photo": 0.0,
+                "mirror": 0.0,
+                "augment": False,
+            }
         )
         sides = {"side": self._side, "reference_side": stack.role("image_encoder").config.image_size}
         tokenizer = stack.role("tokenizer")

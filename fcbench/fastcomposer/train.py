@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import math
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
@@ -18,7 +17,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
@@ -32,17 +30,17 @@ from fcbench.fastcomposer.course import Course
 from fcbench.fastcomposer.data import Example, open_photos
 from fcbench.fastcomposer.encoder import Fusion, embed_subjects
 from fcbench.fastcomposer.keeping import claim, training_facts
-from fcbench.fastcomposer.loader import Batch, Drawing, batches, fitted, workers_for
+from fcbench.fastcomposer.latents import photo_latents, take_latents
+from fcbench.fastcomposer.loader import Batch, Drawing, batches, workers_for
 from fcbench.fastcomposer.localize import Localizer
 from fcbench.fastcomposer.optimiser import make_optimiser, trained
 from fcbench.fastcomposer.photos import Photos
-from fcbench.fastcomposer.processes import joined_processes, share_of, shared_clock
+from fcbench.fastcomposer.processes import check_replicas, joined_processes, share_of, shared_clock
 from fcbench.fastcomposer.samples import Samples
 from fcbench.fastcomposer.tracking import Meter
 from fcbench.images import to_tensor
 from fcbench.loop import Clock, batch_generator, cosine, run_steps
-from fcbench.sampling import encode_images
-from fcbench.store import TrainingFolder, atomic
+from fcbench.store import TrainingFolder
 from fcbench.types import Stack
 
 
@@ -74,7 +72,7 @@ def _train(
             return
         if first:
             folder.sweep()
-        latents = _latents(photos, stack, folder.latents)
+        latents = photo_latents(photos, stack, recipe, folder.latents)
     trainer = Trainer(photos, latents, stack, recipe, accelerator)
     with closing(Course(trainer, folder, recipe, facts)) as course:
         run_steps(
@@ -87,6 +85,7 @@ def _train(
             save_every=recipe.save_every,
             writes=first,
         )
+    check_replicas(accelerator, trainer.bare)
     accelerator.wait_for_everyone()  # all have read the state before it goes
     if first:
         with trainer.evaluating() as trained_parts:
@@ -233,7 +232,8 @@ class Trainer:
 
     def _backward(self, examples: list[Example], generator: torch.Generator, masked: torch.Tensor) -> torch.Tensor:
         device = self.accelerator.device
-        clean = self._latents[[e.row for e in examples]].float().to(device, memory_format=torch.channels_last)
+        clean = take_latents(self._latents, examples, self._recipe, generator)
+        clean = clean.to(device, memory_format=torch.channels_last)
         noisy, target, times, weight = add_noise(self._scheduler, clean, generator)
         ids = torch.tensor([e.ids for e in examples], device=device)
         with torch.no_grad():
@@ -320,20 +320,3 @@ def freeze_image_encoder(image_encoder: Any, layers: int) -> None:
     image_encoder.requires_grad_(False)
     for layer in stack[len(stack) - layers :]:
         layer.requires_grad_(True)
-
-
-@torch.no_grad()
-def _latents(photos: Photos, stack: Stack, file: Path) -> torch.Tensor:
-    """The latents (posterior mode) of all photos, fitted, float16, computed once and kept in ``file``.
-
-    What is computed once cannot be drawn anew: no photo is mirrored, where the official code mirrors every second one,
-    and latents are not sampled from their posterior.
-    """
-    if not file.exists():
-        print(f"train: latents of {len(photos)} photos", file=sys.stderr, flush=True)
-        chunks = []
-        for images in fitted(photos, stack.image_size, 64, workers_for(stack.device)):
-            chunks.append(encode_images(stack.role("vae"), to_tensor(images).to(stack.device)).half().cpu().numpy())
-        with atomic(file) as temporary, temporary.open("wb") as handle:
-            np.save(handle, np.concatenate(chunks))
-    return torch.from_numpy(np.load(file, allow_pickle=False))

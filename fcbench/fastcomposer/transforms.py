@@ -33,7 +33,7 @@ def fit_mask(mask: Mask, side: int, *, flip: bool = False) -> Mask:
     it draws a line of segment 2, and between 0 and 2 one of 1. Masks, one by one, have no such lines.
     """
     mask = _nearest(mask, *_short_side(mask.shape, side))
-    mask = mask[:, ::-1] if flip else mask
+    mask = np.ascontiguousarray(mask[:, ::-1]) if flip else mask
     height, width = mask.shape
     if height <= width:
         return _center_crop(mask)

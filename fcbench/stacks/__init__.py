@@ -122,7 +122,7 @@ def find_stack(name_or_path: str) -> Path:
 def _read(name_or_path: str) -> tuple[StackSpec, Path]:
     """A stack's description, and the folder that its paths start from."""
     weights = Path(name_or_path)
-    is_weights = weights.suffix == ".safetensors" or (weights / "model_index.json").is_file()
+    is_weights = weights.suffix in (".safetensors", ".ckpt") or (weights / "model_index.json").is_file()
     file = find_stack("sd15" if is_weights else name_or_path)
     spec = validate(read_yaml(file), StackSpec, file)
     for role in (*spec.roles, *spec.random):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from pathlib import Path
 from typing import Any
 
 from fcbench.errors import MissingError
+from fcbench.weights import is_commit
 
 
 def fetch(
@@ -45,11 +45,6 @@ def cached_commit(hub: str, revision: str | None) -> str:
     asked = revision or "main"
     reference = Path(HF_HUB_CACHE) / f"models--{hub.replace('/', '--')}" / "refs" / asked
     return reference.read_text().strip() if not is_commit(asked) and reference.is_file() else asked
-
-
-def is_commit(revision: str) -> bool:
-    """Whether a revision is a commit's full hash, which never moves."""
-    return re.fullmatch("[0-9a-f]{40}", revision) is not None
 
 
 def download_command(hub: str, revision: str | None, patterns: list[str]) -> str:

@@ -12,41 +12,7 @@ import yaml
 
 from fcbench import store
 from fcbench.cli import main
-
-WIDTH = 16
-TOWER = {"hidden_size": WIDTH, "intermediate_size": 32, "num_attention_heads": 2, "projection_dim": WIDTH}
-ROLES = {
-    "text_encoder": (
-        "transformers.CLIPTextModel",
-        {**TOWER, "num_hidden_layers": 1, "vocab_size": 49408, "max_position_embeddings": 77},
-    ),
-    "image_encoder": (
-        "transformers.CLIPVisionModelWithProjection",
-        {**TOWER, "num_hidden_layers": 2, "image_size": 16, "patch_size": 8},
-    ),
-    "unet": (
-        "diffusers.UNet2DConditionModel",
-        {
-            "sample_size": 4,
-            "layers_per_block": 1,
-            "block_out_channels": [8, 8],
-            "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
-            "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"],
-            "cross_attention_dim": WIDTH,
-            "attention_head_dim": 2,
-            "norm_num_groups": 4,
-        },
-    ),
-    "vae": (
-        "diffusers.AutoencoderKL",
-        {
-            "down_block_types": ["DownEncoderBlock2D"] * 3,
-            "up_block_types": ["UpDecoderBlock2D"] * 3,
-            "block_out_channels": [4, 4, 4],
-            "norm_num_groups": 2,
-        },
-    ),
-}
+from tests.toys.tiny import CLASSES, WIDTH, write_configurations
 
 
 @pytest.fixture
@@ -54,10 +20,8 @@ def suite(tmp_path: Path) -> Path:
     """Two people, one prompt, and a stack of the hub's models whose configurations lie beside it."""
     from fcbench.stacks import find_stack
 
-    random: dict[str, object] = {}
-    for role, (kind, configuration) in ROLES.items():
-        store.write_json(tmp_path / role / "config.json", configuration)
-        random[role] = {"class": kind, "path": role}
+    write_configurations(tmp_path)
+    random: dict[str, object] = {role: {"class": kind, "path": role} for role, kind in CLASSES.items()}
     sd15 = find_stack("sd15").parent
     random["tokenizer"] = {
         "class": "fcbench.stacks.vocabulary.load_clip_tokenizer",
@@ -65,7 +29,7 @@ def suite(tmp_path: Path) -> Path:
     }
     random["scheduler"] = {"class": "diffusers.PNDMScheduler", "path": str(sd15 / "scheduler")}
     random["fusion"] = {"class": "fcbench.fastcomposer.encoder.Fusion", "dim": WIDTH}
-    hub = {role: {"class": kind, "hub": "nobody/nothing"} for role, (kind, _) in ROLES.items()}
+    hub = {role: {"class": kind, "hub": "nobody/nothing"} for role, kind in CLASSES.items()}
     stack = {"name": "tiny", "image_size": 16, "sampling": {"steps": 3}, "checkpoint": "nobody/nothing"}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({**stack, "roles": hub, "random": random}))
     for name in ("ann", "bo"):

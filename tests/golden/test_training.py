@@ -17,7 +17,7 @@ from fcbench.fastcomposer.localize import Localizer
 from fcbench.fastcomposer.official import official_name
 from fcbench.fastcomposer.train import FastComposerModel, denoising_loss, loss_mask, token_mask
 from fcbench.images import to_tensor
-from fcbench.sampling import encode_images
+from fcbench.sampling import encode_images, encode_posterior
 from tests.golden.golden_stack import golden_stack, read, subject_maps, subject_positions, tensors
 
 FACTS = read("c_train.json")
@@ -120,6 +120,8 @@ def test_the_autoencoder_gives_the_official_latents() -> None:
     close(encode_images(vae, batch), golden("inter.vae_mean") * vae.config.scaling_factor)
     drawn = (golden("inter.latents") / vae.config.scaling_factor - posterior.mean) / posterior.std
     close(encode_images(vae, batch, noise=drawn), golden("inter.latents"))
+    mean, deviation = encode_posterior(vae, batch)
+    close(mean + deviation * drawn, golden("inter.latents"))
 
 
 def test_the_latents_are_noised_as_in_the_official_code() -> None:

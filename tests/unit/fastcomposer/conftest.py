@@ -11,6 +11,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
+import yaml
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from PIL import Image as Pillow
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
@@ -66,6 +67,21 @@ def stack() -> Stack:
     return Stack(
         "tiny", load, image_size=16, digests={"unet": "u1"}, sampling={"steps": 4, "guidance": 2.0, "alpha": 0.8}
     )
+
+
+@pytest.fixture(scope="session")
+def stack_file(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny stack on disk, with its YAML file."""
+    folder = tmp_path_factory.mktemp("stack")
+    roles = {}
+    for role in stack.load:
+        model = stack.role(role)
+        model.save_pretrained(folder / role)
+        library = type(model).__module__.partition(".")[0]
+        roles[role] = {"class": f"{library}.{type(model).__name__}", "path": role}
+    described = {"name": "tiny", "image_size": stack.image_size, "sampling": dict(stack.sampling), "roles": roles}
+    (folder / "stack.yaml").write_text(yaml.safe_dump(described))
+    return folder / "stack.yaml"
 
 
 @pytest.fixture(scope="session")

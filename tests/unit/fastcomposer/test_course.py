@@ -221,8 +221,29 @@ def test_a_training_begun_by_an_earlier_version_goes_on(recipe: Recipe, tmp_path
     old = {"recipe": {k: v for k, v in facts["recipe"].items() if k != "masked_loss_per"}, "stack": "tiny"}
     assert not claim(folder, old, writes=True)
     assert not claim(folder, facts, writes=True)
-    with pytest.raises(UsageError, match="made with another parts"):
+    with pytest.raises(UsageError, match="made with 1 for processes x accumulation, not 4; choose another"):
         claim(folder, facts | {"parts": 4}, writes=True)
+
+
+def test_a_checkpoint_whose_training_is_not_done_is_told_from_none(
+    data: Path, stack: Stack, recipe: Recipe, tmp_path: Path
+) -> None:
+    with pytest.raises(OutOfTimeError):
+        train(data, tmp_path / "x", stack, recipe, Clock(-1))
+    with pytest.raises(MissingError, match=r"x: its training is not done: go on .* --resume, or .* in .*x\.training"):
+        load_checkpoint(str(tmp_path / "x"), stack)
+    with pytest.raises(MissingError, match="y: no FastComposer checkpoint"):
+        load_checkpoint(str(tmp_path / "y"), stack)
+
+
+def test_another_dataset_or_stack_is_told_from_another_recipe(recipe: Recipe, tmp_path: Path) -> None:
+    folder = TrainingFolder(tmp_path / "x")
+    facts = {"recipe": recipe.model_dump(), "stack": "mini", "data": "d1", "digests": {"unet": "u1", "vae": "v1"}}
+    assert not claim(folder, facts, writes=True)
+    with pytest.raises(UsageError, match="made with other weights of the stack's unet; another dataset; choose"):
+        claim(folder, facts | {"data": "d2", "digests": {"unet": "u2", "vae": "v1"}}, writes=True)
+    with pytest.raises(UsageError, match="made with stack mini, not sd15; choose"):
+        claim(folder, facts | {"stack": "sd15"}, writes=True)
 
 
 def test_the_log_forgets_steps_that_are_done_again(recipe: Recipe, tmp_path: Path) -> None:

@@ -16,26 +16,10 @@ import yaml
 from fcbench.config import Recipe
 from fcbench.errors import UsageError
 from fcbench.fastcomposer.processes import process_device, share_of
-from fcbench.types import Stack
 
 DRIVER = Path(__file__).parents[2] / "toys" / "train_driver.py"
 KILLS = 10
 pytestmark = pytest.mark.timeout(600)  # fifty short processes, on a machine that may be busy
-
-
-@pytest.fixture(scope="module")
-def stack_file(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny stack on disk, with its YAML file."""
-    folder = tmp_path_factory.mktemp("stack")
-    roles = {}
-    for role in stack.load:
-        model = stack.role(role)
-        model.save_pretrained(folder / role)
-        library = type(model).__module__.partition(".")[0]
-        roles[role] = {"class": f"{library}.{type(model).__name__}", "path": role}
-    described = {"name": "tiny", "image_size": stack.image_size, "sampling": dict(stack.sampling), "roles": roles}
-    (folder / "stack.yaml").write_text(yaml.safe_dump(described))
-    return folder / "stack.yaml"
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,7 @@ def test_a_finished_training_is_left_alone_and_another_recipe_refused(
 ) -> None:
     before = (trained / "fusion.safetensors").stat().st_mtime_ns
     train(data, trained, stack, recipe)
-    with pytest.raises(UsageError, match="made with another recipe"):
+    with pytest.raises(UsageError, match="made with steps 2, not 3; choose another --name"):
         train(data, trained, stack, recipe.model_copy(update={"steps": 3}))
     assert (trained / "fusion.safetensors").stat().st_mtime_ns == before
 
@@ -69,7 +69,7 @@ def test_a_training_begun_with_another_recipe_is_refused(
 ) -> None:
     with pytest.raises(OutOfTimeError):
         train(data, tmp_path, stack, recipe, Clock(-1))
-    with pytest.raises(UsageError, match="made with another recipe"):
+    with pytest.raises(UsageError, match="made with seed 0, not 1"):
         train(data, tmp_path, stack, recipe.model_copy(update={"seed": 1}))
 
 

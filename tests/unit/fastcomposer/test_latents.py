@@ -1,0 +1,85 @@
+"""Latents kept on disk: plain, mirrored, with their deviations; and what an example takes of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import torch
+
+from fcbench.config import Recipe
+from fcbench.fastcomposer.data import Example, make_example, open_photos
+from fcbench.fastcomposer.latents import photo_latents, take_latents
+from fcbench.fastcomposer.train import train
+from fcbench.fastcomposer.transforms import fit_photo
+from fcbench.images import to_tensor
+from fcbench.sampling import encode_images
+from fcbench.types import Stack
+
+
+def changed(recipe: Recipe, **keys: object) -> Recipe:
+    return recipe.model_copy(update=keys)
+
+
+def test_each_photo_is_kept_both_ways_where_photos_may_be_mirrored(
+    data: Path, stack: Stack, recipe: Recipe, tmp_path: Path
+) -> None:
+    photos = open_photos(data)
+    latents = photo_latents(photos, stack, changed(recipe, mirror=0.5), tmp_path / "latents.npy")
+    assert latents.shape == (12, 4, 4, 4)
+    for row, flip in ((0, False), (0, True), (5, True)):
+        pixels = to_tensor([fit_photo(photos.image(row), 16, flip=flip)])
+        with torch.no_grad():
+            expected = encode_images(stack.role("vae"), pixels)
+        example = Example(row, [], mirrored=flip)
+        taken = take_latents(latents, [example], changed(recipe, mirror=0.5), torch.Generator())
+        torch.testing.assert_close(taken, expected, rtol=1e-3, atol=1e-3)
+    assert not torch.equal(latents[0], latents[6])
+
+
+def test_sampled_latents_have_the_posteriors_mean_and_deviation(
+    data: Path, stack: Stack, recipe: Recipe, tmp_path: Path
+) -> None:
+    sampled = changed(recipe, sample_latents=True)
+    latents = photo_latents(open_photos(data), stack, sampled, tmp_path / "latents.npy")
+    mean, deviation = latents.float().chunk(2, dim=1)
+    plain = photo_latents(open_photos(data), stack, recipe, tmp_path / "plain.npy")
+    assert torch.equal(mean, plain.float())
+    generator = torch.Generator().manual_seed(0)
+    drawn = take_latents(latents, [Example(3, [])] * 4000, sampled, generator)
+    torch.testing.assert_close(drawn.mean(0), mean[3], rtol=0, atol=0.1 * float(deviation[3].max()))
+    torch.testing.assert_close(drawn.std(0), deviation[3], rtol=0.06, atol=0)
+
+
+def test_a_mirrored_examples_masks_are_mirrored_and_its_references_are_not(
+    data: Path, stack: Stack, recipe: Recipe
+) -> None:
+    photos, tokenizer = open_photos(data), stack.role("tokenizer")
+    plain = changed(recipe, unconditional=0.0, text_only=0.0, subject_drop=0.0, other_photo=0.0)
+    made = {}
+    for mirror in (0.0, 1.0):
+        random = Random(1)
+        if not mirror:
+            random.random()  # what the other one decides mirroring by
+        made[mirror] = make_example(
+            photos, 0, tokenizer, changed(plain, mirror=mirror), random, side=16, reference_side=16
+        )
+    one, other = made[0.0], made[1.0]
+    assert (one.mirrored, other.mirrored, len(one.masks)) == (False, True, 2)
+    for mask, flipped, reference, same in zip(one.masks, other.masks, one.references, other.references, strict=True):
+        np.testing.assert_array_equal(mask[:, ::-1], flipped)
+        np.testing.assert_array_equal(reference, same)
+
+
+def test_a_training_on_mirrored_photos_and_sampled_latents_is_repeatable(
+    data: Path, stack: Stack, recipe: Recipe, tmp_path: Path
+) -> None:
+    drawn = changed(recipe, mirror=0.5, sample_latents=True)
+    weights = []
+    for name in ("one", "two"):
+        train(data, tmp_path / name, stack, drawn)
+        weights.append((tmp_path / name / "unet" / "diffusion_pytorch_model.safetensors").read_bytes())
+    train(data, tmp_path / "plain", stack, recipe)
+    weights.append((tmp_path / "plain" / "unet" / "diffusion_pytorch_model.safetensors").read_bytes())
+    assert weights[0] == weights[1] != weights[2]
