@@ -22,6 +22,7 @@
         failures/<case>.json              why there is no picture
         fits/<group>.json                 what fitting a group of subjects cost, when it was first done
         scores/<metric>.jsonl             one line a case
+        scores/facts.json                 by metric: what was measured for its scores, as thresholds
         work/                             the method's own
       reports/<suite>/leaderboard.{csv,md,html}
 
@@ -251,6 +252,15 @@ class RunFolder:
             values = {name: [score.value, score.note] for name, score in scores.items()}
             lines.append(json.dumps({"case": case_id, "scores": values}, allow_nan=False))
         write_text(self.path / "scores" / f"{metric}.jsonl", "\n".join(lines) + "\n")
+
+    def write_facts(self, metric: str, facts: dict[str, Any]) -> None:
+        """Write what a metric measured for its scores, beside what others did."""
+        write_json(self.path / "scores" / "facts.json", {**self.read_facts(), metric: facts})
+
+    def read_facts(self) -> dict[str, Any]:
+        """By metric what was measured for its scores; empty if nothing was."""
+        path = self.path / "scores" / "facts.json"
+        return dict(read_json(path)) if path.exists() else {}
 
     def read_scores(self, metric: str) -> tuple[dict[str, Any], dict[str, dict[str, Score]]]:
         """One metric's header and its scores by case id and column; empty if it was not scored."""

@@ -10,6 +10,7 @@ from statistics import fmean, median
 
 from fcbench.report.runs import METRICS, Run, group_of
 from fcbench.report.statistics import Difference, Estimate, difference, holm, mean
+from fcbench.types import Generation
 
 BASELINE = "stable-diffusion"
 """What the other methods are compared to: it sees no photo. Without it, the first row."""
@@ -73,12 +74,18 @@ class Ranking:
 
 def rankings(runs: Sequence[Run], suite: str) -> list[Ranking]:
     """The runs by setting, the setting with most runs first."""
-    counts = Counter(run.setting for run in runs)
+    counts = Counter(run.setting for run in runs if run.costs_measured) or Counter(run.setting for run in runs)
     several = len({digest for _, _, digest in counts}) > 1
     return [
-        _ranking([run for run in runs if run.setting == setting], suite, _title(setting, several))
+        _ranking([run for run in runs if _joins(run, counts) == setting], suite, _title(setting, several))
         for setting, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     ]
+
+
+def _joins(run: Run, counts: Counter[tuple[str, str, str]]) -> tuple[str, str, str]:
+    """The setting that a run is ranked in; pictures made elsewhere, whose cost is not compared, join the largest."""
+    same = [setting for setting in counts if setting[1:] == run.setting[1:]]
+    return run.setting if run.costs_measured or not same else max(same, key=lambda setting: (counts[setting], setting))
 
 
 def _title(setting: tuple[str, str, str], several: bool) -> str:
@@ -166,7 +173,7 @@ def _row(run: Run, suite: str, ranks: tuple[int, int] | None) -> Row:
         fit_seconds=fit,
         sample_seconds=sample,
         total_seconds=None if fit is None or sample is None else fit + sample,
-        peak_gib=max((g.peak_bytes / 2**30 for g in run.generations.values()), default=None),
+        peak_gib=max((g.peak_bytes / 2**30 for g in _costed(run)), default=None),
         stored_mib_per_subject=_stored(run),
         device=run.setting[0],
         stack=run.setting[1],
@@ -200,18 +207,24 @@ def _faces_found(run: Run) -> float | None:
     return sum(min(found[case], expected[case]) for case in found) / sum(expected.values())
 
 
+def _costed(run: Run) -> list[Generation]:
+    """The pictures whose cost was measured."""
+    return list(run.generations.values()) if run.costs_measured else []
+
+
 def _fit_seconds(run: Run) -> float | None:
     """Median over the groups of subjects that were fitted."""
-    fits = {group_of(g.case): g.fit_seconds for g in run.generations.values()}
+    fits = {group_of(g.case): g.fit_seconds for g in _costed(run)}
     return median(fits.values()) if fits else None
 
 
 def _sample_seconds(run: Run) -> float | None:
     """Median over the pictures."""
-    return median(g.sample_seconds for g in run.generations.values()) if run.generations else None
+    costed = _costed(run)
+    return median(g.sample_seconds for g in costed) if costed else None
 
 
 def _stored(run: Run) -> float | None:
     """Mean over the groups of what is kept a subject, in MiB."""
-    kept = {group_of(g.case): g.stored_bytes / len(g.case.subjects) / 2**20 for g in run.generations.values()}
+    kept = {group_of(g.case): g.stored_bytes / len(g.case.subjects) / 2**20 for g in _costed(run)}
     return fmean(kept.values()) if kept else None
