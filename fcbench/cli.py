@@ -162,9 +162,7 @@ def run(
 
 @app.command()
 def score(
-    pictures: Annotated[
-        Path | None, typer.Argument(help="Pictures named by case; else the runs in OUT.")
-    ] = None,
+    pictures: Annotated[Path | None, typer.Argument(help="Pictures named by case; else the runs in OUT.")] = None,
     suite: Suites = None,
     name: Annotated[str, typer.Option(help="What the pictures' method is called: METHOD or METHOD@VARIANT.")] = "",
     images_per_subject: Annotated[int, typer.Option(min=0, help="How many photos of each subject it was given.")] = 1,
@@ -365,9 +363,7 @@ def _adopt(pictures: Path, suites: Sequence[str], name: str, images_per_subject:
 
     plans = [plan for suite in suites for plan in load_suites(suite)]
     if len(plans) != 1 or not name:
-        raise UsageError(
-            f"{pictures}: --suite must name the one suite that they are of, --name their method"
-        )
+        raise UsageError(f"{pictures}: --suite must name the one suite that they are of, --name their method")
     folder = adopt(plans[0], pictures, out=out, label=name, images_per_subject=images_per_subject)
     print(f"{folder.path}: {len(folder.generations())} pictures, {len(folder.failures())} cases without one")
 

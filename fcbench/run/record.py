@@ -69,7 +69,7 @@ def refuse_other_versions(out: Path, suite: str, digest: str) -> None:
         if there != digest:
             raise UsageError(
                 f"suite {suite} has changed since {folder.path} was made (version {_short(there)} there, "
-                f"{_short(digest)} now): suites are never edited; give the changed one another name, or use another --out"
+                f"{_short(digest)} now): suites are never edited; give it another name, or use another --out"
             )
 
 

@@ -35,7 +35,7 @@ class FacenetFace:
 
 
 class Facenet:
-    """Detector and embedder under the settings of the official evaluation, asked like insightface's ``FaceAnalysis``."""
+    """Detector and embedder as the official evaluation sets them, asked like insightface's ``FaceAnalysis``."""
 
     def __init__(self, detector: Any, embedder: Any, device: str) -> None:
         self._detector, self._embedder, self._device = detector, embedder, device
