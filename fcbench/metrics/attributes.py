@@ -37,9 +37,8 @@ class Attributes:
         if not generations:
             return []
         if "attributes" not in stack.load:
-            return [{"attributes": Score(None, f"the stack {stack.name} has no reader of attributes")}] * len(
-                generations
-            )
+            none = Score(None, f"the stack {stack.name} has no reader of attributes")
+            return [{"attributes": none} for _ in generations]
         rows: list[dict[str, Score]] = []
         for start in range(0, len(generations), BATCH):
             rows += [{"attributes": score} for score in _batch(stack, generations[start : start + BATCH])]

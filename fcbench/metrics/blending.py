@@ -119,7 +119,7 @@ def calibrate(app: Any, generations: Sequence[Generation]) -> Thresholds | None:
     partners = _partners(generations, {subject.id for subject in seen})
     own, other = _second_photos(references, photos, partners)
     margin = float(np.percentile(own - other, 100 - STRANGERS_BELOW)) if len(own) else None
-    right = (own >= floor) & (own > other) & ~((other >= floor) & (own - other < (margin or np.inf)))
+    right = (own > floor) & (own > other) & ~((other > floor) & (own - other < (margin or np.inf)))
     second = sum(len(rows) - 1 for rows in photos.values())
     return Thresholds(floor, margin, second, sum(map(len, others)), float(right.mean()) if len(own) else None)
 
@@ -132,9 +132,9 @@ def judge(similarity: npt.NDArray[np.float64], thresholds: Thresholds) -> Outcom
         order = np.argsort(-column, kind="stable")
         first, second = column[order[0]], column[order[1]]
         close = thresholds.margin is None or first - second < thresholds.margin
-        blend = bool(second >= thresholds.floor and close)
+        blend = bool(second > thresholds.floor and close)
         blends.append(blend)
-        whose.append(int(order[0]) if first >= thresholds.floor and not blend else None)
+        whose.append(int(order[0]) if first > thresholds.floor and not blend else None)
     return Outcome(tuple(whose), tuple(blends))
 
 
