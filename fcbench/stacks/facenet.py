@@ -1,10 +1,10 @@
 """The paper's judge of faces: MTCNN and FaceNet (InceptionResnet-v1, VGGFace2), where the package is importable.
 
 facenet-pytorch 2.6 asks for torch below 2.3, numpy below 2 and Pillow below 10.3, which would break everything else
-here. It runs with today's versions all the same, so install it without what it asks for, beside torchvision::
+here. Install it without what it asks for, and only beside a torchvision of the same build as your torch: one for CUDA
+beside a torch for CPUs keeps transformers from being imported at all::
 
     pip install --no-deps facenet-pytorch
-    pip install torchvision
 
 FaceNet's weights are looked for where PyTorch keeps downloaded ones, and never downloaded.
 """
@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from fcbench.errors import MissingError
 
-INSTALL = "pip install --no-deps facenet-pytorch && pip install torchvision"
+INSTALL = "pip install --no-deps facenet-pytorch"
 WEIGHTS = "20180402-114759-vggface2.pt"
 URL = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9/" + WEIGHTS
 SIDE = 160
@@ -72,7 +72,7 @@ def load_facenet(*, device: str = "cpu") -> Facenet:
         from facenet_pytorch import MTCNN, InceptionResnetV1
     except ImportError as error:
         raise MissingError(
-            f"the judge facenet needs facenet-pytorch ({error}), installed without its old requirements: {INSTALL}"
+            f"the judge facenet needs facenet-pytorch ({error}), without its old requirements, beside a torchvision of your torch: {INSTALL}"
         ) from error
     import torch
 
