@@ -72,7 +72,7 @@ def load_facenet(*, device: str = "cpu") -> Facenet:
         from facenet_pytorch import MTCNN, InceptionResnetV1
     except ImportError as error:
         raise MissingError(
-            f"the judge facenet needs facenet-pytorch ({error}), without its old requirements, beside a torchvision of your torch: {INSTALL}"
+            f"the judge facenet needs facenet-pytorch ({error}), beside a torchvision of your torch: {INSTALL}"
         ) from error
     import torch
 
