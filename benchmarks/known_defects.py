@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 from PIL import Image as Pillow
@@ -246,11 +247,13 @@ def _looks_of(other: Person, person: Person) -> Person:
 
 def _blend(one: Person, two: Person) -> Person:
     """Halfway between two people in everything that has a middle; body and cut of hair are the first's."""
-    lengths = ("face_width", "face_height", "jaw", "eye_size", "eye_spacing", "eye_height", "brow_thickness")
-    lengths += ("brow_tilt", "nose_width", "nose_length", "mouth_width", "lip", "ears", "blush", "hair_volume")
-    halves = {name: (getattr(one, name) + getattr(two, name)) / 2 for name in lengths}
-    colours = {name: mix(getattr(one, name), getattr(two, name), 0.5) for name in ("skin", "hair", "eye")}
-    return replace(one, **halves, **colours)
+    middle: dict[str, Any] = {}
+    for name, mine in vars(one).items():
+        if isinstance(mine, float):
+            middle[name] = (mine + getattr(two, name)) / 2
+        elif isinstance(mine, tuple):
+            middle[name] = mix(mine, getattr(two, name), 0.5)
+    return replace(one, **middle)
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ shows it, and colours only where the style keeps them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -161,13 +161,9 @@ def _collect(views: Sequence[tuple[Image, Mapping[str, str]]]) -> Views:
 
 def _worn(image: Image, random: np.random.Generator) -> Image:
     """A view as it may come: mirrored, a little moved and lighter or darker, and as generated pictures are."""
-    changes: list[Callable[[Image], Image]] = []
     if random.random() < 0.5:
-        changes.append(lambda picture: picture[:, ::-1])
+        image = image[:, ::-1]
     shift = (int(random.integers(-3, 4)), int(random.integers(-3, 4)))
-    changes.append(lambda picture: np.roll(picture, shift, axis=(0, 1)))
-    light = random.uniform(0.9, 1.1)
-    changes.append(lambda picture: np.clip(picture * light, 0, 255).astype(np.uint8))
-    for change in changes:
-        image = change(image)
+    lighter = np.roll(image, shift, axis=(0, 1)) * random.uniform(0.9, 1.1)
+    image = np.clip(lighter, 0, 255).astype(np.uint8)
     return degrade(np.ascontiguousarray(image), random)

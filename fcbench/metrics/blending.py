@@ -119,7 +119,7 @@ def calibrate(app: Any, generations: Sequence[Generation]) -> Thresholds | None:
     partners = _partners(generations, {subject.id for subject in seen})
     own, other = _second_photos(references, photos, partners)
     margin = float(np.percentile(own - other, 100 - STRANGERS_BELOW)) if len(own) else None
-    right = (own > floor) & (own > other) & ~((other > floor) & (own - other < (margin or np.inf)))
+    right = (own > floor) & (own > other) & ~((other > floor) & (own - other < (np.inf if margin is None else margin)))
     second = sum(len(rows) - 1 for rows in photos.values())
     return Thresholds(floor, margin, second, sum(map(len, others)), float(right.mean()) if len(own) else None)
 
@@ -143,7 +143,7 @@ def _row(
     faces: Faces,
     references: Mapping[str, Embeddings],
     thresholds: Thresholds | None,
-    nouns: Sequence[str] | str | None,
+    nouns: Sequence[str] | None,
 ) -> dict[str, Score]:
     wanted = len(case.subjects)
     counts = {"missing": Score(float(len(faces) < wanted)), "extra": Score(float(len(faces) > wanted))}
@@ -167,13 +167,13 @@ def _row(
     }
 
 
-def _swapped(subjects: Sequence[Subject], outcome: Outcome, nouns: Sequence[str] | str | None) -> Score:
+def _swapped(subjects: Sequence[Subject], outcome: Outcome, nouns: Sequence[str] | None) -> Score:
     """Whether two subjects of different class words stand in each other's place; ``nouns`` are read by face."""
     words = [subject.noun for subject in subjects]
     if len(set(words)) < 2:
         return Score(None, "the prompt does not tell the subjects apart")
-    if nouns is None or isinstance(nouns, str):
-        return Score(None, nouns or "nothing reads class words in this stack")
+    if nouns is None:
+        return Score(None, "nothing reads class words in this stack")
     if not outcome.shows(len(subjects)):
         return Score(0.0, "not all subjects are there")
     read = {subject: nouns[face] for face, subject in enumerate(outcome.whose) if subject is not None}

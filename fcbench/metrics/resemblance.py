@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fcbench.images import read_image
+from fcbench.images import pad_to_square, read_image, resize, to_tensor
 from fcbench.metrics.faces import find_faces
 from fcbench.metrics.identity import similarities
 from fcbench.types import Generation, Score, Stack
 
 BATCH = 32
+DINO_SIDE = 224
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 Features = npt.NDArray[np.float32]
 
@@ -161,20 +163,22 @@ def _clip_features(stack: Stack, files: Sequence[Path]) -> dict[Path, Features]:
 
 
 def _dino_features(model: str, device: str, files: Sequence[Path]) -> dict[Path, Features]:
+    """Class tokens of unit length; pictures padded to squares of 224 px, normalised as ImageNet's."""
     import torch
-    from transformers import AutoImageProcessor, AutoModel
+    from transformers import AutoModel
 
     from fcbench.errors import MissingError
 
     try:
-        processor = AutoImageProcessor.from_pretrained(model, local_files_only=True)
         network = AutoModel.from_pretrained(model, local_files_only=True).to(device).eval()
     except (OSError, ValueError) as error:
         raise MissingError(f"{model}: no DINO model there or in the cache; get it with: hf download {model}") from error
+    mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
     found: dict[Path, Features] = {}
     for start in range(0, len(files), BATCH):
         batch = files[start : start + BATCH]
-        pixels = processor([read_image(path) for path in batch], return_tensors="pt").pixel_values.to(device)
+        squares = [resize(pad_to_square(read_image(path)), DINO_SIDE) for path in batch]
+        pixels = ((to_tensor(squares).to(device) + 1) / 2 - mean) / std
         with torch.no_grad():
             tokens = network(pixel_values=pixels).last_hidden_state[:, 0].float()
         found.update(zip(batch, (tokens / tokens.norm(dim=1, keepdim=True)).cpu().numpy(), strict=True))

@@ -33,7 +33,8 @@ def describe(suite: Suite, out: Path) -> str:
     subjects = [] if missing else subjects_of(suite, out)
     kinds = Counter(prompt.kind for prompt in suite.prompts)
     people = suite.subjects
-    nouns = Counter(s.noun for s in subjects) or Counter(people.nouns.values() if _is_folder(suite) else {})
+    words = list(people.nouns.values()) if isinstance(people, FolderPeople) else [s.noun for s in subjects]
+    nouns = Counter(words)
     groups = suite.pairs if suite.group == 2 else sum(nouns.values())
     lines = [
         f"{suite.name}: {_count(groups or 0, 'pair' if suite.group == 2 else 'subject')}"
@@ -92,10 +93,6 @@ def new_suite(
         raise UsageError(f"{path} is there and differs: a suite is never edited; choose another name")
     store.write_text(path, written)
     return path
-
-
-def _is_folder(suite: Suite) -> bool:
-    return isinstance(suite.subjects, FolderPeople)
 
 
 def _faults(people: FolderPeople) -> Iterator[str]:

@@ -41,7 +41,8 @@ class AttributeNet(nn.Module):
     def __init__(self, classes: Mapping[str, Sequence[str]]) -> None:
         super().__init__()
         self.classes = {name: tuple(answers) for name, answers in classes.items()}
-        layers, before, side = [], 3, SIDE
+        layers: list[nn.Module] = []
+        before, side = 3, SIDE
         for width, stride in _LAYERS:
             layers.append(_conv(before, width, stride))
             before, side = width, side // stride
@@ -103,8 +104,7 @@ def figure_view(image: Image, face: Box) -> Image:
     width, height = max(right - left, 1.0), max(bottom - top, 1.0)
     half = REACH * (width * height) ** 0.5 / 2
     x, y = (left + right) / 2, (top + bottom) / 2 + DROP * height
-    box = tuple(round(edge) for edge in (x - half, y - half, x + half, y + half))
-    cut = Pillow.fromarray(image).crop(box)
+    cut = Pillow.fromarray(image).crop((round(x - half), round(y - half), round(x + half), round(y + half)))
     return np.asarray(cut.resize((SIDE, SIDE), Pillow.Resampling.BILINEAR))
 
 

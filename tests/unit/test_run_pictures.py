@@ -166,7 +166,7 @@ def own_people(folder: Path) -> Path:
         "people": {"ann": "woman", "bo": "man"},
         "prompts": {"context": ["{} in the snow"], "action": ["{} eating"]},
     }
-    (folder / "prompts.yaml").write_text(yaml.safe_dump(text))
+    (folder / "prompts.yaml").write_text(yaml.safe_dump(text, sort_keys=False))
     return folder / "prompts.yaml"
 
 
