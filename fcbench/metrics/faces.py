@@ -70,7 +70,8 @@ def blank_embedding(app: Any) -> npt.NDArray[np.float32] | None:
         return None
     width, height = recogniser.input_size
     grey = np.full((height, width, 3), recogniser.input_mean, np.float32)  # zero, once the mean is taken off
-    return _unit(recogniser.get_feat(grey))[0]
+    blank: npt.NDArray[np.float32] = _unit(recogniser.get_feat(grey))[0]
+    return blank
 
 
 def _key(path: Path) -> Key:

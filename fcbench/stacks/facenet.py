@@ -55,7 +55,8 @@ class Facenet:
         """What FaceNet says of the all-zero picture that stands in for a missing face, shape (512,)."""
         import torch
 
-        return self._embed(torch.zeros(1, 3, SIDE, SIDE))[0]
+        blank: npt.NDArray[np.float32] = self._embed(torch.zeros(1, 3, SIDE, SIDE))[0]
+        return blank
 
     def _embed(self, crops: Any) -> npt.NDArray[np.float32]:
         import torch
