@@ -57,7 +57,7 @@ def case_table(suite: Suite, out: Path) -> str:
     for case in cases_of(suite, subjects_of(suite, out)):
         photos = " ".join(str(subject.reference) for subject in case.subjects)
         writer.writerow([case.id, case.text, case.prompt.kind, case.seed, photos])
-    return text.getvalue()
+    return text.getvalue().rstrip("\n")
 
 
 def missing_people(suite: Suite) -> list[str]:
