@@ -11,7 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from baselines.stable_diffusion import StableDiffusion
-from fcbench.make_stack.card import SINGLE, oracle
+from fcbench.make_stack.card import PAIR, SINGLE, oracle
+from fcbench.metrics.attributes import Attributes
+from fcbench.metrics.blending import Blending
 from fcbench.metrics.identity import Identity
 from fcbench.metrics.prompt import PromptConsistency
 from fcbench.stacks import load_stack
@@ -27,13 +29,22 @@ def main() -> None:
         sampler(prompts[:1], [0])
         batched = _seconds(lambda: sampler(prompts, range(16))) / 16
         single = _seconds(lambda: [sampler(prompts[k : k + 1], [k]) for k in range(4)]) / 4
-        for metric in (Identity(), PromptConsistency()):
-            metric(stack, cases[:2])
-        scoring = _seconds(lambda: [metric(stack, cases) for metric in (Identity(), PromptConsistency())]) / len(cases)
+        scoring = {}
+        for size, prompts_of in ((1, SINGLE), (2, PAIR)):
+            warm = oracle(Path(folder) / f"warm{size}", 2, size, prompts_of[:2])
+            judged = oracle(Path(folder) / f"judged{size}", 200 // len(prompts_of), size, prompts_of)
+            for metric in (metrics := (Identity(), PromptConsistency(), Blending(), Attributes())):
+                metric(stack, warm)
+                scoring[size, metric.name] = _seconds(lambda m=metric, g=judged: m(stack, g)) / len(judged)
     print(
         f"drawing, batch of 16: {batched:.2f} CPU-seconds a picture (target 0.5); one by one {single / batched:.2f} x"
     )
-    print(f"scoring: {1000 * scoring:.0f} CPU-seconds per 1000 pictures (target 60 on two cores, so 120)")
+    for size, who in ((1, "single subjects"), (2, "pairs")):
+        costs = {metric.name: 1000 * scoring[size, metric.name] for metric in metrics}
+        parts = ", ".join(f"{name} {cost:.0f}" for name, cost in costs.items())
+        print(
+            f"scoring 1000 pictures of {who}: {sum(costs.values()):.0f} CPU-seconds (target 60 on two cores; {parts})"
+        )
 
 
 def _seconds(work: Callable[[], object]) -> float:

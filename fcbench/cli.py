@@ -6,13 +6,16 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.exceptions import TyperException
 
 from fcbench import __version__
 from fcbench.errors import FcbenchError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from fcbench.config import Suite
 
 app = typer.Typer(
     help="Benchmark and dataset toolkit for subject-driven text-to-image generation around FastComposer.",
@@ -25,6 +28,8 @@ world_app = typer.Typer(help="Look at the miniature world.", rich_markup_mode=No
 app.add_typer(world_app, name="world")
 checkpoint_app = typer.Typer(help="Handle FastComposer checkpoints.", rich_markup_mode=None)
 app.add_typer(checkpoint_app, name="checkpoint")
+suite_app = typer.Typer(help="Look at suites, and make one of your own people.", rich_markup_mode=None)
+app.add_typer(suite_app, name="suite")
 
 Out = Annotated[Path, typer.Option(help="Folder that everything lands under.")]
 StackName = Annotated[str, typer.Option("--stack", help="mini, sd15, or a YAML file of your own.")]
@@ -119,6 +124,9 @@ def run(
     device: Device = "auto",
     out: Out = OUT,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first case that fails.")] = False,
+    sanity: Annotated[
+        bool, typer.Option("--sanity", help="Instead of a method: real photos, other people, the photo copied.")
+    ] = False,
 ) -> None:
     """Draw every case of a suite with a method.
 
@@ -137,6 +145,9 @@ def run(
     methods = method or (_untuned_methods() if alpha is None else ["fastcomposer"])
     failed = 0
     for plan in [plan for name in suite or ("mini-single", "mini-pair") for plan in load_suites(name)]:
+        if sanity:
+            _write_sanity(plan, out)
+            continue
         for name, (label, swept) in product(methods, variants):
             summary = run_suite(
                 plan,
@@ -157,6 +168,28 @@ def run(
 
 
 @app.command()
+def score(
+    pictures: Annotated[Path | None, typer.Argument(help="Pictures named by case; else the runs in OUT.")] = None,
+    suite: Suites = None,
+    name: Annotated[str, typer.Option(help="What the pictures' method is called: METHOD or METHOD@VARIANT.")] = "",
+    images_per_subject: Annotated[int, typer.Option(min=0, help="How many photos of each subject it was given.")] = 1,
+    metric: Annotated[list[str] | None, typer.Option(help="Another metric beside the usual; may be repeated.")] = None,
+    stack: Annotated[str | None, typer.Option(help="Another stack to judge with than the run's.")] = None,
+    device: Device = "auto",
+    out: Out = OUT,
+) -> None:
+    """Score pictures of any method, or the runs that are there, and write no leaderboard.
+
+    With PICTURES: a folder of pictures named by case, which become the run OUT/runs/SUITE/NAME; the contract is in
+    docs/pictures.md, and fcbench suite show SUITE --cases lists the names. Costs stay empty: they were not measured.
+    """
+    if pictures is not None:
+        _adopt(pictures, suite or [], name, images_per_subject, out)
+    for plan in _reported(suite, out):
+        _score(plan, metric or (), stack, device, out)
+
+
+@app.command()
 def report(
     suite: Suites = None,
     stack: Annotated[str | None, typer.Option(help="Another stack to judge with than the run's.")] = None,
@@ -174,24 +207,18 @@ def report(
 
     Writes OUT/reports/SUITE. Without --suite every suite that has runs.
     """
-    from fcbench import plugins, report, store
-    from fcbench.score import needs_scoring, score_run
-    from fcbench.stacks import load_stack
+    from fcbench import plugins, report
 
-    metrics = {name: plugins.load("metrics", name) for name in plugins.names("metrics")}
     if check:
+        metrics = {name: plugins.load("metrics", name) for name in plugins.names("metrics")}
         _check(report.stale_reports(out, metrics, None if suite is None else _reported(suite, out)))
         return
     for other in merge or []:
         for name in _reported(suite, other):
             for folder in report.merge(out, other, name):
                 print(f"{folder.path}: copied")
-    names = _reported(suite, out)
-    for folder in [folder for name in names for folder in store.runs_of(out, name)]:
-        judge = stack or store.read_json(folder.config)["stack_file"]
-        if needs_scoring(folder, metrics, load_stack(judge).digests):
-            score_run(folder, load_stack(judge, device=device), metrics)
-    for name in names:
+    for name in _reported(suite, out):
+        _score(name, (), stack, device, out)
         print(report.write_report(out, name))
         if publish is not None:
             print(report.publish(out, name, publish))
@@ -284,6 +311,49 @@ def show(
     print(out / "world.png")
 
 
+@suite_app.command("show")
+def show_suite(
+    suite: Annotated[str, typer.Argument(help="Name or YAML file.")],
+    cases: Annotated[bool, typer.Option("--cases", help="All cases as CSV: name, prompt, seed, photos.")] = False,
+    out: Out = OUT,
+) -> None:
+    """Say what a suite asks for, and what of its people is missing."""
+    from fcbench.config import load_suites
+    from fcbench.run import suites
+
+    for plan in load_suites(suite):
+        print(suites.case_table(plan, out) if cases else suites.describe(plan, out))
+
+
+@suite_app.command("check")
+def check_suite(suite: Annotated[str, typer.Argument(help="Name or YAML file.")]) -> None:
+    """Name everything that is missing of a suite's people, as of your copy of CelebA; exit code 1 if anything is."""
+    from fcbench.config import load_suites
+    from fcbench.run.suites import missing_people
+
+    found = {plan.name: missing_people(plan) for plan in load_suites(suite)}
+    for name, missing in found.items():
+        print("\n".join([f"{name}: {len(missing)} missing", *missing]) if missing else f"{name}: nothing is missing")
+    if any(found.values()):
+        raise typer.Exit(1)
+
+
+@suite_app.command("new")
+def new_suite(
+    name: Annotated[str, typer.Argument(help="The suite's name, in-kebab-case.")],
+    people: Annotated[Path, typer.Option(help="A folder with one folder of photos a person, the reference first.")],
+    prompts: Annotated[Path, typer.Option(help="YAML: people: {ann: woman}, prompts: {context: ['{} in the snow']}.")],
+    pairs: Annotated[int, typer.Option(min=0, help="Draw so many pairs instead of single people.")] = 0,
+    seeds: Annotated[int, typer.Option(min=1, help="Pictures of each subject and prompt.")] = 4,
+    stack: StackName = "sd15",
+) -> None:
+    """Make a suite of your own people and prompts: writes NAME.yaml here."""
+    from fcbench.run import suites
+
+    path = suites.new_suite(name, people, prompts, stack=stack, pairs=pairs, seeds=seeds)
+    print(f"{path}: look at it with: fcbench suite show {path}; draw it with: fcbench run --suite {path}")
+
+
 @checkpoint_app.command("convert")
 def convert_checkpoint(
     source: Annotated[str, typer.Argument(help="Official pytorch_model.bin, our folder, or a hub id.")],
@@ -309,6 +379,38 @@ def _options(settings: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"--set {setting}: expected KEY=VALUE")
         chosen[key] = value
     return chosen
+
+
+def _write_sanity(plan: Suite, out: Path) -> None:
+    from fcbench.run.sanity import write_sanity
+
+    for folder in write_sanity(plan, out=out):
+        print(folder.path)
+
+
+def _adopt(pictures: Path, suites: Sequence[str], name: str, images_per_subject: int, out: Path) -> None:
+    """Take a folder of pictures over as a run."""
+    from fcbench.config import load_suites
+    from fcbench.run.pictures import adopt
+
+    plans = [plan for suite in suites for plan in load_suites(suite)]
+    if len(plans) != 1 or not name:
+        raise UsageError(f"{pictures}: --suite must name the one suite that they are of, --name their method")
+    folder = adopt(plans[0], pictures, out=out, label=name, images_per_subject=images_per_subject)
+    print(f"{folder.path}: {len(folder.generations())} pictures, {len(folder.failures())} cases without one")
+
+
+def _score(suite: str, named: Sequence[str], stack: str | None, device: str, out: Path) -> None:
+    """Score what is not scored yet of a suite's runs."""
+    from fcbench import store
+    from fcbench.score import chosen_metrics, needs_scoring, score_run
+    from fcbench.stacks import load_stack
+
+    metrics = chosen_metrics(named)
+    for folder in store.runs_of(out, suite):
+        judge = stack or store.read_json(folder.config)["stack_file"]
+        if needs_scoring(folder, metrics, load_stack(judge).digests):
+            score_run(folder, load_stack(judge, device=device), metrics)
 
 
 def _untuned_methods() -> list[str]:

@@ -17,6 +17,7 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from fcbench import plugins, stacks
 from fcbench.config import read_yaml, validate
 from fcbench.errors import FcbenchError
+from fcbench.stacks.facenet import INSTALL
 from fcbench.stacks.faces import PACKS
 
 DEFAULT_STACK = "mini"
@@ -111,6 +112,8 @@ def _mend(role: str, part: stacks.RoleSpec, folder: Path) -> str:
         cached = Path(HF_HUB_CACHE) / f"models--{place.replace('/', '--')}" / "snapshots"
         pinned = f" --revision {part.revision}" if part.revision else ""
         return "" if cached.is_dir() else f"hf download {place}{pinned}"
+    if role == "facenet":
+        return "" if find_spec("facenet_pytorch") else INSTALL
     if role == "faces":
         return "" if (PACKS.expanduser() / place).is_dir() else f"insightface-cli model.download {place}"
     return "" if not place or find_spec(place) else f"python -m spacy download {place}"

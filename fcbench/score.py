@@ -2,6 +2,10 @@
 
 What made a metric's scores stands in their header: the metric's version and options, the judges' digests, and a
 digest of the pictures and photos judged. Scores are made anew when any of it differs, else left alone.
+
+Beyond the protocol of ``fcbench.types.Metric`` a metric may have ``roles``, the roles of the stack that it asks;
+``optional``, True where it is scored only when it is named; and ``facts(stack, generations)``, what is to be written
+beside its scores, as thresholds measured on the suite's own photos.
 """
 
 from __future__ import annotations
@@ -12,12 +16,20 @@ from functools import partial
 from math import isfinite
 from typing import Any
 
+from fcbench import plugins
 from fcbench.errors import DataError, FcbenchError, MethodError
 from fcbench.store import RunFolder, digest_file, digest_json, read_json
 from fcbench.types import Generation, Metric, Score, Stack
 
 JUDGES = ("faces", "clip")
-"""The roles that judge."""
+"""The roles that judge, for a metric that does not say which it asks."""
+
+
+def chosen_metrics(named: Sequence[str] = ()) -> dict[str, Metric]:
+    """The metrics that are always scored, and those that are named (``module:Class``, too)."""
+    offered = {name: plugins.load("metrics", name) for name in plugins.names("metrics")}
+    default = {name: metric for name, metric in offered.items() if not getattr(metric, "optional", False)}
+    return default | {name.rpartition(":")[2]: plugins.load("metrics", name) for name in named}
 
 
 def needs_scoring(folder: RunFolder, metrics: Mapping[str, Metric], digests: Mapping[str, str]) -> list[str]:
@@ -48,6 +60,8 @@ def score_run(folder: RunFolder, stack: Stack, metrics: Mapping[str, Metric]) ->
     for name in names:
         say(f"{folder.suite}/{folder.label}: {name} of {len(generations)} pictures ...", end=" ")
         rows = _judge(name, metrics[name], stack, generations)
+        if facts := _facts(metrics[name], stack, generations):
+            folder.write_facts(name, facts)
         folder.write_scores(name, rows, _header(metrics[name], stack.digests, judged))
         say("done")
 
@@ -60,9 +74,15 @@ def _header(metric: Metric, digests: Mapping[str, str], judged: str) -> dict[str
         "unit": metric.unit,
         "range": [limit if isfinite(limit) else None for limit in metric.range],
         "higher_is_better": metric.higher_is_better,
-        "judges": {role: digests.get(role) for role in JUDGES},
+        "judges": {role: digests.get(role) for role in getattr(metric, "roles", JUDGES)},
         "judged": judged,
     }
+
+
+def _facts(metric: Metric, stack: Stack, generations: Sequence[Generation]) -> dict[str, Any]:
+    """What a metric wants to be written beside its scores."""
+    tell = getattr(metric, "facts", None)
+    return {} if tell is None else dict(tell(stack, generations))
 
 
 def _digest(generations: Sequence[Generation]) -> str:

@@ -22,6 +22,7 @@
         failures/<case>.json              why there is no picture
         fits/<group>.json                 what fitting a group of subjects cost, when it was first done
         scores/<metric>.jsonl             one line a case
+        scores/facts.json                 by metric: what was measured for its scores, as thresholds
         work/                             the method's own
       reports/<suite>/leaderboard.{csv,md,tex,json,html}  manifest.json
 
@@ -255,6 +256,15 @@ class RunFolder:
     def scored(self) -> list[str]:
         """The metrics that have scores, sorted."""
         return sorted(path.stem for path in (self.path / "scores").glob("*.jsonl"))
+
+    def write_facts(self, metric: str, facts: dict[str, Any]) -> None:
+        """Write what a metric measured for its scores, beside what others did."""
+        write_json(self.path / "scores" / "facts.json", {**self.read_facts(), metric: facts})
+
+    def read_facts(self) -> dict[str, Any]:
+        """By metric what was measured for its scores; empty if nothing was."""
+        path = self.path / "scores" / "facts.json"
+        return dict(read_json(path)) if path.exists() else {}
 
     def read_scores(self, metric: str) -> tuple[dict[str, Any], dict[str, dict[str, Score]]]:
         """One metric's header and its scores by case id and column; empty if it was not scored."""

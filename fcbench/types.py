@@ -37,8 +37,10 @@ ROLES = (
     "matcher",
     "faces",
     "clip",
+    "attributes",
+    "facenet",
 )
-"""What a stack can hold: seven roles to generate, four to label, two to judge."""
+"""What a stack can hold: seven roles to generate, four to label, four to judge."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ class Sizes:
     references: int = 14_000
     image_encoder_steps: int = 4_300
     base_steps: int = 5_600
+    attribute_scenes: int = 12_000
+    attribute_steps: int = 1_800
     seed: int = 0
 
 
@@ -47,7 +49,18 @@ def make_base(folder: Path, work: Path, clock: Clock, *, device: str, sizes: Siz
         train_parser(folder / "parser", seed=sizes.seed)
     if not (folder / "faces" / "card.json").exists():
         train_faces(folder / "faces", clock, seed=sizes.seed)
+    if not (folder / "attributes").exists():
+        make_attributes(folder / "attributes", work, clock, sizes=sizes)
     _make_models(folder, work, clock, device, sizes)
+
+
+def make_attributes(folder: Path, work: Path, clock: Clock, *, sizes: Sizes = SIZES) -> None:
+    """Train the reader of attributes into ``folder``; its views and state lie in ``work``."""
+    from fcbench.make_stack.attributes import draw_views, train_attributes
+    from fcbench.stacks.attributes import save_attributes
+
+    views = draw_views(sizes.attribute_scenes, work)
+    save_attributes(folder, train_attributes(views, work, clock, steps=sizes.attribute_steps, seed=sizes.seed))
 
 
 def _make_models(folder: Path, work: Path, clock: Clock, device: str, sizes: Sizes) -> None:
@@ -107,4 +120,4 @@ def _make_models(folder: Path, work: Path, clock: Clock, device: str, sizes: Siz
     save_half(folder / "unet", unet)
 
 
-__all__ = ["PHOTOS", "SIZES", "Sizes", "make_base", "write_card"]
+__all__ = ["PHOTOS", "SIZES", "Sizes", "make_attributes", "make_base", "write_card"]

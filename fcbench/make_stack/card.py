@@ -11,6 +11,7 @@ import numpy as np
 from fcbench.make_stack.judge_scores import FIRST
 from fcbench.metrics.identity import Identity
 from fcbench.metrics.prompt import PromptConsistency
+from fcbench.stacks.attributes import load_attributes
 from fcbench.store import read_json, write_image, write_json, write_text
 from fcbench.types import Case, Generation, Image, Prompt, Score, Stack, Subject
 from fcbench.world import PROMPTS, TEST_PEOPLE, draw_person, draw_scene, portrait, render
@@ -52,6 +53,7 @@ def oracle(folder: Path, groups: int, size: int, prompts: Sequence[str]) -> list
 
 def role_scores(stack: Stack, folder: Path, work: Path, *, people: int = 40) -> dict[str, dict[str, float]]:
     """Scores by role. ``folder`` is the stack's, where parser and faces left theirs; ``work`` takes pictures."""
+    from fcbench.make_stack.attributes import attribute_scores
     from fcbench.make_stack.codec_scores import codec_scores, judges_through, part_scores
     from fcbench.make_stack.face_pool import draw_faces
     from fcbench.make_stack.image_encoder import encoder_scores
@@ -68,6 +70,7 @@ def role_scores(stack: Stack, folder: Path, work: Path, *, people: int = 40) -> 
         "clip": {f"right_prompt_{name}": _mean(rows, "prompt_rank1") for name, rows in judged.items()},
         "matcher": {"right_prompt_single": _mean(PromptConsistency()(matcher, single), "prompt_rank1")},
         "faces": read_json(folder / "faces" / "card.json"),
+        "attributes": attribute_scores(load_attributes(folder / "attributes")),
         "oracle": {f"identity_{name}": _mean(rows, "identity") for name, rows in faces.items()},
         "parser": read_json(folder / "parser" / "card.json"),
     }
@@ -75,7 +78,13 @@ def role_scores(stack: Stack, folder: Path, work: Path, *, people: int = 40) -> 
 
 def write_card(folder: Path, stack: Stack, work: Path, leaderboards: dict[str, list[dict[str, Any]]]) -> None:
     """Score the roles; write ``card.json`` and a README.md made from it: nothing in either is written by hand."""
-    roles = role_scores(stack, folder, work)
+    write_card_of(folder, role_scores(stack, folder, work), leaderboards)
+
+
+def write_card_of(
+    folder: Path, roles: dict[str, dict[str, float]], leaderboards: dict[str, list[dict[str, Any]]]
+) -> None:
+    """Write the card of scores by role and of leaderboards."""
     write_json(folder / "card.json", {"roles": roles, "leaderboards": leaderboards})
     lines = ["# The miniature stack", "", "Scores on people and scenes that no training saw, by `fcbench make-stack`."]
     lines += ["", "| role | score | value |", "| --- | --- | --: |"]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fcbench.images import read_image
-from fcbench.types import Generation, Score, Stack
+from fcbench.types import Case, Generation, Score, Stack, subject_phrase
 
 BATCH = 64
 
@@ -19,6 +19,8 @@ Features = npt.NDArray[np.float32]
 
 class PromptConsistency:
     """Cosine between CLIP features of the picture and of the prompt in class words (no method's token).
+
+    The words are those that the official evaluation scores, see :func:`scored_text`.
 
     Columns, one value a picture:
 
@@ -32,6 +34,7 @@ class PromptConsistency:
     range = (-1.0, 1.0)
     higher_is_better = True
     version = 1
+    roles = ("clip",)
 
     def __call__(self, stack: Stack, generations: Sequence[Generation]) -> list[dict[str, Score]]:
         """Both columns for each generation."""
@@ -39,14 +42,28 @@ class PromptConsistency:
             return []
         clip = stack.role("clip")
         prompts = {g.case.prompt.text: g.case.prompt for g in generations}
-        phrases = dict.fromkeys(g.case.phrase for g in generations)
+        phrases = dict.fromkeys(_phrase(g.case) for g in generations)
         texts = {text: i for i, text in enumerate(dict.fromkeys(p.fill(f) for f in phrases for p in prompts.values()))}
         similarity = _pictures(clip, generations) @ _in_batches(clip.text_features, list(texts)).T
         candidates = {phrase: [texts[p.fill(phrase)] for p in prompts.values()] for phrase in phrases}
         return [
-            _scores(row, texts[g.case.text], candidates[g.case.phrase])
+            _scores(row, texts[scored_text(g.case)], candidates[_phrase(g.case)])
             for row, g in zip(similarity, generations, strict=True)
         ]
+
+
+def scored_text(case: Case) -> str:
+    """What a picture of ``case`` is compared with: the official string, in which the removed token leaves its space.
+
+    >>> from fcbench.types import Prompt, Subject
+    >>> scored_text(Case((Subject("bo", "man", ()),), Prompt("red-hat", "{} wearing a red hat", "accessory"), 0))
+    'a man  wearing a red hat'
+    """
+    return case.prompt.fill(_phrase(case))
+
+
+def _phrase(case: Case) -> str:
+    return subject_phrase([f"{subject.noun} " for subject in case.subjects])
 
 
 def _pictures(clip: Any, generations: Sequence[Generation]) -> Features:

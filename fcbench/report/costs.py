@@ -33,9 +33,9 @@ class Costs:
 
 
 def costs(run: Run) -> Costs:
-    """The costs of a run; a yardstick has none, as nothing was drawn for it."""
+    """The costs of a run; a yardstick has none, as nothing was drawn for it, nor have pictures made elsewhere."""
     kind = str(run.config.get("memory_kind", ""))
-    if run.is_sanity or not run.generations:
+    if run.is_sanity or not run.costs_measured or not run.generations:
         return Costs(kind)
     made = run.generations.values()
     fit = median({group_of(g.case): g.fit_seconds for g in made}.values())

@@ -57,6 +57,11 @@ class Run:
         return str(self.config["device"]), str(self.config["stack"]), str(self.config["suite_digest"])
 
     @property
+    def costs_measured(self) -> bool:
+        """Whether the pictures were drawn here: of others no device and no cost is known."""
+        return bool(self.config.get("costs_measured", True))
+
+    @property
     def is_complete(self) -> bool:
         """Whether every case of the suite has a picture."""
         return len(self.generations) == self.expected

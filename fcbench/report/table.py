@@ -90,12 +90,21 @@ class Ranking:
 
 def rankings(runs: Sequence[Run], suite: str) -> list[Ranking]:
     """The runs by setting, the setting with most runs first."""
-    counts = Counter(run.setting for run in runs)
+    measured = Counter(run.setting for run in runs if run.costs_measured)
+    counts = Counter(_joins(run, measured) for run in runs)
     several = len({digest for _, _, digest in counts}) > 1
     return [
-        _ranking([run for run in runs if run.setting == setting], suite, _title(setting, several))
+        _ranking([run for run in runs if _joins(run, measured) == setting], suite, _title(setting, several))
         for setting, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     ]
+
+
+def _joins(run: Run, measured: Counter[tuple[str, str, str]]) -> tuple[str, str, str]:
+    """The setting that a run is ranked in; pictures made elsewhere, whose cost is not compared, join the largest."""
+    same = [setting for setting in measured if setting[1:] == run.setting[1:]]
+    if run.costs_measured or not same:
+        return run.setting
+    return max(same, key=lambda setting: (measured[setting], setting))
 
 
 def _title(setting: tuple[str, str, str], several: bool) -> str:

@@ -111,6 +111,17 @@ def suite_digest(suite: Suite, subjects: Sequence[Subject]) -> str:
     return store.digest_json([plain, [[s.id, s.noun, [store.digest_file(p) for p in s.images]] for s in subjects]])
 
 
+def subject_groups(suite: Suite, subjects: Sequence[Subject]) -> dict[str, dict[str, str]]:
+    """What each subject's figures can be broken down by: the class word, and in the world the skin tone in a word."""
+    groups = {subject.id: {"noun": subject.noun} for subject in subjects}
+    if isinstance(suite.subjects, WorldPeople):
+        from fcbench.world import draw_person
+
+        for number, subject in enumerate(subjects, suite.subjects.first):
+            groups[subject.id]["skin"] = draw_person(number).skin_word
+    return groups
+
+
 def _hash(value: object) -> int:
     return int.from_bytes(hashlib.sha256(json.dumps(value).encode()).digest()[:8], "big") >> 1
 
@@ -153,7 +164,7 @@ def _from_folder(people: FolderPeople, name: str) -> Subject:
         raise DataError(f"{folder}: name a subject's folder with letters, digits, - and _ only")
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; nouns: in the suite names it")
-    photos = tuple(sorted(path for path in folder.iterdir() if _is_photo(path)))
+    photos = tuple(sorted(path for path in folder.iterdir() if is_photo(path)))
     if not photos:
         raise DataError(f"{folder}: no photo in it ({', '.join(sorted(PICTURES))})")
     for photo in photos:
@@ -161,5 +172,6 @@ def _from_folder(people: FolderPeople, name: str) -> Subject:
     return Subject(name, people.nouns[name], photos)
 
 
-def _is_photo(path: Path) -> bool:
+def is_photo(path: Path) -> bool:
+    """Whether a file in a subject's folder counts as a photo, by its name."""
     return path.suffix.lower() in PICTURES and not path.name.startswith(".")

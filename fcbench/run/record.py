@@ -62,6 +62,17 @@ def refuse_changes(folder: store.RunFolder, record: Mapping[str, Any], *, finish
         )
 
 
+def refuse_other_versions(out: Path, suite: str, digest: str) -> None:
+    """Raise UsageError when runs of this suite's name are there that were made of another version of it."""
+    for folder in store.runs_of(out, suite):
+        there = store.read_json(folder.config).get("suite_digest")
+        if there != digest:
+            raise UsageError(
+                f"suite {suite} has changed since {folder.path} was made (version {_short(there)} there, "
+                f"{_short(digest)} now): suites are never edited; give it another name, or use another --out"
+            )
+
+
 def _checkpoint_digest(checkpoint: str | None) -> str | None:
     """Sha256 of a file, or of a folder's files and their names; what is no path is a pinned hub id, its own digest."""
     path = Path(checkpoint) if checkpoint else None

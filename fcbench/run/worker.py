@@ -20,10 +20,16 @@ from typing import Any, TypeAlias
 from fcbench import plugins, store
 from fcbench.config import Suite
 from fcbench.errors import FcbenchError, UsageError
-from fcbench.run.cases import Group, groups_of, subjects_of, suite_digest
+from fcbench.run.cases import Group, groups_of, subject_groups, subjects_of, suite_digest
 from fcbench.run.draw import Drawing
 from fcbench.run.measure import MEASURED, meter_of
-from fcbench.run.record import describe_method, describe_stack, describe_surroundings, refuse_changes
+from fcbench.run.record import (
+    describe_method,
+    describe_stack,
+    describe_surroundings,
+    refuse_changes,
+    refuse_other_versions,
+)
 from fcbench.types import Capabilities, Subject
 
 Emit: TypeAlias = Callable[[dict[str, Any]], None]
@@ -69,6 +75,7 @@ def work(job: Job, emit: Emit) -> None:
         **describe_method(method),
         "suite": suite.name,
         "suite_digest": suite_digest(suite, subjects),
+        "subject_groups": subject_groups(suite, subjects),
         "cases": sum(len(group.cases) for group in groups),
         **describe_stack(stack),
         "stack_file": job.stack,
@@ -76,6 +83,7 @@ def work(job: Job, emit: Emit) -> None:
         **dict.fromkeys(MEASURED),
     }
     missing = _missing(groups, folder)
+    refuse_other_versions(out, suite.name, record["suite_digest"])
     refuse_changes(folder, record, finished=not missing)
     emit({"event": "start", "cases": record["cases"], "missing": len(missing)})
     if missing:

@@ -12,6 +12,9 @@ from fcbench.errors import DataError, MissingError
 PACKS = Path("~/.insightface/models")
 """Where insightface keeps downloaded packs."""
 
+MODULES = ["detection", "recognition", "genderage"]
+"""What is used of a pack; the last, where it has one, to see whether a man and a woman were swapped."""
+
 
 def load_faces(folder: Path | str, det_size: Sequence[int]) -> Any:
     """An ``insightface.app.FaceAnalysis``, prepared for the CPU, that scales pictures to ``det_size``, (width, height).
@@ -28,9 +31,7 @@ def load_faces(folder: Path | str, det_size: Sequence[int]) -> Any:
     # insightface calls scikit-image by an old name for every face
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"insightface\.")
     try:
-        app = FaceAnalysis(
-            name=str(pack), allowed_modules=["detection", "recognition"], providers=["CPUExecutionProvider"]
-        )
+        app = FaceAnalysis(name=str(pack), allowed_modules=MODULES, providers=["CPUExecutionProvider"])
     except AssertionError as error:
         raise MissingError(f"{pack}: no face detector among its .onnx files; {_mend(pack.name)}") from error
     except Exception as error:  # a torn file: onnxruntime raises a dozen kinds, and names the file

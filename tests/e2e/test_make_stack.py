@@ -23,6 +23,8 @@ SIZES = Sizes(
     references=40,
     image_encoder_steps=2,
     base_steps=2,
+    attribute_scenes=6,
+    attribute_steps=2,
 )
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fcbench.config import load_suites
+from fcbench.config import FolderPeople, load_suites
 from fcbench.metrics.assign import greedy, matched
-from fcbench.metrics.identity import Identity
+from fcbench.metrics.identity import Identity, official, strict
+from fcbench.metrics.prompt import scored_text
 from fcbench.store import write_image
 from fcbench.types import Case, Generation, Prompt, Stack, Subject, subject_phrase
 from tests.golden.golden_stack import GOLDENS, read
@@ -66,6 +67,39 @@ def test_the_scored_prompts_are_the_official_ones_in_their_order(group: str) -> 
         phrase = subject_phrase(words.split("|"))
         texts = [" ".join(prompt.fill(phrase).split()) for prompt in suite.prompts]
         assert [hashlib.sha256(text.encode()).hexdigest() for text in texts] == digests, words
+
+
+def test_the_scored_strings_are_the_official_ones_to_the_last_space() -> None:
+    if not (GOLDENS / "g_eval_prompts.json").exists():
+        pytest.skip("this recording has no scored strings; FCBENCH_GOLDENS names one that has")
+    facts = read("g_eval_prompts.json")
+    (suite,) = load_suites("celeba-single")
+    nouns = {row["subject_id"]: row["class_word"] for row in facts["subjects"]}
+    assert isinstance(suite.subjects, FolderPeople)
+    assert suite.subjects.nouns == nouns
+    assert [prompt.kind for prompt in suite.prompts] == facts["category_of_prompt"]
+    assert facts["counts"]["total_pairs"] == len(facts["pairs"]) == 600
+    for row in facts["pairs"]:
+        subject = Subject(row["subject_id"], row["class_word"], ())
+        case = Case((subject,), suite.prompts[row["prompt_index"]], 0)
+        assert scored_text(case) == row["scoring_prompt_empty_token"]
+
+
+@pytest.mark.parametrize("index", range(len(FACTS["average_similarity"])))
+def test_the_strict_protocol_differs_by_the_sign_alone(index: int, tmp_path: Path) -> None:
+    case = FACTS["average_similarity"][index]
+    references = np.array(case["reference_face_embeddings"][:1], np.float32)
+    faces = np.array(case["generated_face_embeddings"], np.float32).reshape(-1, references.shape[1])
+    (value,) = strict(faces, references)
+    assert max(value, 0.0) == pytest.approx(case["result"], rel=1e-5, abs=1e-7)
+
+
+@pytest.mark.parametrize("index", range(len(FACTS["greedy_matching"])))
+def test_the_official_protocol_takes_the_recorded_minimum(index: int) -> None:
+    case = FACTS["greedy_matching"][index]
+    scores = np.array(case["scores"])
+    faces = np.eye(len(scores), dtype=np.float32)  # so that the references' rows are the similarities
+    assert official(faces, scores, None).min() == pytest.approx(max(case["result"], 0.0), rel=1e-6)
 
 
 def test_the_celeba_suites_draw_as_the_published_loop_does() -> None:

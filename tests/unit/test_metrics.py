@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fcbench.metrics.identity import Identity
+from fcbench.metrics.identity import Identity, official, strict
 from fcbench.metrics.prompt import BATCH, PromptConsistency
 from fcbench.store import write_image
 from fcbench.types import Case, Generation, Metric, Prompt, Score, Stack, Subject
@@ -68,9 +68,39 @@ def test_a_missing_face_of_two_makes_the_minimum_zero(tmp_path: Path) -> None:
     assert scores["identity_mean"].value == 0.5
 
 
+class Recogniser:
+    """Sees in an all-zero crop somebody a little like Bo."""
+
+    input_size, input_mean = (112, 112), 127.5
+
+    def get_feat(self, crop: np.ndarray) -> np.ndarray:
+        assert (crop == self.input_mean).all()
+        return np.array([[-1.6, 1.2]])
+
+
+def test_a_missing_face_is_an_embedded_nothing_in_the_official_protocol_and_0_in_the_strict_one(tmp_path: Path) -> None:
+    faces = Faces({1: [(5, ANN)], 2: [(5, BO)], 200: [(5, ANN)], 201: []})
+    faces.models = {"recognition": Recogniser()}  # type: ignore[attr-defined]
+    made = [generation(tmp_path, [1, 2], picture) for picture in (200, 201)]
+    one, none = Identity()(Stack("toy", {"faces": lambda: faces}, 4), made)
+    assert one["identity"].value == pytest.approx(0.6)  # max(0, min(1, the nothing's cosine to Bo))
+    assert [one[f"identity_{place}"].value for place in (1, 2)] == pytest.approx([1.0, 0.6])
+    assert one["identity_mean"].value == pytest.approx(0.8)
+    assert [one[f"identity_strict{end}"].value for end in ("", "_mean", "_1", "_2")] == [0.0, 0.5, 1.0, 0.0]
+    assert none["identity"] == none["identity_2"] == Score(0.0, "no face found")
+
+
+def test_greedy_and_hungarian_differ_where_the_best_pair_is_a_trap() -> None:
+    references = np.array([[0.9, 0.8], [0.85, 0.1]], np.float32)
+    faces = np.eye(2, dtype=np.float32)  # so that the references' rows are the similarities
+    assert official(faces, references, None) == pytest.approx([0.9, 0.1])
+    assert strict(faces, references) == pytest.approx([0.8, 0.85])
+
+
 def test_swapped_faces_are_matched(tmp_path: Path) -> None:
     scores = identity(tmp_path, {1: [(5, ANN)], 2: [(5, BO)], 200: [(5, BO), (4, ANN)]}, [1, 2])
     assert scores["identity"].value == 1.0
+    assert scores["identity_1"].value == scores["identity_2"].value == 1.0
 
 
 def test_only_the_strict_column_goes_below_zero(tmp_path: Path) -> None:

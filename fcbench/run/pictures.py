@@ -1,0 +1,128 @@
+"""Run folders of pictures that no method drew here: somebody else's, or photos. Nothing of their cost is known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fcbench import store
+from fcbench.config import Suite
+from fcbench.errors import UsageError, did_you_mean
+from fcbench.images import read_image
+from fcbench.run.cases import PICTURES, cases_of, subject_groups, subjects_of, suite_digest
+from fcbench.run.measure import MEASURED, versions
+from fcbench.run.record import refuse_other_versions
+from fcbench.stacks import load_stack
+from fcbench.types import Case, Generation, Image, Subject
+
+OFFICIAL = re.compile(r"subject_(\d{4})_prompt_(\d{4})_instance_(\d{4})")
+"""How the official evaluation of FastComposer names its pictures, people by ascending id."""
+
+
+def adopt(suite: Suite, pictures: Path, *, out: Path, label: str, images_per_subject: int = 1) -> store.RunFolder:
+    """Take over a folder of pictures, named by case, as a run of ``suite``; docs/pictures.md has the contract.
+
+    A case without a picture becomes a failure. Raises UsageError for a folder that holds a picture of no case, or
+    where the run that is there was made otherwise; DataError for a picture that cannot be read.
+    """
+    subjects = subjects_of(suite, out)
+    cases = cases_of(suite, subjects)
+    if not pictures.is_dir():
+        raise UsageError(f"{pictures}: no such folder of pictures")
+    files = _by_case(pictures, suite, subjects, cases)
+
+    def draw(case: Case) -> Image | str:
+        return read_image(files[case.id]) if case.id in files else f"no picture in {pictures}"
+
+    facts = {"images_per_subject": images_per_subject, "pictures": str(pictures.resolve())}
+    return write_run(suite, subjects, out=out, label=label, draw=draw, facts=facts)
+
+
+def write_run(
+    suite: Suite,
+    subjects: Sequence[Subject],
+    *,
+    out: Path,
+    label: str,
+    draw: Callable[[Case], Image | str],
+    facts: Mapping[str, Any],
+) -> store.RunFolder:
+    """Commit what ``draw`` gives for every case, a picture or the reason why there is none; ``facts`` go on record.
+
+    Pictures that are there are made anew: they may have changed.
+    """
+    folder, cases = store.run_folder(out, suite.name, label), cases_of(suite, subjects)
+    record = _record(suite, subjects, label, len(cases)) | dict(facts)
+    refuse_other_versions(out, suite.name, record["suite_digest"])
+    if folder.config.exists() and (earlier := store.read_json(folder.config)).get("costs_measured", True):
+        raise UsageError(f"{folder.path} was drawn by {earlier['method']}: give these pictures another --name")
+    store.write_json(folder.config, record)
+    for case in cases:
+        made = draw(case)
+        if isinstance(made, str):
+            folder.fail(case, made)
+            folder.row(case.id).unlink(missing_ok=True)
+            continue
+        store.write_image(folder.image(case.id), made, flush=False)
+        folder.commit(Generation(case, folder.image(case.id), 0.0, 0.0, 0, 0))
+    return folder
+
+
+def _record(suite: Suite, subjects: Sequence[Subject], label: str, cases: int) -> dict[str, Any]:
+    """``run.json`` of pictures from elsewhere: what was not measured is null, and ``costs_measured`` says so."""
+    method, _, variant = label.partition("@")
+    unknown = dict.fromkeys(("device", "memory_kind", "capabilities", *MEASURED))
+    return {
+        "method": method,
+        "label": label,
+        "variant": variant or None,
+        "options": {},
+        "suite": suite.name,
+        "suite_digest": suite_digest(suite, subjects),
+        "subject_groups": subject_groups(suite, subjects),
+        "cases": cases,
+        "stack": load_stack(suite.stack).name,
+        "stack_file": suite.stack,
+        "random_weights": False,
+        "costs_measured": False,
+        "versions": versions(),
+        **unknown,
+    }
+
+
+def _by_case(folder: Path, suite: Suite, subjects: Sequence[Subject], cases: Sequence[Case]) -> dict[str, Path]:
+    """The folder's pictures by the case that each is named after."""
+    known = {case.id: case.id for case in cases} | _official_names(suite, subjects)
+    files: dict[str, Path] = {}
+    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES):
+        match = OFFICIAL.fullmatch(path.stem)
+        name = match[0] if match else path.stem
+        if name not in known:
+            raise UsageError(f"{path}: no case of {suite.name} is called {name!r}: {did_you_mean(name, _few(known))}")
+        if known[name] in files:
+            raise UsageError(f"{path} and {files[known[name]]}: two pictures of one case")
+        files[known[name]] = path
+    if not files:
+        raise UsageError(f"{folder}: no picture in it; they are named by case, as {cases[0].id}.png")
+    return files
+
+
+def _few(known: Mapping[str, str]) -> list[str]:
+    """Names to hint with: all of a small suite, a sample of one with thousands."""
+    names = list(known)
+    return names[:: max(1, len(names) // 500)] if len(names) < 50_000 else names[:3]
+
+
+def _official_names(suite: Suite, subjects: Sequence[Subject]) -> dict[str, str]:
+    """Case ids by the official scheme's names; of single subjects, whom alone it numbers plainly."""
+    if suite.group != 1:
+        return {}
+    people = sorted(subjects, key=lambda subject: subject.id)
+    return {
+        f"subject_{i:04d}_prompt_{j:04d}_instance_{k:04d}": Case((subject,), prompt, seed).id
+        for i, subject in enumerate(people)
+        for j, prompt in enumerate(suite.prompts)
+        for k, seed in enumerate(suite.seeds)
+    }

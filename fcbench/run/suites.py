@@ -1,0 +1,125 @@
+"""The verb ``suite``: what a suite asks for, what of its people is missing, and a suite of one's own people."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from pydantic import Field
+
+from fcbench import store
+from fcbench.config import Closed, FolderPeople, Suite, load_yaml, validate
+from fcbench.errors import DataError, UsageError
+from fcbench.images import read_image
+from fcbench.run.cases import cases_of, is_photo, subjects_of, suite_digest
+from fcbench.types import PromptKind
+
+
+class OwnPrompts(Closed):
+    """What ``suite new`` reads: people by folder with their class words, and prompts by kind."""
+
+    people: dict[str, str] = Field(min_length=1)
+    prompts: dict[PromptKind, tuple[str, ...]] = Field(min_length=1)
+
+
+def describe(suite: Suite, out: Path) -> str:
+    """A suite in lines for a person: people, prompts by kind, cases, version, and what of its people is missing."""
+    missing = missing_people(suite)
+    subjects = [] if missing else subjects_of(suite, out)
+    kinds = Counter(prompt.kind for prompt in suite.prompts)
+    people = suite.subjects
+    words = list(people.nouns.values()) if isinstance(people, FolderPeople) else [s.noun for s in subjects]
+    nouns = Counter(words)
+    groups = suite.pairs if suite.group == 2 else sum(nouns.values())
+    lines = [
+        f"{suite.name}: {_count(groups or 0, 'pair' if suite.group == 2 else 'subject')}"
+        f" x {_count(len(suite.prompts), 'prompt')} x {_count(len(suite.seeds), 'seed')}"
+        f" = {(groups or 0) * len(suite.prompts) * len(suite.seeds)} cases, stack {suite.stack}",
+        f"version   {suite_digest(suite, subjects)[:12] if subjects else 'known when its people are there'}",
+        f"people    {', '.join(f'{count} {noun}' for noun, count in sorted(nouns.items()))}"
+        + (f" in {people.path}" if isinstance(people, FolderPeople) else ", drawn by the world"),
+        f"prompts   {', '.join(f'{count} {kind}' for kind, count in sorted(kinds.items()))}",
+    ]
+    lines += [f"  {prompt.kind:10}{prompt.id:32}{prompt.text}" for prompt in suite.prompts]
+    return "\n".join([*lines, *(f"missing   {line}" for line in missing)])
+
+
+def case_table(suite: Suite, out: Path) -> str:
+    """All cases as CSV: the name that a picture must have, the words, the seed, and the photos in order."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["case", "prompt", "kind", "seed", "references"])
+    for case in cases_of(suite, subjects_of(suite, out)):
+        photos = " ".join(str(subject.reference) for subject in case.subjects)
+        writer.writerow([case.id, case.text, case.prompt.kind, case.seed, photos])
+    return text.getvalue().rstrip("\n")
+
+
+def missing_people(suite: Suite) -> list[str]:
+    """Everything that keeps a suite of photographed people from being run, a line each; empty if nothing does."""
+    return list(_faults(suite.subjects)) if isinstance(suite.subjects, FolderPeople) else []
+
+
+def new_suite(
+    name: str, people: Path, prompts: Path, *, stack: str, pairs: int = 0, seeds: int = 1, folder: Path = Path()
+) -> Path:
+    """Write ``folder/NAME.yaml``: the people photographed in ``people`` under the prompts in a YAML file.
+
+    Raises UsageError where the file is there and says something else (a suite is never edited), DataError where
+    people or photos are missing.
+    """
+    own = load_yaml(prompts, OwnPrompts)
+    texts = [(kind, text) for kind, texts in own.prompts.items() for text in texts]
+    data = {
+        "name": name,
+        "stack": stack,
+        "subjects": {"source": "folder", "path": str(people.resolve()), "nouns": own.people},
+        "group": 2 if pairs else 1,
+        **({"pairs": pairs} if pairs else {}),
+        "prompts": [{"id": _id_of(text), "kind": kind, "text": text} for kind, text in texts],
+        "seeds": list(range(seeds)),
+    }
+    path = folder / f"{name}.yaml"
+    suite = validate(data, Suite, path)
+    if faults := missing_people(suite):
+        raise DataError("; ".join(faults))
+    written = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
+    if path.exists() and path.read_text(encoding="utf-8") != written:
+        raise UsageError(f"{path} is there and differs: a suite is never edited; choose another name")
+    store.write_text(path, written)
+    return path
+
+
+def _faults(people: FolderPeople) -> Iterator[str]:
+    if not people.path.is_dir():
+        wanted = ", ".join(list(people.nouns)[:3])
+        yield f"{people.path}: no such folder; in it one folder a person ({wanted}, ...), the reference photo first"
+        return
+    for name in people.nouns:
+        folder = people.path / name
+        photos = sorted(path for path in folder.iterdir() if is_photo(path)) if folder.is_dir() else []
+        if not photos:
+            yield f"{folder}: {'no photo in it' if folder.is_dir() else 'no such folder'}"
+        for photo in photos:
+            try:
+                read_image(photo)
+            except DataError as error:
+                yield str(error)
+
+
+def _id_of(text: str) -> str:
+    """A prompt's id from its words.
+
+    >>> _id_of("a photo of {} in the Snow!")
+    'a-photo-of-in-the-snow'
+    """
+    return "-".join(re.findall(r"[a-z0-9]+", text.replace("{}", " ").lower()))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

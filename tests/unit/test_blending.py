@@ -1,0 +1,142 @@
+"""What became of two people in a picture, under judges that are told what they see."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fcbench.metrics.blending import Blending, Thresholds, calibrate, judge
+from fcbench.types import Case, Generation, Prompt, Score, Stack, Subject
+from tests.unit.test_metrics import Faces, blue
+
+ANN, BO, CY, DI = np.eye(4).tolist()
+BLEND = [0.7, 0.68, 0.218, 0.0]
+LIMITS = Thresholds(floor=0.3, margin=0.4, same_photos=8, different_photos=48, real_right=1.0)
+PHOTOS = {10 * person + view: [(5.0, face)] for person, face in enumerate((ANN, BO, CY, DI), 1) for view in (0, 1)}
+
+
+class Reader:
+    """Reads the class words that it is told, face by face."""
+
+    def __init__(self, words: list[str]) -> None:
+        self.words = words
+
+    def figures(self, images: list[Any], boxes: list[Any]) -> list[list[dict[str, str]]]:
+        return [[{"noun": word} for word, _ in zip(self.words, faces, strict=False)] for faces in boxes]
+
+
+def outcome(tmp_path: Path, drawn: list[list[float]], words: list[str] | None = None, nouns: str = "mw") -> Any:
+    """The columns of a picture of Ann and Bo that shows ``drawn``, the largest first."""
+    people = [
+        Subject(
+            f"s{number}",
+            {"m": "man", "w": "woman"}[noun],
+            tuple(blue(tmp_path / f"{10 * number + view}.png", 10 * number + view) for view in (0, 1)),
+        )
+        for number, noun in zip((1, 2, 3, 4), nouns + "mw", strict=True)
+    ]
+    faces = Faces({**PHOTOS, 200: [(9.0 - k, face) for k, face in enumerate(drawn)], 201: [(5.0, CY), (4.0, DI)]})
+    prompt = Prompt("snow", "{} in the snow", "context")
+    made = [
+        Generation(Case(tuple(pair), prompt, 0), blue(tmp_path / f"{level}.png", level), 0, 0, 0, 0)
+        for pair, level in ((people[:2], 200), (people[2:], 201))
+    ]
+    roles: dict[str, Any] = {"faces": lambda: faces}
+    if words is not None:
+        roles["attributes"] = lambda: Reader(words)
+    return Blending()(Stack("toy", roles, 4), made)[0]
+
+
+def values(row: dict[str, Score]) -> dict[str, float | None]:
+    return {name: score.value for name, score in row.items() if score.value != 0}
+
+
+@pytest.mark.parametrize(
+    ("drawn", "expected"),
+    [
+        ([ANN, BO], {"both_right": 1.0}),
+        ([BO, ANN], {"both_right": 1.0}),
+        ([ANN, BO, CY], {"both_right": 1.0, "extra": 1.0}),
+        ([BLEND, BO], {"blended": 1.0}),
+        ([ANN, ANN], {"cloned": 1.0}),
+        ([ANN, CY], {}),
+        ([ANN], {"missing": 1.0}),
+        ([], {"missing": 1.0}),
+        ([BLEND], {"blended": 1.0, "missing": 1.0}),
+    ],
+)
+def test_each_outcome_is_told_apart(drawn: list[list[float]], expected: dict[str, float], tmp_path: Path) -> None:
+    assert values(outcome(tmp_path, drawn, ["man", "woman"] if drawn[:1] == [ANN] else ["woman", "man"])) == expected
+
+
+def test_people_in_each_others_place_are_swapped_and_not_right(tmp_path: Path) -> None:
+    assert values(outcome(tmp_path, [ANN, BO], ["woman", "man"])) == {"swapped": 1.0}
+
+
+def test_two_men_cannot_be_swapped(tmp_path: Path) -> None:
+    score = outcome(tmp_path, [ANN, BO], ["woman", "man"], nouns="mm")["swapped"]
+    assert score == Score(None, "the prompt does not tell the subjects apart")
+
+
+def test_without_a_reader_swapping_is_not_asked(tmp_path: Path) -> None:
+    row = outcome(tmp_path, [ANN, BO])
+    assert row["swapped"] == Score(None, "nothing reads class words in this stack")
+    assert row["both_right"].value == 1.0
+
+
+def test_one_subject_cannot_blend_yet_can_be_missing(tmp_path: Path) -> None:
+    subject = Subject("ann", "woman", (blue(tmp_path / "10.png", 10),))
+    case = Case((subject,), Prompt("snow", "{} in the snow", "context"), 0)
+    stack = Stack("toy", {"faces": lambda: Faces({10: PHOTOS[10], 200: []})}, 4)
+    (row,) = Blending()(stack, [Generation(case, blue(tmp_path / "200.png", 200), 0, 0, 0, 0)])
+    assert row["both_right"] == row["swapped"] == Score(None, "one subject only")
+    assert row["missing"].value == 1.0
+
+
+def test_a_likeness_of_two_is_a_blend_only_within_the_margin() -> None:
+    assert judge(np.array([[0.9], [0.4]]), LIMITS).whose == (0,)
+    assert judge(np.array([[0.6], [0.4]]), LIMITS).blended
+    assert not judge(np.array([[0.6], [0.2]]), LIMITS).blended
+    assert judge(np.array([[0.2], [0.1]]), LIMITS).whose == (None,)
+
+
+def test_thresholds_are_percentiles_of_real_photos(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(4, 16))
+    seen: dict[int, list[tuple[float, list[float]]]] = {}
+    subjects = []
+    for number, centre in enumerate(centres):
+        levels = [20 * number + view for view in range(6)]
+        for level in levels:
+            face = centre + rng.normal(0, 0.5, 16)
+            seen[level] = [(5.0, (face / np.linalg.norm(face)).tolist())]
+        subjects.append(Subject(f"s{number}", "man", tuple(blue(tmp_path / f"{n}.png", n) for n in levels)))
+    prompt = Prompt("snow", "{} in the snow", "context")
+    made = [Generation(Case((a, b), prompt, 0), tmp_path / "none.png", 0, 0, 0, 0) for a, b in pairwise(subjects)]
+    app = Faces(seen)
+    limits = calibrate(app, made)
+    assert limits is not None
+    vectors = {level: np.array(faces[0][1]) for level, faces in seen.items()}
+    others = [vectors[20 * a] @ vectors[20 * b + v] for a in range(4) for b in range(4) if a != b for v in range(6)]
+    assert limits.floor == pytest.approx(np.percentile(others, 95), abs=1e-6)
+    assert (limits.same_photos, limits.different_photos) == (20, 72)
+    margins = [
+        vectors[20 * a + v] @ vectors[20 * a] - vectors[20 * a + v] @ vectors[20 * b]
+        for a, b in ((0, 1), (1, 0), (1, 2), (2, 1), (2, 3), (3, 2))
+        for v in range(1, 6)
+    ]
+    assert limits.margin == pytest.approx(np.percentile(margins, 5), abs=1e-6)
+    assert limits.real_right is not None
+    assert limits.real_right > 0.85
+
+
+def test_people_with_one_photo_give_a_floor_and_no_margin(tmp_path: Path) -> None:
+    people = [Subject(f"s{n}", "man", (blue(tmp_path / f"{n}.png", n),)) for n in (10, 20)]
+    case = Case(tuple(people), Prompt("snow", "{} in the snow", "context"), 0)
+    limits = calibrate(Faces(PHOTOS), [Generation(case, tmp_path / "none.png", 0, 0, 0, 0)])
+    assert limits is not None
+    assert (limits.margin, limits.real_right, limits.same_photos) == (None, None, 0)
