@@ -57,6 +57,16 @@ def encode_images(vae: AutoencoderKL, batch: torch.Tensor, *, noise: torch.Tenso
 
 
 @torch.no_grad()
+def scaled_posterior(stack: Stack, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and deviation of the scaled latents of pictures (n, 3, height, width), [-1, 1], on the stack's device."""
+    with on_device(stack, stack.role("vae")) as vae:
+        posterior = vae.encode(batch.to(stack.device, vae.dtype)).latent_dist
+        mean, std = _latent_statistics(vae, posterior.mean)
+        scale = vae.config.scaling_factor / std
+        return (posterior.mean - mean) * scale, posterior.std * scale
+
+
+@torch.no_grad()
 def decode_latents(vae: AutoencoderKL, latents: torch.Tensor) -> torch.Tensor:
     """Scaled latents as pictures, float (n, 3, height, width), about [-1, 1]."""
     mean, std = _latent_statistics(vae, latents)

@@ -140,6 +140,8 @@ class Capabilities:
     needs_tuning: bool = False
     images_per_subject: int = 1
     """How many photos of each subject it is given (0: it looks at none)."""
+    joins: bool = False
+    """Whether fits of single subjects are put together by ``join``: see :class:`Joining`."""
 
 
 class Sampler(Protocol):
