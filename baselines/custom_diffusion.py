@@ -20,7 +20,7 @@ from baselines.tuning.batches import Squares, View, chance, open_photo, pick, to
 from baselines.tuning.loop import Batch
 from baselines.tuning.losses import errors_of, schedule_of, with_prior
 from baselines.tuning.method import Tuned, TunedSampler, TuningTask, Weights
-from baselines.tuning.models import private_copy, with_models
+from baselines.tuning.models import for_drawing, private_copy, with_models
 from baselines.tuning.recipe import Recipe
 from baselines.tuning.words import longer_encoder, longer_tokenizer, row_of, word_of
 from fcbench import sampling
@@ -95,11 +95,12 @@ class CustomDiffusion(Tuned):
             text_encoder=longer_encoder(stack, rows).eval().requires_grad_(False),
         )
         tuned = fits[0].tensors if len(fits) == 1 else merged(own, fits)
-        unet = private_copy(stack.role("unet"), lambda name: name in tuned).eval().requires_grad_(False)
+        unet = private_copy(stack.role("unet"), lambda name: name in tuned)
         parameters = dict(unet.named_parameters())
         for name, tensor in tuned.items():
             if name not in words:
                 parameters[name].data.copy_(tensor)
+        unet = for_drawing(unet, stack.role("unet"))
         phrase = " and ".join(f"a {word} {s.noun}" for word, s in zip(words, subjects, strict=True))
         return TunedSampler(with_models(own, unet=unet), phrase, self.steps, self.guidance, tuple(fits))
 
@@ -133,9 +134,7 @@ class CustomTask(TuningTask):
         return hidden
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Per photo the errors' sum over the mask's area, not over channels too, as in the reference; class images'
-        mean.
-        """
+        """Per photo the sum of errors by the mask's area (not by channels too, as in the reference), and the prior."""
         errors = errors_of(self.unet, self._schedule, batch, self.text(batch.ids))
         prior = errors.new_zeros(())
         if self._recipe.prior_weight:

@@ -16,7 +16,7 @@ from baselines.tuning.batches import Squares, View
 from baselines.tuning.loop import Batch
 from baselines.tuning.losses import errors_of, schedule_of, snr_weight, with_prior
 from baselines.tuning.method import Texts, Tuned, TunedSampler, TuningTask, Weights
-from baselines.tuning.models import private_copy, with_models
+from baselines.tuning.models import for_drawing, private_copy, with_models
 from baselines.tuning.recipe import Recipe
 from fcbench.types import Stack, Subject, subject_phrase
 
@@ -49,8 +49,9 @@ class DreamBooth(Tuned):
         for role in ("unet", "text_encoder"):
             own = {n.removeprefix(f"{role}."): t for n, t in fit.tensors.items() if n.startswith(f"{role}.")}
             if own:
-                models[role] = private_copy(stack.role(role), lambda name: True).eval().requires_grad_(False)
-                models[role].load_state_dict(own)
+                model = private_copy(stack.role(role), lambda name: True)
+                model.load_state_dict(own)
+                models[role] = for_drawing(model, stack.role(role))
         nouns = [subject.noun for subject in fit.subjects]
         phrase = phrase_with(subject_words(self.recipe(stack), len(nouns)), nouns)
         return TunedSampler(with_models(stack, **models), phrase, self.steps, self.guidance, (fit,))

@@ -18,7 +18,7 @@ from baselines.dreambooth import PhotosWithClass, named_photos, phrase_with
 from baselines.tuning.loop import Batch, trainable
 from baselines.tuning.losses import errors_of, schedule_of, with_prior
 from baselines.tuning.method import Texts, Tuned, TunedSampler, TuningTask, Weights
-from baselines.tuning.models import private_copy, with_models
+from baselines.tuning.models import for_drawing, private_copy, with_models
 from baselines.tuning.recipe import Recipe
 from fcbench.types import Capabilities, Stack, Subject, subject_phrase
 
@@ -69,7 +69,7 @@ class DreamBoothLora(Tuned):
             if unmatched.unexpected_keys:
                 raise KeyError(unmatched.unexpected_keys[0])
         unet.set_adapters(names)
-        unet.to(stack.device).eval().requires_grad_(False)
+        unet = for_drawing(unet.to(stack.device), stack.role("unet"))
         subjects = [subject for fit in fits for subject in fit.subjects]
         recipe = self.recipe(stack)
         phrase = phrase_with([word_for(s, recipe) for s in subjects], [s.noun for s in subjects])

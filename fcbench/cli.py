@@ -118,6 +118,9 @@ def run(
     device: Device = "auto",
     out: Out = OUT,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first case that fails.")] = False,
+    keep_fits: Annotated[
+        bool, typer.Option("--keep-fits", help="Keep what tuning made, in the run's folder kept.")
+    ] = False,
 ) -> None:
     """Draw every case of a suite with a method.
 
@@ -143,6 +146,7 @@ def run(
                 low_memory=low_memory,
                 checkpoint=checkpoint,
                 fail_fast=fail_fast,
+                keep_fits=keep_fits,
             )
             failed += summary.failed
     if failed:
@@ -184,8 +188,9 @@ def demo(device: Device = "auto", out: Out = OUT) -> None:
     train(data="demo", recipe="mini-demo", name="demo", device=device, out=out)
     try:
         run(suite=["mini-demo"], device=device, out=out)
+        run(suite=["mini-demo-tuned"], method=_methods(), device=device, out=out)
     finally:
-        report(suite=["mini-demo"], device=device, out=out)
+        report(suite=["mini-demo-tuned", "mini-demo"], device=device, out=out)
 
 
 @app.command()
@@ -283,8 +288,14 @@ def _options(settings: Sequence[str]) -> dict[str, str]:
 def _untuned_methods() -> list[str]:
     from fcbench import plugins
 
-    methods = {name: plugins.load("methods", name) for name in plugins.names("methods")}
+    methods = {name: plugins.load("methods", name) for name in _methods()}
     return [name for name, method in methods.items() if not method.capabilities.needs_tuning]
+
+
+def _methods() -> list[str]:
+    from fcbench import plugins
+
+    return plugins.names("methods")
 
 
 def _reported(names: Sequence[str] | None, out: Path) -> list[str]:

@@ -143,7 +143,7 @@ def tune(tuner: Tuner, draw: Callable[[int], Batch], file: Path, title: str) -> 
         at_step = tuner.micro % tuner.course.accumulation == 0 or tuner.micro % tuner.course.passes == 0
         last, now = tuner.step == steps, time.monotonic()
         if not at_step or not (last or tuner.step % LOOK_EVERY == 0 or now - looked > SHOW_SECONDS):
-            continue
+            continue  # between two steps there are half gathered gradients, which no state holds
         value, looked = float(loss), now
         if not math.isfinite(value):
             raise DivergedError(

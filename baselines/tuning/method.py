@@ -93,7 +93,9 @@ class Tuned(ABC):
     @property
     def capabilities(self) -> Capabilities:
         """Two subjects, five photos each."""
-        return Capabilities(max_subjects=MOST_SUBJECTS, needs_tuning=True, images_per_subject=PHOTOS)
+        return Capabilities(
+            max_subjects=MOST_SUBJECTS, needs_tuning=True, images_per_subject=PHOTOS, resumes=True
+        )
 
     def recipe(self, stack: Stack) -> Recipe:
         """What is done on this stack: the preset and the options over it."""
@@ -214,7 +216,7 @@ class TuningTask(Task, ABC):
 
 
 class Texts:
-    """Text conditioning from token ids, computed once for each text where the encoder is frozen and ``keep`` says so."""
+    """Text conditioning by a frozen encoder; ``keep``: whether each text's is kept rather than computed again."""
 
     def __init__(self, encoder: Any, *, keep: bool) -> None:
         self._encoder, self._keep = encoder, keep

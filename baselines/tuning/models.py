@@ -33,6 +33,11 @@ def private_copy(
     return made.train()
 
 
+def for_drawing(model: Any, base: Any) -> Any:
+    """A tuned copy as ``base`` is drawn with: in its number format and mode, without gradients."""
+    return model.to(base.dtype).train(base.training).requires_grad_(False)
+
+
 def with_models(stack: Stack, **models: Any) -> Stack:
     """The stack with other models in some roles; the rest are loaded once for both."""
     load = {role: (lambda role=role: stack.role(role)) for role in stack.load}

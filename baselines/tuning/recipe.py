@@ -62,6 +62,8 @@ class Recipe:
     """Custom Diffusion: whether photos are shrunk and enlarged."""
     joint_steps: int = 0
     """Steps where two subjects are tuned together; 0: twice ``steps``."""
+    preset: str = ""
+    """The preset that it was made from."""
 
     def steps_for(self, subjects: int) -> int:
         """Steps where so many subjects are tuned together."""
@@ -80,7 +82,7 @@ def presets(method: str) -> dict[str, Recipe]:
     """A method's presets by name, from ``baselines/presets/<method>.yaml``."""
     file = _PRESETS / f"{method}.yaml"
     read: Mapping[str, Mapping[str, Any]] = yaml.safe_load(file.read_text(encoding="utf-8"))
-    return {name: _recipe(values, f"{file}: {name}") for name, values in read.items()}
+    return {name: _recipe({**values, "preset": name}, f"{file}: {name}") for name, values in read.items()}
 
 
 def changed(recipe: Recipe, **options: Any) -> Recipe:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean, median
 
+from fcbench.report.numbers import amount
 from fcbench.report.runs import METRICS, Run, group_of
 from fcbench.report.statistics import Difference, Estimate, difference, holm, mean
 
@@ -49,6 +50,11 @@ class Row:
     rank_worst: int | None
     """``rank_best`` to ``rank_worst`` are the places by identity that cannot be excluded."""
     note: str
+    prior_seconds: float | None = None
+    """What was prepared for the class words, once for all subjects of a word: in no other column."""
+    prior_peak_gib: float | None = None
+    fit_peak_gib: float | None = None
+    sample_peak_gib: float | None = None
 
 
 @dataclass(frozen=True)
@@ -175,6 +181,10 @@ def _row(run: Run, suite: str, ranks: tuple[int, int] | None) -> Row:
         rank_best=best,
         rank_worst=worst,
         note=_note(run, identity),
+        prior_seconds=max((g.prior_seconds for g in run.generations.values()), default=None),
+        prior_peak_gib=_highest(run, "prior_peak_bytes"),
+        fit_peak_gib=_highest(run, "fit_peak_bytes"),
+        sample_peak_gib=_highest(run, "sample_peak_bytes"),
     )
 
 
@@ -188,7 +198,17 @@ def _note(run: Run, identity: Estimate) -> str:
         return "random weights: cost only"
     without = sorted({score.note for score in run.scores.get("identity", {}).values() if score.value is None})
     missing = [] if run.is_complete else [f"{run.expected - len(run.generations)} of {run.expected} pictures missing"]
-    return "; ".join([*missing, *([identity.note] if identity.note else []), *without])
+    return "; ".join([*missing, *([identity.note] if identity.note else []), *without, *_tuning(run)])
+
+
+def _tuning(run: Run) -> list[str]:
+    """Of a tuned method by which preset and on which track, what its class images took; what the suite says of it."""
+    recipe, options = run.config.get("recipe") or {}, run.config.get("options") or {}
+    prior = max((g.prior_seconds for g in run.generations.values()), default=0.0)
+    track = f", {options['track']} track" if "track" in options else ""
+    told = [f"preset {recipe['preset']}{track}"] if "preset" in recipe else []
+    told += [f"{amount(prior)} s of class images, once for all subjects, are in no column"] if prior else []
+    return told + ([run.config["suite_note"]] if recipe and run.config.get("suite_note") else [])
 
 
 def _faces_found(run: Run) -> float | None:
@@ -209,6 +229,11 @@ def _fit_seconds(run: Run) -> float | None:
 def _sample_seconds(run: Run) -> float | None:
     """Median over the pictures."""
     return median(g.sample_seconds for g in run.generations.values()) if run.generations else None
+
+
+def _highest(run: Run, peak: str) -> float | None:
+    """A phase's peak over the pictures, in GiB."""
+    return max((getattr(g, peak) / 2**30 for g in run.generations.values()), default=None)
 
 
 def _stored(run: Run) -> float | None:

@@ -107,7 +107,7 @@ def fit_seed(group: Group) -> int:
 
 def suite_digest(suite: Suite, subjects: Sequence[Subject]) -> str:
     """Sha256 over the suite and the bytes of its photos, wherever they lie; a run records options and stack itself."""
-    plain = suite.model_dump(mode="json", exclude={"stack": True, "options": True, "subjects": {"path"}})
+    plain = suite.model_dump(mode="json", exclude={"stack": True, "options": True, "note": True, "subjects": {"path"}})
     return store.digest_json([plain, [[s.id, s.noun, [store.digest_file(p) for p in s.images]] for s in subjects]])
 
 

@@ -23,7 +23,7 @@ from fcbench.errors import FcbenchError, UsageError
 from fcbench.run.cases import Group, groups_of, subjects_of, suite_digest
 from fcbench.run.draw import Drawing
 from fcbench.run.measure import MEASURED, meter_of
-from fcbench.run.record import describe_method, describe_stack, describe_surroundings, refuse_changes
+from fcbench.run.record import describe_method, describe_recipe, describe_stack, describe_surroundings, refuse_changes
 from fcbench.types import Capabilities, Subject
 
 Emit: TypeAlias = Callable[[dict[str, Any]], None]
@@ -45,6 +45,7 @@ class Job:
     low_memory: bool
     checkpoint: str | None
     fail_fast: bool
+    keep_fits: bool = False
 
 
 def work(job: Job, emit: Emit) -> None:
@@ -67,7 +68,9 @@ def work(job: Job, emit: Emit) -> None:
         "label": job.label,
         "variant": job.label.partition("@")[2] or None,
         **describe_method(method),
+        "recipe": describe_recipe(method, stack),
         "suite": suite.name,
+        "suite_note": suite.note,
         "suite_digest": suite_digest(suite, subjects),
         "cases": sum(len(group.cases) for group in groups),
         **describe_stack(stack),
@@ -79,7 +82,10 @@ def work(job: Job, emit: Emit) -> None:
     refuse_changes(folder, record, finished=not missing)
     emit({"event": "start", "cases": record["cases"], "missing": len(missing)})
     if missing:
-        Drawing(folder, method, stack, meter, record, emit, fail_fast=job.fail_fast).draw(groups)
+        drawing = Drawing(
+            folder, method, stack, meter, record, emit, fail_fast=job.fail_fast, keep_fits=job.keep_fits
+        )
+        drawing.draw(groups)
     emit({"event": "end", "missing": len(_missing(groups, folder))})
 
 

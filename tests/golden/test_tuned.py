@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from baselines.tuning.loop import Tuner
 from baselines.tuning.losses import schedule_of
 from tests.golden.tuned_cases import CASES, GOLDENS, TunedCase, tuned_case
 
