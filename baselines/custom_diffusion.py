@@ -1,7 +1,7 @@
 """Custom Diffusion (Kumari et al., 2023): keys and values of cross-attention, and a new word, learn a subject.
 
-After diffusers' ``examples/custom_diffusion/train_custom_diffusion.py``. Two subjects are tuned together (``joint``), or
-each alone and then merged in closed form (``merge``, the paper's equation 4).
+After diffusers' ``examples/custom_diffusion/train_custom_diffusion.py``. Two subjects are tuned together (``joint``),
+or each alone and then merged in closed form (``merge``, the paper's equation 4).
 """
 
 from __future__ import annotations

@@ -44,7 +44,6 @@ from typing import Any
 from fcbench.errors import DataError, FcbenchError
 from fcbench.types import Case, Generation, Image, Prompt, Score, Subject
 
-
 BY_PHASE = ("prior_seconds", "prior_peak_bytes", "fit_peak_bytes", "sample_peak_bytes")
 """Of a committed row: what is 0 where nobody measured it."""
 

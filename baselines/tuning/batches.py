@@ -1,4 +1,4 @@
-"""Batches from photos: views as pictures, pictures as latents, noise and times; all drawn by the micro-step's number."""
+"""Batches from photos: views as pictures, pictures as latents, noise, times; a micro-step's number decides all."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Course:
-    """How long and how fast. ``learning_rate`` is the effective one; ``clip`` is of the gradients' global norm, 0: none.
+    """How long and how fast. ``learning_rate`` is the effective one; ``clip`` of the gradients' global norm, 0: none.
 
     ``passes`` is the number of micro-steps in a pass over the photos: at its end the optimiser steps whatever has been
     accumulated, divided as if it were whole, as Accelerate does.

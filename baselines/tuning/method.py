@@ -93,9 +93,7 @@ class Tuned(ABC):
     @property
     def capabilities(self) -> Capabilities:
         """Two subjects, five photos each."""
-        return Capabilities(
-            max_subjects=MOST_SUBJECTS, needs_tuning=True, images_per_subject=PHOTOS, resumes=True
-        )
+        return Capabilities(max_subjects=MOST_SUBJECTS, needs_tuning=True, images_per_subject=PHOTOS, resumes=True)
 
     def recipe(self, stack: Stack) -> Recipe:
         """What is done on this stack: the preset and the options over it."""

@@ -141,7 +141,8 @@ def _from_world(number: int, views: int, suite: str, out: Path) -> Subject:
     photos = tuple(folder / f"{view}.png" for view in range(views))
     for view, photo in enumerate(photos):
         if not photo.exists():
-            store.write_image(photo, world.render(world.portrait(person, view)).image)
+            scene = world.snapshot(person, view) if view else world.portrait(person, view)
+            store.write_image(photo, world.render(scene).image)
     return Subject(person.id, person.noun, photos)
 
 

@@ -82,9 +82,7 @@ def work(job: Job, emit: Emit) -> None:
     refuse_changes(folder, record, finished=not missing)
     emit({"event": "start", "cases": record["cases"], "missing": len(missing)})
     if missing:
-        drawing = Drawing(
-            folder, method, stack, meter, record, emit, fail_fast=job.fail_fast, keep_fits=job.keep_fits
-        )
+        drawing = Drawing(folder, method, stack, meter, record, emit, fail_fast=job.fail_fast, keep_fits=job.keep_fits)
         drawing.draw(groups)
     emit({"event": "end", "missing": len(_missing(groups, folder))})
 
