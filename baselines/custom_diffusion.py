@@ -188,7 +188,7 @@ class CustomPhotos:
         view = View(
             prefix + caption,
             lambda: placed(source, self._size, scale, top, left),
-            (number, turned, scale, top, left),
+            None if self._recipe.augment else (number, turned),
             mask,
         )
         return [view], ([self._classes.view(item % len(self._classes), generator)] if len(self._classes) else [])

@@ -166,12 +166,13 @@ class Squares:
         return len(self._photos)
 
     def view(self, index: int, generator: torch.Generator) -> View:
-        """One photo; a square one has one crop, so that its latents can be kept."""
+        """One photo; where it has one crop alone its latents can be kept."""
         photo, size = self._photos[index], self._size
         turned = self._flips and chance(generator) < 0.5
         left, top = middle(photo, size)
         if not self._centred:
             left, top = pick(generator, 0, photo.width - size + 1), pick(generator, 0, photo.height - size + 1)
         source = ImageOps.mirror(photo) if turned else photo
-        key = (self._names[index], turned, left, top)
+        is_fixed = self._centred or photo.size == (size, size)
+        key = (self._names[index], turned) if is_fixed else None
         return View(self._captions[index], lambda: to_pixels(crop(source, size, left, top)), key)

@@ -139,10 +139,11 @@ def tune(tuner: Tuner, draw: Callable[[int], Batch], file: Path, title: str) -> 
     steps, begun, started = tuner.course.steps, tuner.step, time.monotonic()
     saved = shown = looked = started
     while tuner.step < steps:
+        before = tuner.step
         loss, _ = tuner.advance(draw(tuner.micro))
-        at_step = tuner.micro % tuner.course.accumulation == 0 or tuner.micro % tuner.course.passes == 0
         last, now = tuner.step == steps, time.monotonic()
-        if not at_step or not (last or tuner.step % LOOK_EVERY == 0 or now - looked > SHOW_SECONDS):
+        due = last or tuner.step % LOOK_EVERY == 0 or now - looked > SHOW_SECONDS
+        if tuner.step == before or not due:
             continue  # between two steps there are half gathered gradients, which no state holds
         value, looked = float(loss), now
         if not math.isfinite(value):

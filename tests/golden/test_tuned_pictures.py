@@ -88,7 +88,7 @@ def test_templates() -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_captions_become_the_recorded_tokens(name: str) -> None:
-    """Our tokenizer with our new words, on the flags' prompts; Textual Inversion's captions are drawn, two known ones."""
+    """By our tokenizer with our new words, of the prompts among the flags."""
     case = tuned_case(name)
     given = dict(flag.removeprefix("--").partition("=")[::2] for flag in case.facts["argv"])
     stack = case.tuner().task.stack
