@@ -123,7 +123,7 @@ def test_a_loss_that_is_not_finite_ends_a_fit(tmp_path: Path) -> None:
         batch = draw(micro)
         return batch if micro < 20 else Batch(batch.latents * float("nan"), batch.noise, batch.timesteps, batch.ids)
 
-    with pytest.raises(DivergedError, match="line: the loss was nan by step 40/50"):
+    with pytest.raises(DivergedError, match="line: the loss was nan by step 40 of 50"):
         tune(Tuner(Line(), course(steps=50)), broken, tmp_path / "state.pt", "line")
 
 
