@@ -277,15 +277,19 @@ def features(stack: Stack, texts: Sequence[str], drop_first: Sequence[int]) -> t
 
 
 class Merge:
-    """The change of a matrix that is least on ``regular`` (n, dim) and exact on all targets; solved in float64."""
+    """The change of a matrix that is least on ``regular`` (n, dim) and exact on all targets; solved in float64.
+
+    By pseudo-inverses, as untrained text encoders and equal targets make singular systems.
+    """
 
     def __init__(self, regular: torch.Tensor, targets: Sequence[torch.Tensor]) -> None:
         self._targets = [rows.double() for rows in targets]
         gram = regular.double().T @ regular.double()
         self.condition = float(torch.linalg.cond(gram))
         rows = torch.cat(self._targets)
-        self._directions = torch.linalg.solve(gram, rows.T).T
-        self._overlap = self._directions @ rows.T
+        self._directions = rows @ torch.linalg.pinv(gram, hermitian=True)
+        overlap = self._directions @ rows.T
+        self._solve = torch.linalg.pinv((overlap + overlap.T) / 2, hermitian=True)
 
     def __call__(self, base: torch.Tensor, tuned: Sequence[torch.Tensor]) -> torch.Tensor:
         """The merged matrix (out, dim): each of ``tuned`` says what its own targets become."""
@@ -293,4 +297,4 @@ class Merge:
         missing = torch.cat(
             [rows @ (own.double().cpu() - start).T for rows, own in zip(self._targets, tuned, strict=True)]
         )
-        return start + torch.linalg.solve(self._overlap.T, missing).T @ self._directions
+        return start + (self._solve @ missing).T @ self._directions

@@ -40,7 +40,7 @@ class DreamBooth(Tuned):
         self, stack: Stack, subjects: Sequence[Subject], recipe: Recipe, priors: Sequence[list[Path]]
     ) -> PhotosWithClass:
         """A photo of each subject and as many class images in every item."""
-        return named_photos(self, stack, subjects, recipe, priors, subject_words(self.recipe(stack), len(subjects)))
+        return named_photos(self, stack, subjects, recipe, priors, subject_words(recipe, len(subjects)))
 
     def sampler(self, stack: Stack, fits: Sequence[Weights]) -> TunedSampler:
         """The tuned models in their roles."""
@@ -64,10 +64,9 @@ class DreamBoothTask(TuningTask):
         self.stack, self._recipe = stack, recipe
         self.unet = private_copy(stack.role("unet"), lambda name: True)
         self._schedule = schedule_of(stack)
-        self.text_encoder = stack.role("text_encoder")
-        self._texts = Texts(self.text_encoder, keep=keep_texts)
+        self._texts = Texts(stack, keep=keep_texts)
         if recipe.text_encoder:
-            self.text_encoder = private_copy(self.text_encoder, lambda name: True)
+            self.text_encoder = private_copy(stack.role("text_encoder"), lambda name: True).to(stack.device)
 
     @property
     def trained(self) -> Mapping[str, torch.nn.Parameter]:

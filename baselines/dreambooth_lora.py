@@ -89,7 +89,7 @@ class LoraTask(TuningTask):
         for parameter in self.trained.values():
             parameter.data = parameter.data.float()
         self._schedule = schedule_of(stack)
-        self._texts = Texts(stack.role("text_encoder"), keep=fast)
+        self._texts = Texts(stack, keep=fast)
 
     @property
     def trained(self) -> Mapping[str, torch.nn.Parameter]:

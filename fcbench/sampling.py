@@ -37,8 +37,14 @@ def tokenize(stack: Stack, texts: Sequence[str]) -> torch.Tensor:
 @torch.no_grad()
 def encode_text(stack: Stack, texts: Sequence[str]) -> torch.Tensor:
     """Texts as conditioning, (n, tokens, dim): the text encoder's last hidden state."""
+    return encode_ids(stack, tokenize(stack, texts))
+
+
+@torch.no_grad()
+def encode_ids(stack: Stack, ids: torch.Tensor) -> torch.Tensor:
+    """Ids, int64 (n, tokens), as conditioning, (n, tokens, dim)."""
     with on_device(stack, stack.role("text_encoder")) as encoder:
-        hidden: torch.Tensor = encoder(tokenize(stack, texts)).last_hidden_state
+        hidden: torch.Tensor = encoder(ids).last_hidden_state
     return hidden
 
 

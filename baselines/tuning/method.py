@@ -83,7 +83,7 @@ class Tuned(ABC):
     track: Literal["reference", "optimised"] = "optimised"
     steps: int = 0
     guidance: float = 0.0
-    _class_folders: dict[str, Path] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _class_folders: dict[tuple[str, ...], Path] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     name: ClassVar[str]
     """As the entry point and the preset's file are called."""
@@ -116,7 +116,7 @@ class Tuned(ABC):
             guidance=recipe.prior_guidance,
             shelf=shelf,
         )
-        self._class_folders[noun] = folder
+        self._class_folders[_class_key(stack, noun)] = folder
         return folder
 
     def fit(self, stack: Stack, subjects: Sequence[Subject], *, seed: int, workdir: Path) -> TunedSampler:
@@ -190,7 +190,9 @@ class Tuned(ABC):
         return Weights(tuple(subjects), task.weights(), self.file)
 
     def _class_images(self, stack: Stack, noun: str, workdir: Path) -> list[Path]:
-        folder = self._class_folders.get(noun) or self.prepare(stack, noun, shelf=workdir / "prepared")
+        folder = self._class_folders.get(_class_key(stack, noun))
+        if folder is None or not folder.is_dir():
+            folder = self.prepare(stack, noun, shelf=workdir / "prepared")
         return pictures_in(folder) if folder else []
 
     def _fit_alone(self, stack: Stack, subject: Subject, seed: int, workdir: Path) -> TunedSampler:
@@ -201,6 +203,10 @@ class Tuned(ABC):
     def _refuse(self, subjects: Sequence[Subject]) -> None:
         if len(subjects) > MOST_SUBJECTS:
             raise UsageError(f"{self.name} draws {MOST_SUBJECTS} subjects at most, not {len(subjects)}")
+
+
+def _class_key(stack: Stack, noun: str) -> tuple[str, ...]:
+    return noun, stack.name, *stack.digests.values()
 
 
 class TuningTask(Task, ABC):
@@ -214,23 +220,18 @@ class TuningTask(Task, ABC):
 
 
 class Texts:
-    """Text conditioning by a frozen encoder; ``keep``: whether each text's is kept rather than computed again."""
+    """Text conditioning by the stack's frozen encoder; ``keep``: whether each text's is kept, not computed again."""
 
-    def __init__(self, encoder: Any, *, keep: bool) -> None:
-        self._encoder, self._keep = encoder, keep
+    def __init__(self, stack: Stack, *, keep: bool) -> None:
+        self._stack, self._keep = stack, keep
         self._known: dict[tuple[int, ...], torch.Tensor] = {}
 
-    @torch.no_grad()
     def __call__(self, ids: torch.Tensor) -> torch.Tensor:
         """Ids (n, tokens) as the last hidden state (n, tokens, dim), without gradient."""
         if not self._keep:
-            return self._encode(ids)
+            return sampling.encode_ids(self._stack, ids)
         rows = [tuple(row) for row in ids.tolist()]
         for row in dict.fromkeys(rows):
             if row not in self._known:
-                self._known[row] = self._encode(torch.tensor([row], device=ids.device))
+                self._known[row] = sampling.encode_ids(self._stack, torch.tensor([row], device=ids.device))
         return torch.cat([self._known[row] for row in rows])
-
-    def _encode(self, ids: torch.Tensor) -> torch.Tensor:
-        hidden: torch.Tensor = self._encoder(ids).last_hidden_state
-        return hidden

@@ -34,7 +34,7 @@ def longer_encoder(stack: Stack, rows: torch.Tensor) -> Any:
     """A float32 copy of the stack's text encoder with ``rows`` (n, dim) behind its token table: all that it trains."""
     encoder = private_copy(stack.role("text_encoder"), lambda name: False, frozen_dtype=torch.float32)
     encoder.set_input_embeddings(LongerTable(encoder.get_input_embeddings(), rows))
-    return encoder
+    return encoder.to(stack.device)
 
 
 def row_of(stack: Stack, word: str) -> torch.Tensor:

@@ -42,7 +42,8 @@ class Calls:
 
         def note() -> None:
             while not over.wait(NOTE_SECONDS):
-                store.write_json(spent, {"seconds": earlier + perf_counter() - start})
+                with contextlib.suppress(FcbenchError):  # a full disk is told by whoever needs it
+                    store.write_json(spent, {"seconds": earlier + perf_counter() - start})
 
         noting = threading.Thread(target=note, daemon=True)
         noting.start()
