@@ -59,8 +59,9 @@ def test_no_other_way_to_keep_them_changes_less(
 ) -> None:
     made, regular = merged(merge, recorded, layer), recorded["reg_features"]
     base = dict(tuned_stack().role("unet").named_parameters())[layer].detach().double()
-    drift = float(((made - base) @ regular.T).norm())
-    assert drift == pytest.approx(FACTS["layers"][layer]["drift_fro"], rel=1e-6)
+    drift, facts = float(((made - base) @ regular.T).norm()), FACTS["layers"][layer]
+    assert drift**2 == pytest.approx(facts["objective"], rel=1e-6)
+    assert float((made - base).norm()) == pytest.approx(facts["drift_fro"], rel=1e-6)
     rows = torch.cat(targets)
     generator = torch.Generator().manual_seed(0)
     for _ in range(5):
