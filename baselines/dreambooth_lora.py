@@ -7,6 +7,7 @@ are active; nothing is tuned together.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -116,7 +117,9 @@ def add_adapter(unet: Any, name: str, rank: int) -> None:
     from peft import LoraConfig
 
     config = LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=list(LAYERS))
-    unet.add_adapter(config, adapter_name=name)
+    with warnings.catch_warnings():  # that it will hold a second adapter is what it is called for
+        warnings.filterwarnings("ignore", message="Already found a `peft_config` attribute")
+        unet.add_adapter(config, adapter_name=name)
 
 
 def word_for(subject: Subject, recipe: Recipe) -> str:
