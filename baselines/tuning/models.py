@@ -35,7 +35,9 @@ def private_copy(
 
 def for_drawing(model: Any, base: Any) -> Any:
     """A tuned copy as ``base`` is drawn with: in its number format and mode, without gradients."""
-    return model.to(base.dtype).train(base.training).requires_grad_(False)
+    if any(parameter.dtype != base.dtype for parameter in model.parameters()):
+        model.to(base.dtype)
+    return model.train(base.training).requires_grad_(False)
 
 
 def with_models(stack: Stack, **models: Any) -> Stack:
