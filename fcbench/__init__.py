@@ -18,7 +18,21 @@ from fcbench.errors import (
 )
 
 if TYPE_CHECKING:
-    from fcbench.types import Capabilities, Case, Generation, Method, Metric, Prompt, Sampler, Score, Stack, Subject
+    from fcbench.types import (
+        Capabilities,
+        Case,
+        Generation,
+        Joining,
+        Method,
+        Metric,
+        Preparing,
+        Prompt,
+        Resolving,
+        Sampler,
+        Score,
+        Stack,
+        Subject,
+    )
 
 __version__ = "0.1.0"
 
@@ -29,12 +43,15 @@ __all__ = [
     "DivergedError",
     "FcbenchError",
     "Generation",
+    "Joining",
     "Method",
     "MethodError",
     "Metric",
     "MissingError",
     "OutOfTimeError",
+    "Preparing",
     "Prompt",
+    "Resolving",
     "Sampler",
     "Score",
     "Stack",

@@ -127,6 +127,9 @@ def run(
     sanity: Annotated[
         bool, typer.Option("--sanity", help="Instead of a method: real photos, other people, the photo copied.")
     ] = False,
+    keep_fits: Annotated[
+        bool, typer.Option("--keep-fits", help="Keep what tuning made, in the run's folder kept.")
+    ] = False,
 ) -> None:
     """Draw every case of a suite with a method.
 
@@ -161,6 +164,7 @@ def run(
                 low_memory=low_memory,
                 checkpoint=checkpoint,
                 fail_fast=fail_fast,
+                keep_fits=keep_fits,
             )
             failed += summary.failed
     if failed:
@@ -242,8 +246,9 @@ def demo(device: Device = "auto", out: Out = OUT) -> None:
     train(data="demo", recipe="mini-demo", name="demo", device=device, out=out)
     try:
         run(suite=["mini-demo"], device=device, out=out)
+        run(suite=["mini-demo-tuned"], method=_methods(), device=device, out=out)
     finally:
-        report(suite=["mini-demo"], device=device, out=out)
+        report(suite=["mini-demo-tuned", "mini-demo"], device=device, out=out)
 
 
 @app.command()
@@ -416,8 +421,14 @@ def _score(suite: str, named: Sequence[str], stack: str | None, device: str, out
 def _untuned_methods() -> list[str]:
     from fcbench import plugins
 
-    methods = {name: plugins.load("methods", name) for name in plugins.names("methods")}
+    methods = {name: plugins.load("methods", name) for name in _methods()}
     return [name for name, method in methods.items() if not method.capabilities.needs_tuning]
+
+
+def _methods() -> list[str]:
+    from fcbench import plugins
+
+    return plugins.names("methods")
 
 
 def _reported(names: Sequence[str] | None, out: Path) -> list[str]:

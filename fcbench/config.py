@@ -74,6 +74,8 @@ class Suite(Closed):
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     options: dict[str, dict[str, str | int | float]] = Field(default_factory=dict)
     """By method, what its options are here unless a run sets them otherwise."""
+    note: str = ""
+    """What a reader of the leaderboard must know of the suite."""
 
     @field_validator("prompts")
     @classmethod

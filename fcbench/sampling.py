@@ -37,8 +37,14 @@ def tokenize(stack: Stack, texts: Sequence[str]) -> torch.Tensor:
 @torch.no_grad()
 def encode_text(stack: Stack, texts: Sequence[str]) -> torch.Tensor:
     """Texts as conditioning, (n, tokens, dim): the text encoder's last hidden state."""
+    return encode_ids(stack, tokenize(stack, texts))
+
+
+@torch.no_grad()
+def encode_ids(stack: Stack, ids: torch.Tensor) -> torch.Tensor:
+    """Ids, int64 (n, tokens), as conditioning, (n, tokens, dim)."""
     with on_device(stack, stack.role("text_encoder")) as encoder:
-        hidden: torch.Tensor = encoder(tokenize(stack, texts)).last_hidden_state
+        hidden: torch.Tensor = encoder(ids).last_hidden_state
     return hidden
 
 
@@ -62,6 +68,16 @@ def encode_posterior(vae: AutoencoderKL, batch: torch.Tensor) -> tuple[torch.Ten
     mean, std = _latent_statistics(vae, posterior.mean)
     scale = vae.config.scaling_factor
     return (posterior.mode() - mean) / std * scale, posterior.std / std * scale
+
+
+@torch.no_grad()
+def scaled_posterior(stack: Stack, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and deviation of the scaled latents of pictures (n, 3, height, width), [-1, 1], on the stack's device."""
+    with on_device(stack, stack.role("vae")) as vae:
+        posterior = vae.encode(batch.to(stack.device, vae.dtype)).latent_dist
+        mean, std = _latent_statistics(vae, posterior.mean)
+        scale = vae.config.scaling_factor / std
+        return (posterior.mean - mean) * scale, posterior.std * scale
 
 
 @torch.no_grad()

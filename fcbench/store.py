@@ -45,6 +45,9 @@ from typing import Any
 from fcbench.errors import DataError, FcbenchError
 from fcbench.types import Case, Generation, Image, Prompt, Score, Subject
 
+BY_PHASE = ("prior_seconds", "prior_peak_bytes", "fit_peak_bytes", "sample_peak_bytes")
+"""Of a committed row: what is 0 where nobody measured it."""
+
 
 def write_bytes(path: Path, data: bytes, *, flush: bool = True) -> None:
     """Write a file atomically: after a crash it holds the old bytes or the new, never a part."""
@@ -183,6 +186,19 @@ class RunFolder:
         return self.path / "work"
 
     @property
+    def prepared(self) -> Path:
+        """What methods make once for a class word; all runs under ``out`` share it."""
+        return self.path.parents[2] / "prepared"
+
+    def shared_fit(self, digest: str) -> Path:
+        """A subject's own fit; all runs under ``out`` share those of equal digests."""
+        return self.path.parents[2] / "fits" / digest
+
+    def kept(self, group_id: str) -> Path:
+        """What is kept to draw a group's subjects again, if a run was to keep it."""
+        return self.path / "kept" / group_id
+
+    @property
     def label(self) -> str:
         """``method`` or ``method@variant``: the name of the leaderboard's row."""
         return self.path.name
@@ -241,6 +257,7 @@ class RunFolder:
                 row["case"]["seed"],
             )
             numbers = {key: row[key] for key in ("fit_seconds", "sample_seconds", "peak_bytes", "stored_bytes")}
+            numbers |= {key: row[key] for key in BY_PHASE if key in row}
             return Generation(case=case, image=self.path / "images" / row["image"], **numbers)
         except (KeyError, TypeError) as error:
             raise DataError(f"{path}: not a committed case ({error}); delete it and run the command again") from error

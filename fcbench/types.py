@@ -114,7 +114,8 @@ class Generation:
 
     ``fit_seconds`` is the whole fit of the case's subjects; ``sample_seconds`` is this picture's share of its batch;
     ``peak_bytes`` the peak over fit and sampling (the runner says of which memory); ``stored_bytes`` what must be
-    kept for these subjects to draw them again.
+    kept for these subjects to draw them again. ``prior_seconds`` is what was prepared for their class words, once for
+    all subjects of a word, and is in none of the others; the peaks by phase follow.
     """
 
     case: Case
@@ -123,6 +124,10 @@ class Generation:
     sample_seconds: float
     peak_bytes: int
     stored_bytes: int
+    prior_seconds: float = 0.0
+    prior_peak_bytes: int = 0
+    fit_peak_bytes: int = 0
+    sample_peak_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,10 @@ class Capabilities:
     needs_tuning: bool = False
     images_per_subject: int = 1
     """How many photos of each subject it is given (0: it looks at none)."""
+    joins: bool = False
+    """Whether fits of single subjects are put together by ``join``: see :class:`Joining`."""
+    resumes: bool = False
+    """Whether a fit that was killed goes on from what it left in its work folder."""
 
 
 class Sampler(Protocol):
@@ -166,7 +175,41 @@ class Method(Protocol):
         ...
 
     def fit(self, stack: Stack, subjects: Sequence[Subject], *, seed: int, workdir: Path) -> Sampler:
-        """Prepare to draw ``subjects`` together. Leaves the stack as it was; ``workdir`` is the method's to keep."""
+        """Prepare to draw ``subjects`` together. Leaves the stack as it was.
+
+        ``workdir`` is the method's own until the subjects' cases are drawn: called again with it, ``fit`` may find
+        what it did there.
+        """
+        ...
+
+
+@runtime_checkable
+class Resolving(Protocol):
+    """A method whose options come to something else on each stack: a run keeps what, and goes on with no other."""
+
+    def recipe(self, stack: Stack) -> Any:
+        """What a fit on the stack is made by, as a dataclass of plain values."""
+        ...
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """A method that makes something once for a class word, ahead of all fits; its cost is reported apart."""
+
+    def prepare(self, stack: Stack, noun: str, *, shelf: Path) -> Path | None:
+        """Make it in a folder of its own under ``shelf``, which methods share, unless it is there; None: nothing.
+
+        Name the folder by all that decides what is in it. Called before every fit's ``fit``, in the same process.
+        """
+        ...
+
+
+@runtime_checkable
+class Joining(Protocol):
+    """A method whose ``capabilities.joins``: each subject is fitted alone, once for all its pictures and pairs."""
+
+    def join(self, stack: Stack, samplers: Sequence[Any]) -> Sampler:
+        """One sampler of the subjects that ``fit`` made these samplers of, in that order."""
         ...
 
 

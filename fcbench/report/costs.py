@@ -18,6 +18,8 @@ class Costs:
     ``total_seconds`` is one fit and one picture, as the paper counts; loading and warming up stand apart. ``peak_gib``
     is the memory that counts (``memory_kind``: allocated on a GPU, resident beyond the loaded stack on a CPU),
     ``reserved_gib`` what PyTorch took from the GPU, ``device_gib`` the high-water mark of the whole device or process.
+    ``prior_seconds`` is what was prepared for the class words, once for all subjects of a word: in no other column.
+    ``prior_``, ``fit_`` and ``sample_peak_gib`` are the phases' own peaks.
     """
 
     memory_kind: str
@@ -30,6 +32,10 @@ class Costs:
     reserved_gib: float | None = None
     device_gib: float | None = None
     stored_mib_per_subject: float | None = None
+    prior_seconds: float | None = None
+    prior_peak_gib: float | None = None
+    fit_peak_gib: float | None = None
+    sample_peak_gib: float | None = None
 
 
 def costs(run: Run) -> Costs:
@@ -52,6 +58,10 @@ def costs(run: Run) -> Costs:
         reserved_gib=_told(run, "peak_reserved", GIB),
         device_gib=_told(run, "peak_device", GIB),
         stored_mib_per_subject=fmean(kept.values()),
+        prior_seconds=max(g.prior_seconds for g in made),
+        prior_peak_gib=max(g.prior_peak_bytes for g in made) / GIB,
+        fit_peak_gib=max(g.fit_peak_bytes for g in made) / GIB,
+        sample_peak_gib=max(g.sample_peak_bytes for g in made) / GIB,
     )
 
 

@@ -9,6 +9,7 @@ from itertools import combinations
 from typing import Literal, TypeAlias
 
 from fcbench.report.costs import Costs, costs
+from fcbench.report.numbers import amount
 from fcbench.report.runs import METRICS, Run, group_of
 from fcbench.report.statistics import Difference, Estimate, difference, holm, mean
 
@@ -222,7 +223,17 @@ def _note(run: Run, identity: Estimate) -> str:
         return "random weights: cost only"
     without = sorted({score.note for score in run.scores.get("identity", {}).values() if score.value is None})
     missing = [] if run.is_complete else [f"{run.expected - len(run.generations)} of {run.expected} pictures missing"]
-    return "; ".join([*missing, *([identity.note] if identity.note else []), *without])
+    return "; ".join([*missing, *([identity.note] if identity.note else []), *without, *_tuning(run)])
+
+
+def _tuning(run: Run) -> list[str]:
+    """Of a tuned method by which preset and on which track, what its class images took; what the suite says of it."""
+    recipe, options = run.config.get("recipe") or {}, run.config.get("options") or {}
+    prior = max((g.prior_seconds for g in run.generations.values()), default=0.0)
+    track = f", {options['track']} track" if "track" in options else ""
+    told = [f"preset {recipe['preset']}{track}"] if "preset" in recipe else []
+    told += [f"{amount(prior)} s of class images, once for all subjects, are in no column"] if prior else []
+    return told + ([run.config["suite_note"]] if recipe and run.config.get("suite_note") else [])
 
 
 def _faces_found(run: Run) -> float | None:

@@ -50,10 +50,12 @@ def run_suite(
     low_memory: bool = False,
     checkpoint: str | None = None,
     fail_fast: bool = False,
+    keep_fits: bool = False,
 ) -> RunSummary:
     """Draw the cases of ``suite`` that are not there yet; tells on standard error how it goes.
 
-    ``options`` are the method's, over those that the suite gives it.
+    ``options`` are the method's, over those that the suite gives it. ``keep_fits`` keeps what each fit leaves in the
+    run's ``kept`` folder.
 
     A method's failure leaves its cases without a picture and is counted; under ``fail_fast`` it raises MethodError.
     Raises UsageError for a method, option or suite that do not fit each other or the run that is there,
@@ -76,6 +78,7 @@ def run_suite(
         low_memory=low_memory,
         checkpoint=checkpoint,
         fail_fast=fail_fast,
+        keep_fits=keep_fits,
     )
     folder = store.run_folder(out, suite.name, label)
     progress = Progress(f"{suite.name} {label}", folder)

@@ -107,7 +107,7 @@ def fit_seed(group: Group) -> int:
 
 def suite_digest(suite: Suite, subjects: Sequence[Subject]) -> str:
     """Sha256 over the suite and the bytes of its photos, wherever they lie; a run records options and stack itself."""
-    plain = suite.model_dump(mode="json", exclude={"stack": True, "options": True, "subjects": {"path"}})
+    plain = suite.model_dump(mode="json", exclude={"stack": True, "options": True, "note": True, "subjects": {"path"}})
     return store.digest_json([plain, [[s.id, s.noun, [store.digest_file(p) for p in s.images]] for s in subjects]])
 
 
@@ -152,7 +152,8 @@ def _from_world(number: int, views: int, suite: str, out: Path) -> Subject:
     photos = tuple(folder / f"{view}.png" for view in range(views))
     for view, photo in enumerate(photos):
         if not photo.exists():
-            store.write_image(photo, world.render(world.portrait(person, view)).image)
+            scene = world.snapshot(person, view) if view else world.portrait(person, view)
+            store.write_image(photo, world.render(scene).image)
     return Subject(person.id, person.noun, photos)
 
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,22 +10,15 @@ from typing import Any
 import numpy as np
 
 from fcbench import store
-from fcbench.errors import FcbenchError, MethodError, MissingError, UsageError, WeightsError
-from fcbench.run.cases import Group, case_seed, fit_seed
-from fcbench.run.measure import MEASURED, Cost, LoadClock, Meter, stored_bytes
-from fcbench.types import Case, Generation, Image, Method, Sampler, Stack, Subject
+from fcbench.errors import MethodError
+from fcbench.run.calls import Calls, reason
+from fcbench.run.cases import Group, case_seed
+from fcbench.run.fitting import Fit, Fitting
+from fcbench.run.measure import MEASURED, LoadClock, Meter
+from fcbench.types import Case, Generation, Image, Method, Sampler, Stack
 
 PRELOADED = ("tokenizer", "text_encoder", "vae", "unet", "scheduler")
 """Roles that are in memory before anything is measured: what every diffusion method draws with."""
-
-
-@dataclass(frozen=True)
-class Fit:
-    """What fitting a group cost. Kept on disk: a continued run may find the fit cached in ``work``."""
-
-    fit_seconds: float
-    peak_bytes: int
-    stored_bytes: int
 
 
 class Drawing:
@@ -45,10 +34,13 @@ class Drawing:
         emit: Callable[[dict[str, Any]], None],
         *,
         fail_fast: bool,
+        keep_fits: bool,
     ) -> None:
         self._folder, self._method, self._stack, self._meter = folder, method, stack, meter
         self._record, self._emit, self._fail_fast = record, emit, fail_fast
         self._clock = LoadClock(stack)
+        self._calls = Calls(folder, meter, self._clock)
+        self._fitting = Fitting(folder, method, stack, self._calls, record, keep=keep_fits)
         self._warm = False
 
     def draw(self, groups: Sequence[Group]) -> None:
@@ -77,50 +69,29 @@ class Drawing:
             self._keep_record()
 
     def _draw_group(self, group: Group, batches: Sequence[Sequence[Case]]) -> None:
-        subjects = [_shown(subject, self._method.capabilities.images_per_subject) for subject in group.subjects]
         first = batches[0][0]
         if not self._warm and not self._method.capabilities.needs_tuning:
             with TemporaryDirectory() as scratch:
-                sampler, _ = self._fit(group, subjects, Path(scratch))
+                sampler = self._fitting.trial(group, Path(scratch))
                 self._warm_up(sampler, first)
                 del sampler
         self._meter.settle()
-        sampler, fit = self._fit_once(group, subjects)
+        sampler, fit = self._fitting.fit(group)
         if not self._warm:
             self._warm_up(sampler, first)
         for batch in batches:
             self._draw_batch(sampler, batch, fit)
-
-    def _fit_once(self, group: Group, subjects: Sequence[Subject]) -> tuple[Sampler, Fit]:
-        """A fitted sampler, and what the fit cost when it was first done, from an empty ``work``."""
-        costs, workdir = self._folder.fit(group.id), self._folder.work / group.id
-        if costs.exists():
-            workdir.mkdir(parents=True, exist_ok=True)
-            sampler, _ = self._fit(group, subjects, workdir)
-            return sampler, Fit(**store.read_json(costs))
-        shutil.rmtree(workdir, ignore_errors=True)
-        workdir.mkdir(parents=True)
-        sampler, cost = self._fit(group, subjects, workdir)
-        with self._plugin(group.id):
-            stored = stored_bytes(sampler, costs.with_suffix(".saved"))
-        fit = Fit(cost.seconds, cost.peak_bytes, stored)
-        store.write_json(costs, vars(fit))
-        return sampler, fit
-
-    def _fit(self, group: Group, subjects: Sequence[Subject], workdir: Path) -> tuple[Sampler, Cost]:
-        with self._plugin(group.id), self._phase() as cost:
-            sampler = self._method.fit(self._stack, subjects, seed=fit_seed(group), workdir=workdir)
-        return sampler, cost
+        self._fitting.clear(group)
 
     def _warm_up(self, sampler: Sampler, case: Case) -> None:
-        with self._plugin(case.id), self._phase() as cost:
+        with self._calls.plugin(case.id), self._calls.phase() as cost:
             sampler([case.prompt], [case_seed(case)])
         self._warm = True
         self._record["warm_up_seconds"] = cost.seconds
 
     def _draw_batch(self, sampler: Sampler, batch: Sequence[Case], fit: Fit) -> None:
-        with self._plugin(batch[0].id):
-            with self._phase() as cost:
+        with self._calls.plugin(batch[0].id):
+            with self._calls.phase() as cost:
                 images = sampler([case.prompt for case in batch], [case_seed(case) for case in batch])
             _check(images, len(batch))
         news = sum(not self._folder.is_done(case.id) for case in batch)
@@ -135,6 +106,10 @@ class Drawing:
                     sample_seconds=cost.seconds / len(batch),
                     peak_bytes=max(fit.peak_bytes, cost.peak_bytes),
                     stored_bytes=fit.stored_bytes,
+                    prior_seconds=fit.prior_seconds,
+                    prior_peak_bytes=fit.prior_peak_bytes,
+                    fit_peak_bytes=fit.peak_bytes,
+                    sample_peak_bytes=cost.peak_bytes,
                 )
             )
         self._emit({"event": "batch", "drawn": len(batch), "news": news})
@@ -142,7 +117,7 @@ class Drawing:
     def _fail(self, group: Group, error: MethodError) -> None:
         undone = [case for case in group.cases if not self._folder.is_done(case.id)]
         for case in undone:
-            self._folder.fail(case, _reason(error.__cause__ or error))
+            self._folder.fail(case, reason(error.__cause__ or error))
         self._emit({"event": "failed", "cases": len(undone), "message": str(error)})
 
     def _note_digests(self) -> None:
@@ -157,31 +132,6 @@ class Drawing:
             self._record[key] = max((peak for peak in peaks if peak is not None), default=None)
         store.write_json(self._folder.config, self._record)
 
-    @contextlib.contextmanager
-    def _phase(self) -> Iterator[Cost]:
-        """Measure the block, less the loading of roles within it."""
-        loaded = self._clock.seconds
-        with self._meter.phase() as cost:
-            yield cost
-        cost.seconds -= self._clock.seconds - loaded
-
-    @contextlib.contextmanager
-    def _plugin(self, where: str) -> Iterator[None]:
-        """Turn whatever a plug-in raises into a MethodError, but for what stops every group alike."""
-        try:
-            yield
-        except (UsageError, MissingError, WeightsError):
-            raise
-        except Exception as error:
-            if _is_disk_full(error):
-                raise FcbenchError(f"no space left on the disk of {self._folder.path}: make some, run again") from error
-            raise MethodError(f"{where}: {_reason(error)}") from error
-
-
-def _shown(subject: Subject, images: int) -> Subject:
-    """The subject as a method may see it: with as many photos as it looks at, the reference first."""
-    return replace(subject, images=subject.images[:images])
-
 
 def _check(images: Sequence[Image], wanted: int) -> None:
     if len(images) != wanted:
@@ -189,15 +139,3 @@ def _check(images: Sequence[Image], wanted: int) -> None:
     for image in images:
         if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):
             raise ValueError("the sampler gave something else than uint8 RGB pictures of shape (height, width, 3)")
-
-
-def _reason(error: BaseException) -> str:
-    torch_says = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
-    if isinstance(error, MemoryError) or torch_says:
-        return "out of memory"
-    return " ".join(f"{type(error).__name__}: {error}".split())
-
-
-def _is_disk_full(error: BaseException) -> bool:
-    full = (errno.ENOSPC, errno.EDQUOT)
-    return (isinstance(error, OSError) and error.errno in full) or "No space left on device" in str(error)

@@ -11,9 +11,12 @@ from typing import Any
 from fcbench import store
 from fcbench.errors import UsageError
 from fcbench.run.measure import Meter, versions
-from fcbench.types import Method, Stack
+from fcbench.types import Method, Resolving, Stack
 
-SETTINGS = ("method", "options", "suite_digest", "stack", "stack_digests", "random_weights", "low_memory", "sampling")
+SETTINGS = (
+    *("method", "options", "recipe", "suite_digest"),
+    *("stack", "stack_digests", "random_weights", "low_memory", "sampling"),
+)
 """What decides a picture: a run folder holds one of each."""
 
 SURROUNDINGS = ("device", "memory_kind", "versions")
@@ -29,6 +32,11 @@ def describe_method(method: Method) -> dict[str, Any]:
         "capabilities": dataclasses.asdict(method.capabilities),
         "images_per_subject": method.capabilities.images_per_subject,
     }
+
+
+def describe_recipe(method: Method, stack: Stack) -> dict[str, Any] | None:
+    """What the method's options come to on the stack; None if they are all that there is."""
+    return dataclasses.asdict(method.recipe(stack)) if isinstance(method, Resolving) else None
 
 
 def describe_stack(stack: Stack) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from fcbench.run.draw import Drawing
 from fcbench.run.measure import MEASURED, meter_of
 from fcbench.run.record import (
     describe_method,
+    describe_recipe,
     describe_stack,
     describe_surroundings,
     refuse_changes,
@@ -51,6 +52,7 @@ class Job:
     low_memory: bool
     checkpoint: str | None
     fail_fast: bool
+    keep_fits: bool = False
 
 
 def work(job: Job, emit: Emit) -> None:
@@ -73,7 +75,9 @@ def work(job: Job, emit: Emit) -> None:
         "label": job.label,
         "variant": job.label.partition("@")[2] or None,
         **describe_method(method),
+        "recipe": describe_recipe(method, stack),
         "suite": suite.name,
+        "suite_note": suite.note,
         "suite_digest": suite_digest(suite, subjects),
         "subject_groups": subject_groups(suite, subjects),
         "cases": sum(len(group.cases) for group in groups),
@@ -87,7 +91,8 @@ def work(job: Job, emit: Emit) -> None:
     refuse_changes(folder, record, finished=not missing)
     emit({"event": "start", "cases": record["cases"], "missing": len(missing)})
     if missing:
-        Drawing(folder, method, stack, meter, record, emit, fail_fast=job.fail_fast).draw(groups)
+        drawing = Drawing(folder, method, stack, meter, record, emit, fail_fast=job.fail_fast, keep_fits=job.keep_fits)
+        drawing.draw(groups)
     emit({"event": "end", "missing": len(_missing(groups, folder))})
 
 

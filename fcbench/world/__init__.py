@@ -3,7 +3,7 @@
 from fcbench.world.captions import Caption, describe
 from fcbench.world.people import TEST_PEOPLE, TRAIN_PEOPLE, Person, draw_person
 from fcbench.world.render import FigureTruth, Render, render
-from fcbench.world.scenes import Figure, Scene, draw_scene, portrait
+from fcbench.world.scenes import Figure, Scene, draw_scene, portrait, snapshot
 from fcbench.world.vocabulary import PROMPTS, WorldPrompt
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "draw_scene",
     "portrait",
     "render",
+    "snapshot",
 ]

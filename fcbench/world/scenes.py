@@ -87,6 +87,13 @@ def portrait(person: Person, view: int) -> Scene:
     return Scene((figure,), "wall", "photo", random.uniform(0.9, 1.08), random.randrange(1 << 30))
 
 
+def snapshot(person: Person, view: int) -> Scene:
+    """What a further photo shows: the pose and light of ``portrait``, anywhere; every fourth one is in some style."""
+    random = Random(person.number * 15_485_863 + view * 32_452_843 + 29)
+    context, style = random.choice(tuple(CONTEXTS)), random.choice(tuple(STYLES)[1:])
+    return replace(portrait(person, view), context=context, style="photo" if view % 4 else style)
+
+
 def _figure(random: Random, person: Person, x: float, count: int) -> Figure:
     low, high = _SIZES[count]
     size = random.uniform(low, high)

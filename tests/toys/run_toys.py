@@ -117,3 +117,37 @@ def _meet_fate(place: str, seed: int) -> None:
     if os.environ.get("TOY_HANG") == place:
         print("hanging", flush=True)  # a plug-in's standard output must not disturb the worker's
         threading.Event().wait()
+
+
+@dataclass
+class Joiner(Painter):
+    """Prepares for class words, fits alone, joins, and goes on with its work; notes it all in TOY_FITS."""
+
+    capabilities = Capabilities(max_subjects=2, needs_tuning=True, images_per_subject=2, joins=True, resumes=True)
+
+    def prepare(self, stack: Stack, noun: str, *, shelf: Path) -> Path:
+        folder = shelf / f"class-{noun}"
+        _note(f"prepare {noun} {'again' if folder.exists() else 'fresh'}")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def fit(self, stack: Stack, subjects: Sequence[Subject], *, seed: int, workdir: Path) -> Brush:
+        (subject,) = subjects
+        if subject.id == self.fails_on:
+            raise FAILURES[self.fails_with]
+        begun = workdir / "begun"
+        _note(f"fit {subject.id} {'again' if begun.exists() else 'fresh'}")
+        begun.touch()
+        _meet_fate(subject.id, seed)
+        return Brush(subjects, self.shade, kept=subject.id.encode())
+
+    def join(self, stack: Stack, samplers: Sequence[Brush]) -> Brush:
+        _note(f"join {'+'.join(s.id for brush in samplers for s in brush.subjects)}")
+        return Brush(
+            [s for brush in samplers for s in brush.subjects], self.shade, kept=b"".join(b.kept for b in samplers)
+        )
+
+
+def _note(line: str) -> None:
+    with Path(os.environ["TOY_FITS"]).open("a") as notes:
+        notes.write(f"{line}\n")

@@ -98,3 +98,13 @@ def test_the_suites_prompts_can_be_drawn(name: str) -> None:
         for prompt in suite.prompts:
             known = PROMPTS[prompt.id]
             assert (known.text, known.kind) == (prompt.text, prompt.kind)
+
+
+def test_further_photos_show_the_same_pose_elsewhere_and_every_fourth_is_in_a_style() -> None:
+    from fcbench.world import snapshot
+
+    scenes = [snapshot(draw_person(1_500_000), view) for view in range(1, 9)]
+    assert [scene.style == "photo" for scene in scenes] == [True, True, True, False] * 2
+    assert len({scene.context for scene in scenes}) > 2
+    assert scenes[0].figures == portrait(draw_person(1_500_000), 1).figures
+    assert scenes == [snapshot(draw_person(1_500_000), view) for view in range(1, 9)]

@@ -1,0 +1,1 @@
+"""What the tuned baselines share: recipes, batches, the fine-tuning loop, class images, samplers."""

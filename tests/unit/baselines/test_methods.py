@@ -1,0 +1,196 @@
+"""The tuned methods whole, on models that are tiny and untrained: contract, keeping, joining, both tracks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from baselines.custom_diffusion import CustomDiffusion
+from baselines.dreambooth import DreamBooth
+from baselines.dreambooth_lora import DreamBoothLora
+from baselines.textual_inversion import TextualInversion
+from baselines.tuning.method import Tuned, TunedSampler
+from baselines.tuning.recipe import Recipe, preset_name, presets
+from fcbench.errors import DivergedError, UsageError, WeightsError
+from fcbench.testing import check_method, weights_digest
+from fcbench.types import Image, Prompt, Stack, Subject
+from tests.toys.tuned_toys import tiny_stack, tiny_subjects
+
+SHORT: dict[str, Any] = {"preset": "mini", "tuning_steps": 3, "prior_images": 2, "learning_rate": 1e-2}
+METHODS: dict[str, type[Tuned]] = {
+    method.name: method for method in (CustomDiffusion, DreamBooth, DreamBoothLora, TextualInversion)
+}
+SNOW = Prompt("snow", "{} in the snow", "context")
+
+pytestmark = pytest.mark.weights
+
+
+@pytest.fixture(scope="module")
+def stack() -> Stack:
+    return tiny_stack()
+
+
+@pytest.fixture
+def subjects(tmp_path: Path) -> list[Subject]:
+    return tiny_subjects(tmp_path)
+
+
+def new(name: str, **options: Any) -> Tuned:
+    return METHODS[name](**{**SHORT, **options})
+
+
+def fitted(method: Tuned, stack: Stack, subjects: list[Subject], folder: Path, seed: int = 1) -> TunedSampler:
+    folder.mkdir(parents=True, exist_ok=True)
+    return method.fit(stack, subjects, seed=seed, workdir=folder)
+
+
+def picture(sampler: TunedSampler) -> Image:
+    (made,) = sampler([SNOW], [3])
+    return made
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_contract(name: str, stack: Stack, subjects: list[Subject], tmp_path: Path) -> None:
+    check_method(new(name), stack, subjects, tmp_path / "work")
+
+
+def test_the_contract_where_two_fits_are_merged(stack: Stack, subjects: list[Subject], tmp_path: Path) -> None:
+    check_method(new("custom-diffusion", pair="merge"), stack, subjects, tmp_path / "work")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("name", METHODS)
+def test_what_is_kept_draws_the_same_again(
+    name: str, count: int, stack: Stack, subjects: list[Subject], tmp_path: Path
+) -> None:
+    method, kept = new(name), tmp_path / "kept"
+    sampler = fitted(method, stack, subjects[:count], tmp_path / "work")
+    kept.mkdir()
+    sampler.save(kept)
+    assert {path.suffix for path in kept.rglob("*") if path.is_file()} == {".safetensors"}
+    again = new(name).load(stack, subjects[:count], kept)
+    assert np.array_equal(picture(again), picture(sampler))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_fit_is_found_in_its_folder(name: str, stack: Stack, subjects: list[Subject], tmp_path: Path) -> None:
+    first = picture(fitted(new(name), stack, subjects[:1], tmp_path / "work"))
+    found = fitted(new(name, tuning_steps=1), stack, subjects[:1], tmp_path / "work", seed=2)
+    assert np.array_equal(picture(found), first)
+    assert not list((tmp_path / "work").rglob("*.pt"))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_tuning_changes_the_picture_and_gives_the_stack_no_gradient(
+    name: str, stack: Stack, subjects: list[Subject], tmp_path: Path
+) -> None:
+    before = weights_digest(stack)
+    one = picture(fitted(new(name), stack, subjects[:1], tmp_path / "a"))
+    other = picture(fitted(new(name), stack, [replace(subjects[0], images=subjects[1].images)], tmp_path / "b"))
+    assert not np.array_equal(one, other), "it does not look at the photos"
+    assert weights_digest(stack) == before
+    models = [stack.role(role) for role in ("unet", "text_encoder", "vae")]
+    assert all(p.grad is None for model in models for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["dreambooth-lora", "textual-inversion"])
+def test_a_pair_is_joined_of_the_fits_of_its_subjects(
+    name: str, stack: Stack, subjects: list[Subject], tmp_path: Path
+) -> None:
+    method = new(name)
+    assert method.capabilities.joins
+    alone = [fitted(method, stack, [subject], tmp_path / subject.id) for subject in subjects]
+    joined = picture(method.join(stack, alone))
+    assert np.array_equal(joined, picture(fitted(new(name), stack, subjects, tmp_path / "pair")))
+    assert not np.array_equal(joined, picture(alone[0]))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_optimised_track_tunes_as_the_reference_does(
+    name: str, stack: Stack, subjects: list[Subject], tmp_path: Path
+) -> None:
+    """The same draws, so the same weights but for rounding: keeping means and deviations changes no step."""
+    kept = []
+    for track in ("reference", "optimised"):
+        fitted(new(name, track=track, learning_rate=1e-4), stack, subjects[:1], tmp_path / track)
+        kept.append(load_file(tmp_path / track / METHODS[name].file))
+    for key, tensor in kept[0].items():
+        torch.testing.assert_close(kept[1][key], tensor, rtol=1e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_fit_that_diverges_says_so(name: str, stack: Stack, subjects: list[Subject], tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match=rf"{name} s0: .* lower the learning rate"):
+        fitted(new(name, learning_rate=1e38, tuning_steps=6), stack, subjects[:1], tmp_path)
+
+
+def test_class_images_are_made_once_and_shared(stack: Stack, subjects: list[Subject], tmp_path: Path) -> None:
+    folders = [new(name).prepare(stack, "man", shelf=tmp_path) for name in METHODS]
+    by_name = dict(zip(METHODS, folders, strict=True))
+    assert by_name["textual-inversion"] is None
+    assert by_name["dreambooth"] == by_name["dreambooth-lora"] != by_name["custom-diffusion"]
+    folder = by_name["dreambooth"]
+    assert folder is not None
+    files = sorted(folder.glob("*.png"))
+    assert [file.name for file in files] == ["0000.png", "0001.png"]
+    first = [file.read_bytes() for file in files]
+    assert first[0] != first[1]
+    files[1].unlink()
+    new("dreambooth").prepare(stack, "man", shelf=tmp_path)
+    assert [file.read_bytes() for file in files] == first
+    assert new("dreambooth").prepare(replace(stack, digests={"unet": "other"}), "man", shelf=tmp_path) != folder
+
+
+def test_a_broken_file_and_one_of_another_method_are_refused(
+    stack: Stack, subjects: list[Subject], tmp_path: Path
+) -> None:
+    method = new("dreambooth")
+    (tmp_path / method.file).write_bytes(b"no weights")
+    with pytest.raises(WeightsError, match=r"dreambooth\.safetensors"):
+        method.load(stack, subjects[:1], tmp_path)
+
+
+def test_lora_keeps_what_diffusers_reads(stack: Stack, subjects: list[Subject], tmp_path: Path) -> None:
+    fitted(new("dreambooth-lora"), stack, subjects[:1], tmp_path)
+    with safe_open(tmp_path / "pytorch_lora_weights.safetensors", "pt") as file:
+        keys = list(file.keys())
+    assert all(key.startswith("unet.") and key.endswith((".lora_A.weight", ".lora_B.weight")) for key in keys)
+    assert {key.split(".lora_")[0].rpartition(".")[2] for key in keys} == {"to_q", "to_k", "to_v", "0"}
+
+
+def test_textual_inversion_keeps_what_diffusers_reads(stack: Stack, subjects: list[Subject], tmp_path: Path) -> None:
+    fitted(new("textual-inversion"), stack, subjects[:1], tmp_path)
+    assert {key: tuple(t.shape) for key, t in load_file(tmp_path / "learned_embeds.safetensors").items()} == {
+        "<s0>": (1, 16)
+    }
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_presets(name: str, stack: Stack) -> None:
+    known = presets(name)
+    assert {"reference", "face", "mini"} <= known.keys()
+    assert all(recipe.source for recipe in known.values())
+    assert preset_name("", stack, name) == "face"
+    assert preset_name("", replace(stack, name="mini"), name) == "mini"
+    with pytest.raises(UsageError, match="did you mean face"):
+        preset_name("fase", stack, name)
+
+
+def test_options_stand_over_the_preset(stack: Stack) -> None:
+    recipe = DreamBooth(preset="face", tuning_steps=7).recipe(stack)
+    assert (recipe.steps, recipe.preset) == (7, "face")
+    assert recipe.learning_rate == presets("dreambooth")["face"].learning_rate
+
+
+def test_custom_diffusion_counts_class_images_in_its_rate() -> None:
+    recipe = Recipe(source="", steps=1, learning_rate=1.0, scale_lr=True, batch_size=2, accumulation=3)
+    assert CustomDiffusion().rate(recipe) == 12
+    assert CustomDiffusion().rate(replace(recipe, prior_weight=0.0)) == 6
+    assert DreamBooth().rate(recipe) == 6

@@ -1,0 +1,148 @@
+"""What a run prepares, fits once for all pictures of a subject, joins, keeps and goes on with."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fcbench import store
+from fcbench.config import Suite
+from fcbench.run import calls
+from fcbench.run.worker import Job, work
+from fcbench.store import RunFolder
+
+NOUNS = {"ann": "woman", "bo": "man", "cy": "man"}
+PROMPTS = [
+    {"id": "snow", "kind": "context", "text": "{} in the snow"},
+    {"id": "red-hat", "kind": "accessory", "text": "{} wearing a red hat"},
+]
+
+
+class Toy:
+    """Runs of the toy joiner, and what it noted since the last look."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._seen = path, 0
+        for name in NOUNS:
+            for view in range(2):
+                shade = np.full((4, 4, 3), 10 * view + len(name), np.uint8)
+                store.write_image(path / "photos" / name / f"{view}.png", shade)
+
+    def __call__(
+        self, name: str = "alone", *, keep_fits: bool = False, options: dict[str, str] | None = None, **changes: Any
+    ) -> RunFolder:
+        people = {"source": "folder", "path": str(self._path / "photos"), "nouns": NOUNS}
+        suite = Suite.model_validate({"name": name, "subjects": people, "prompts": PROMPTS, **changes})
+        job = Job(
+            suite=suite.model_dump(mode="json"),
+            method="run_toys:Joiner",
+            options=options or {},
+            label="Joiner",
+            stack="toy",
+            out=str(self._path / "out"),
+            device="cpu",
+            random_weights=False,
+            low_memory=False,
+            checkpoint=None,
+            fail_fast=False,
+            keep_fits=keep_fits,
+        )
+        work(job, lambda event: None)
+        return store.run_folder(self._path / "out", name, "Joiner")
+
+    def notes(self) -> list[str]:
+        lines = (self._path / "fits.txt").read_text().splitlines()
+        new, self._seen = lines[self._seen :], len(lines)
+        return new
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "toys")
+    monkeypatch.setitem(sys.modules, "fcbench.stacks", ModuleType("fcbench.stacks"))
+    monkeypatch.setitem(sys.modules, "run_toys", importlib.import_module("run_toys"))
+    sys.modules["run_toys"].install_stack()
+    monkeypatch.setenv("TOY_FITS", str(tmp_path / "fits.txt"))
+    return Toy(tmp_path)
+
+
+def test_each_class_word_is_prepared_once_and_each_subject_fitted_once(toy: Toy) -> None:
+    toy()
+    assert toy.notes() == ["prepare woman fresh", "fit ann fresh", "prepare man fresh", "fit bo fresh", "fit cy fresh"]
+    toy("pairs", group=2, pairs=3)
+    notes = toy.notes()
+    assert [note for note in notes if note.startswith("join")] == ["join ann+bo", "join cy+ann", "join bo+cy"]
+    assert not [note for note in notes if note.endswith("fresh")]
+
+
+def test_a_pair_costs_both_fits_and_class_images_count_apart(toy: Toy) -> None:
+    alone = {row.case.subjects[0].id: row for row in toy().generations()}
+    for row in toy("pairs", group=2, pairs=3).generations():
+        assert row.fit_seconds > sum(alone[subject.id].fit_seconds for subject in row.case.subjects)
+        nouns = {subject.noun: alone[subject.id].prior_seconds for subject in row.case.subjects}
+        assert row.prior_seconds == pytest.approx(sum(nouns.values()))
+        assert row.prior_seconds > 0
+        assert row.stored_bytes == sum(len(subject.id) for subject in row.case.subjects)
+
+
+def test_other_options_and_other_photos_make_another_fit(toy: Toy, tmp_path: Path) -> None:
+    toy()
+    toy.notes()
+    toy("shaded", options={"shade": "2"})
+    assert "fit ann fresh" in toy.notes()
+    store.write_image(tmp_path / "photos" / "ann" / "1.png", np.zeros((4, 4, 3), np.uint8))
+    toy("new")
+    assert [note for note in toy.notes() if note.endswith("fresh")] == ["fit ann fresh"]
+
+
+def test_fits_are_kept_if_they_are_to_be(toy: Toy) -> None:
+    assert not toy().path.joinpath("kept").exists()
+    folder = toy("pairs", group=2, pairs=1, keep_fits=True)
+    assert (folder.kept("ann+bo") / "kept").read_bytes() == b"annbo"
+    assert [path.name for path in folder.kept("ann+bo").parent.iterdir()] == ["ann+bo"]
+
+
+def test_a_fit_that_was_killed_goes_on_and_costs_all_attempts(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kill is an exception that no handler of the runner's sees."""
+
+    class Killed(BaseException):
+        pass
+
+    def dies(place: str, seed: int) -> None:
+        if place == "bo":
+            time.sleep(0.2)
+            raise Killed
+
+    monkeypatch.setattr(calls, "NOTE_SECONDS", 0.05)
+    monkeypatch.setattr(sys.modules["run_toys"], "_meet_fate", dies)
+    with pytest.raises(Killed):
+        toy()
+    assert toy.notes()[-1] == "fit bo fresh"
+    (spent,) = (tmp_path / "out" / "fits").glob("*/cost.spent")
+    seconds = json.loads(spent.read_text())["seconds"]
+    monkeypatch.setattr(sys.modules["run_toys"], "_meet_fate", lambda place, seed: None)
+    rows = {row.case.subjects[0].id: row for row in toy().generations()}
+    assert toy.notes()[-2:] == ["fit bo again", "fit cy fresh"]
+    assert rows["bo"].fit_seconds > seconds > 0.05
+    assert not spent.exists()
+
+
+def test_a_subject_whose_fit_fails_fails_its_pairs_and_no_others(toy: Toy) -> None:
+    folder = toy("pairs", group=2, pairs=3, options={"fails_on": "bo", "fails_with": "MemoryError"})
+    assert {row.case.id.partition(".")[0] for row in folder.generations()} == {"cy+ann"}
+    assert set(folder.failures().values()) == {"out of memory"}
+    assert {case.partition(".")[0] for case in folder.failures()} == {"ann+bo", "bo+cy"}
+
+
+def test_a_method_without_a_recipe_has_none(toy: Toy) -> None:
+    assert json.loads(toy().config.read_text())["recipe"] is None
