@@ -75,13 +75,8 @@ def _looks(random: Random, figure: Figure) -> tuple[str, list[str]]:
     traits: list[str] = []
     if p.hair_style == "bald":
         adjective = "bald "
-    elif p.hair_style == "braids":
-        traits.append(f"{p.hair_name} braids")
-    elif p.hair_style in ("bun", "ponytail"):
-        traits.append(f"a {p.hair_name} {p.hair_style}")
     else:
-        style = "" if p.hair_style in ("bob", "parted", "buzz") else p.hair_style + " "
-        traits.append(f"{style}{p.hair_name} hair")
+        traits.append(_hair(figure))
     if random.random() < 0.6:
         traits.append(f"{p.skin_word} skin")
     if p.beard in ("full", "goatee", "moustache"):
@@ -105,3 +100,63 @@ def _article(word: str) -> str:
 
 def _list(words: list[str]) -> str:
     return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
+
+
+def tell(scene: Scene) -> Caption:
+    """The one caption that tells people apart: from left to right, in what they wear and what they hold.
+
+    How somebody's hair is, it says only of people that share a noun with another one, and it leaves skin and faces to
+    the picture: captioners seldom tell them, and who somebody is should not be learned from words.
+    """
+    order = sorted(range(len(scene.figures)), key=lambda index: scene.figures[index].x)
+    nouns = [figure.person.noun for figure in scene.figures]
+    text = STYLES[scene.style][-1] if scene.style != "photo" else ""
+    spans: dict[int, tuple[int, int]] = {}
+    for place, index in enumerate(order):
+        if place:
+            text += " and " if place == len(order) - 1 else ", "
+        figure = scene.figures[index]
+        chunk, rest = _told(figure, shared=nouns.count(figure.person.noun) > 1, room=(4, 2, 1)[len(order) - 1])
+        spans[index] = (len(text), len(text) + len(chunk))
+        text += chunk + rest
+    if CONTEXTS[scene.context]:
+        text += " " + CONTEXTS[scene.context]
+    return Caption(text, tuple(spans[index] for index in range(len(order))))
+
+
+def traits(figure: Figure) -> dict[str, str]:
+    """Everything that ``tell`` may say of somebody, by kind: noun, hair, hat, scarf, shades, shirt, holding."""
+    found = {"noun": figure.person.noun, "hair": _hair(figure), "shirt": f"{figure.shirt} shirt"}
+    if figure.hat:
+        found["hat"] = _hat(figure.hat).split(" ", 1)[1]
+    if figure.scarf:
+        found["scarf"] = f"{figure.scarf} scarf"
+    if figure.shades:
+        found["shades"] = f"{figure.shades} glasses"
+    if figure.holding:
+        found["holding"] = HOLDINGS[figure.holding]
+    return found
+
+
+def _told(figure: Figure, *, shared: bool, room: int) -> tuple[str, str]:
+    bald = shared and figure.person.hair_style == "bald"
+    hair = f" with {_hair(figure)}" if shared and not bald else ""
+    worn = [_hat(figure.hat)] if figure.hat else []
+    worn += [f"{_article(figure.scarf)} {figure.scarf} scarf"] if figure.scarf else []
+    worn += [f"{figure.shades} glasses"] if figure.shades else []
+    worn.append(f"{_article(figure.shirt)} {figure.shirt} shirt")
+    holding = f" holding {HOLDINGS[figure.holding]}" if figure.holding else ""
+    return f"a {'bald ' * bald}{figure.person.noun}", f"{hair} wearing {_list(worn[:room])}{holding}"
+
+
+def _hair(figure: Figure) -> str:
+    """Colour and kind of somebody's hair, as ``describe`` says it; "bald" where there is none."""
+    p = figure.person
+    if p.hair_style == "bald":
+        return "bald"
+    if p.hair_style == "braids":
+        return f"{p.hair_name} braids"
+    if p.hair_style in ("bun", "ponytail"):
+        return f"a {p.hair_name} {p.hair_style}"
+    style = "" if p.hair_style in ("bob", "parted", "buzz") else p.hair_style + " "
+    return f"{style}{p.hair_name} hair"
