@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from random import Random
 
@@ -116,7 +117,7 @@ def tell(scene: Scene) -> Caption:
         if place:
             text += " and " if place == len(order) - 1 else ", "
         figure = scene.figures[index]
-        chunk, rest = _told(figure, shared=nouns.count(figure.person.noun) > 1, room=(4, 2, 1)[len(order) - 1])
+        chunk, rest = portray(figure, _kinds(figure, nouns.count(figure.person.noun) > 1, (4, 2, 1)[len(order) - 1]))
         spans[index] = (len(text), len(text) + len(chunk))
         text += chunk + rest
     if CONTEXTS[scene.context]:
@@ -138,15 +139,24 @@ def traits(figure: Figure) -> dict[str, str]:
     return found
 
 
-def _told(figure: Figure, *, shared: bool, room: int) -> tuple[str, str]:
-    bald = shared and figure.person.hair_style == "bald"
-    hair = f" with {_hair(figure)}" if shared and not bald else ""
-    worn = [_hat(figure.hat)] if figure.hat else []
-    worn += [f"{_article(figure.scarf)} {figure.scarf} scarf"] if figure.scarf else []
-    worn += [f"{figure.shades} glasses"] if figure.shades else []
-    worn.append(f"{_article(figure.shirt)} {figure.shirt} shirt")
-    holding = f" holding {HOLDINGS[figure.holding]}" if figure.holding else ""
-    return f"a {'bald ' * bald}{figure.person.noun}", f"{hair} wearing {_list(worn[:room])}{holding}"
+def portray(figure: Figure, kinds: Collection[str]) -> tuple[str, str]:
+    """Somebody's noun chunk and what follows it, with those of ``kinds`` (see ``traits``) that there are."""
+    there = {kind: trait for kind, trait in traits(figure).items() if kind in kinds}
+    hair = there.get("hair", "")
+    worn = [_counted(there[kind]) for kind in ("hat", "scarf", "shades", "shirt") if kind in there]
+    rest = f" with {hair}" if hair and hair != "bald" else ""
+    rest += f" wearing {_list(worn)}" if worn else ""
+    rest += f" holding {there['holding']}" if "holding" in there else ""
+    return f"a {'bald ' * (hair == 'bald')}{figure.person.noun}", rest
+
+
+def _kinds(figure: Figure, shared: bool, room: int) -> list[str]:
+    worn = [kind for kind in ("hat", "scarf", "shades", "shirt") if kind in traits(figure)]
+    return ["holding", *worn[:room], *["hair"] * shared]
+
+
+def _counted(worn: str) -> str:
+    return worn if worn.endswith("glasses") else f"{_article(worn)} {worn}"
 
 
 def _hair(figure: Figure) -> str:
