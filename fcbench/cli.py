@@ -50,18 +50,35 @@ def build_data(
     name: Annotated[str, typer.Option(help="Name of the dataset.")] = "world",
     photos: Annotated[int, typer.Option(min=1, help="How many photos the world draws.")] = 1000,
     stack: StackName = "mini",
+    licences: Annotated[str, typer.Option(help="Only these, as in by,cc0,pd,usgov; else all.")] = "",
+    exclude: Annotated[Path | None, typer.Option(help="File of ids and sources that were taken down.")] = None,
+    update: Annotated[bool, typer.Option("--update", help="Let a dataset that is there take this recipe.")] = False,
+    retry: Annotated[list[str] | None, typer.Option(help="Try again what was rejected so; may be repeated.")] = None,
+    engine: Annotated[str, typer.Option(help="local, or ray: on the cluster of RAY_ADDRESS.")] = "local",
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one a GPU, else one a core up to 8.")] = 0,
+    shards: Annotated[str, typer.Option(help="Label one part only, K/N: task K from 1 to N of an array.")] = "",
+    max_rejects: Annotated[float, typer.Option(min=0, max=1, help="Share of broken photos beyond which to exit 1.")] = 0.05,
     device: Device = "auto",
     out: Out = OUT,
 ) -> None:
     """Turn photos into a captioned, segmented dataset.
 
-    Writes OUT/data/NAME.
+    Writes OUT/data/NAME. A build that was stopped or killed goes on when the same command is given again.
     """
-    from fcbench import build, store
-    from fcbench.stacks import load_stack
+    from fcbench import store
+    from fcbench.build import command
 
-    counts = build.build_data(out, source=source, name=name, photos=photos, stack=load_stack(stack, device=device))
-    print(f"{store.data_folder(out, name).path}: {counts.summary}")
+    asked = command.Asked(source, name, photos, stack, device, licences, exclude, engine, workers)
+    folder = store.data_folder(out, name)
+    if shards:
+        done, there = command.label(out, asked, shards)
+        print(f"{folder.path}: {done} of {there} shards are labelled; without --shards the tables are written")
+        return
+    counts = command.build(out, asked, update=update, retry=retry or ())
+    print(f"{folder.path}: {counts.summary}")
+    if counts.failed > max_rejects:
+        print(f"fcbench: {counts.failed:.1%} of the photos are broken: see {folder.rejects}", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 @app.command()

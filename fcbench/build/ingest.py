@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +27,9 @@ CAPTION_DETAIL = 0.4
 SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
 
 
-def ingest_world(folder: DataFolder, photos: int, *, seed: int, size: int) -> Iterator[Item]:
-    """Draw ``photos`` pictures of training people with their truth, except those already there."""
-    for index in range(photos):
+def ingest_world(folder: DataFolder, photos: Iterable[int], *, seed: int, size: int) -> Iterator[Item]:
+    """Draw the pictures of those numbers with their truth, except those already there."""
+    for index in photos:
         photo_id = f"{index:09d}"
         kept = _kept(folder, photo_id)
         yield kept or _keep(folder, photo_id, *_draw(index, seed, size))
