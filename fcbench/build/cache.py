@@ -60,9 +60,7 @@ def load(folder: DataFolder, kept: Kept) -> list[Item]:
         return [_read(folder, line) for line in lines]
 
 
-def keep(
-    folder: DataFolder, step: str, shard: int, key: str, items: Iterable[Item], facts: dict[str, Any]
-) -> Kept:
+def keep(folder: DataFolder, step: str, shard: int, key: str, items: Iterable[Item], facts: dict[str, Any]) -> Kept:
     """Commit a step's result; earlier ones of the same shard go."""
     body = b"".join(_line(folder, item) for item in items)
     facts = {**facts, "output": hashlib.sha256(body).hexdigest()}

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from fcbench.build.cast import world_scene
+from fcbench.build.inspect_file import UnfitError, inspected
 from fcbench.build.records import Item, Licence, Photo, Planted, Reject, Sidecar
 from fcbench.errors import DataError, UsageError
 from fcbench.images import read_image
@@ -45,7 +46,9 @@ def ingest_folder(folder: DataFolder, root: Path, files: Sequence[Path], *, size
         photo_id = re.sub(r"[^a-z0-9]+", "-", file.stem.lower()) + "-" + hashlib.sha256(name.encode()).hexdigest()[:8]
         kept = _kept(folder, photo_id)
         try:
-            yield kept or _keep(folder, photo_id, *_take(file, name, size))
+            yield kept or _keep(folder, photo_id, *_take(inspected(file), name, size))
+        except UnfitError as error:
+            yield Reject(photo_id, error.reason, "ingest", str(error))
         except _SidecarError as error:
             yield Reject(photo_id, "sidecar_error", "ingest", f"{name}: {error}")
         except DataError as error:

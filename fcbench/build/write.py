@@ -62,6 +62,7 @@ REJECT_FEATURES = Features(
 
 ANNOTATIONS = Features({name: feature for name, feature in FEATURES.items() if name != "image"})
 
+
 def write_photos(path: Path, photos: Sequence[Photo], recipe: str, *, pixels: bool = True) -> None:
     """Write photos as one Parquet file, a row group at a time; without ``pixels`` the annotations alone.
 
