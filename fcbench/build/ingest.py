@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from pydantic import ValidationError
 
 from fcbench.build.cast import world_scene
+from fcbench.build.inspect_file import UnfitError, inspected
 from fcbench.build.records import Item, Licence, Photo, Planted, Reject, Sidecar
 from fcbench.errors import DataError, UsageError
 from fcbench.images import read_image
@@ -27,9 +28,9 @@ CAPTION_DETAIL = 0.4
 SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
 
 
-def ingest_world(folder: DataFolder, photos: int, *, seed: int, size: int) -> Iterator[Item]:
-    """Draw ``photos`` pictures of training people with their truth, except those already there."""
-    for index in range(photos):
+def ingest_world(folder: DataFolder, photos: Iterable[int], *, seed: int, size: int) -> Iterator[Item]:
+    """Draw the pictures of those numbers with their truth, except those already there."""
+    for index in photos:
         photo_id = f"{index:09d}"
         kept = _kept(folder, photo_id)
         yield kept or _keep(folder, photo_id, *_draw(index, seed, size))
@@ -45,7 +46,9 @@ def ingest_folder(folder: DataFolder, root: Path, files: Sequence[Path], *, size
         photo_id = re.sub(r"[^a-z0-9]+", "-", file.stem.lower()) + "-" + hashlib.sha256(name.encode()).hexdigest()[:8]
         kept = _kept(folder, photo_id)
         try:
-            yield kept or _keep(folder, photo_id, *_take(file, name, size))
+            yield kept or _keep(folder, photo_id, *_take(inspected(file), name, size))
+        except UnfitError as error:
+            yield Reject(photo_id, error.reason, "ingest", str(error))
         except _SidecarError as error:
             yield Reject(photo_id, "sidecar_error", "ingest", f"{name}: {error}")
         except DataError as error:

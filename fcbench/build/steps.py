@@ -1,0 +1,70 @@
+"""The steps in their order: what each one reads, which models it needs, and what its results depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from fcbench.build import match, phrases
+from fcbench.build.caption import caption
+from fcbench.build.isolate import isolated
+from fcbench.build.records import Item, Photo, Reject, batches
+from fcbench.build.screen import Screen
+from fcbench.build.segment import segment
+from fcbench.errors import FcbenchError
+from fcbench.types import Stack
+
+Run: TypeAlias = Callable[[Iterable[Item], Stack], Iterator[Item]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A pure function of a batch of items; ``version`` is raised when equal items would come out otherwise."""
+
+    name: str
+    run: Run
+    roles: tuple[str, ...] = ()
+    batch: int = 256
+    version: int = 1
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def recipe(self, digests: Mapping[str, str]) -> dict[str, Any]:
+        """All that its results depend on beside its items, which share batches as they come."""
+        models = {role: digests.get(role, "unknown") for role in self.roles}
+        return {"version": self.version, "batch": self.batch, **self.settings, **models}
+
+    def __call__(self, items: Iterable[Item], stack: Stack, tell: Callable[[int], None]) -> Iterator[Item]:
+        """Take items through the step, a batch at a time; ``tell`` hears how many are through."""
+        for batch in batches(items, self.batch):
+            done = isolated(lambda part: list(self.run(part, stack)), batch, self.name)
+            self._refuse_failure(batch, done)
+            yield from done
+            tell(len(done))
+
+    def _refuse_failure(self, batch: list[Item], done: list[Item]) -> None:
+        """A model that fails on every photo of a batch is broken itself."""
+        photos = sum(isinstance(item, Photo) for item in batch)
+        failed = [item for item in done if isinstance(item, Reject) and item.step == self.name]
+        if photos > 1 and len([item for item in failed if item.reason == "model_error"]) == photos:
+            raise FcbenchError(f"the step {self.name} fails on every photo of a batch ({failed[0].message})")
+
+
+def steps_of(screen: Screen) -> tuple[Step, ...]:
+    """The steps after ingest."""
+    return (
+        Step("screen", lambda items, stack: screen(items), settings=_screening(screen)),
+        Step("caption", lambda items, stack: caption(items)),
+        Step("phrases", lambda items, stack: phrases.phrases(items, stack.role("parser")), ("parser",)),
+        Step("segment", lambda items, stack: segment(items)),
+        Step(
+            "match",
+            lambda items, stack: match.match(items, stack.role("matcher")),
+            ("matcher",),
+            settings={"ambiguous_margin": match.AMBIGUOUS_MARGIN},
+        ),
+    )
+
+
+def _screening(screen: Screen) -> dict[str, Any]:
+    return {"licences": list(screen.licences), "taken_down": sorted(screen.taken_down)}
