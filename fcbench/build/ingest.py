@@ -21,7 +21,7 @@ from fcbench.images import read_image
 from fcbench.masks import box_of, decode_mask, encode_mask
 from fcbench.store import DataFolder, write_bytes, write_image
 from fcbench.types import Image
-from fcbench.world import describe, render
+from fcbench.world import describe, render, traits
 
 CAPTION_DETAIL = 0.4
 """How often captions tell how people look, as a share of the world's most talkative: captioners seldom do."""
@@ -97,6 +97,7 @@ def _draw(index: int, seed: int, size: int) -> tuple[Image, Sidecar]:
             face_box=truth.face_box,
             keypoints=tuple((x, y) for x, y in truth.keypoints.tolist()),
             span=span,
+            traits=traits(figure),
         )
         for figure, truth, span in zip(scene.figures, picture.figures, caption.spans, strict=True)
     )
@@ -108,7 +109,12 @@ def _draw(index: int, seed: int, size: int) -> tuple[Image, Sidecar]:
         changes="none",
     )
     return picture.image, Sidecar(
-        caption=caption.text, context=scene.context, style=scene.style, people=people, licence=licence
+        caption=caption.text,
+        context=scene.context,
+        style=scene.style,
+        people=people,
+        licence=licence,
+        planted=True,
     )
 
 

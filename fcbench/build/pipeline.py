@@ -86,6 +86,7 @@ def build_data(
     seed: int = 0,
     engine: Engine | None = None,
     screen: Screen | None = None,
+    assignment: str = "greedy",
     update: bool = False,
     retry: Sequence[str] = (),
     progress: TextIO | None = sys.stderr,
@@ -99,7 +100,7 @@ def build_data(
     no photo is accepted.
     """
     taken = open_source(source, photos=photos, seed=seed, size=stack.image_size)
-    job = Job(data_folder(out, name), taken, screen or Screen(), stack.digests)
+    job = Job(data_folder(out, name), taken, screen or Screen(), stack.digests, assignment)
     recipe = recipe_of(taken, job, stack)
     with _locked(job.folder, alone=True):
         _claim(job.folder, recipe, update=update)
@@ -123,6 +124,7 @@ def build_shards(
     seed: int = 0,
     engine: Engine | None = None,
     screen: Screen | None = None,
+    assignment: str = "greedy",
     progress: TextIO | None = sys.stderr,
 ) -> tuple[int, int]:
     """Label one part of the shards, task ``part[0]`` (from 1) of ``part[1]``; how many are done now, and of how many.
@@ -133,7 +135,7 @@ def build_shards(
     if not 1 <= task <= tasks:
         raise UsageError(f"--shards {task}/{tasks}: expected a task from 1 to {tasks}, as in 1/{tasks}")
     taken = open_source(source, photos=photos, seed=seed, size=stack.image_size)
-    job = Job(data_folder(out, name), taken, screen or Screen(), stack.digests)
+    job = Job(data_folder(out, name), taken, screen or Screen(), stack.digests, assignment)
     with _locked(job.folder, alone=False):
         _claim(job.folder, recipe_of(taken, job, stack), update=False)
         _label(job, range(task - 1, len(job.shards), tasks), engine or Here(stack), progress)

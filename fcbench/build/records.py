@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
@@ -71,6 +71,15 @@ class Planted(BaseModel):
     face_box: tuple[float, float, float, float] | None = None
     keypoints: tuple[tuple[float, float], ...] | None = None
     span: tuple[int, int] | None = None
+    traits: dict[str, str] = Field(default_factory=dict)
+    """What is true of the person, by kind (:func:`fcbench.world.traits`); to measure captions by."""
+
+
+class Face(BaseModel):
+    """A face that the source knows, in pixels of the working copy: ``box`` is (x1, y1, x2, y2)."""
+
+    box: tuple[float, float, float, float]
+    landmarks: tuple[tuple[float, float], ...] = ()
 
 
 class Licence(BaseModel):
@@ -91,16 +100,27 @@ class Sidecar(BaseModel):
     style: str | None = None
     people: tuple[Planted, ...] = ()
     licence: Licence = Field(default_factory=Licence)
+    planted: bool = False
+    """Whether caption and people are the truth of a drawn picture: labels only where the stack has no model for them,
+    else what labels are measured by."""
+    face: Face | None = None
+    group: str = ""
+    """The photo that this picture was taken out of: pictures of one group are in one split."""
 
 
 @dataclass(frozen=True)
 class Phrase:
-    """A noun phrase: ``caption[start:end] == text``; ``root`` is its noun."""
+    """A noun phrase: ``caption[start:end] == text``; ``root`` is its noun.
+
+    ``description`` is the phrase with all that the caption says of it ("a man wearing a red hat"), which tells apart
+    what has one noun; empty where that is the phrase alone.
+    """
 
     text: str
     root: str
     start: int
     end: int
+    description: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,6 +138,10 @@ class Segment:
     phrase: int | None = None
     match_score: float | None = None
     margin: float | None = None
+    is_thing: bool = True
+    """Whether it is countable (a person), not stuff (the sky)."""
+    scores: dict[str, float] = field(default_factory=dict)
+    """What to filter by at load time: see :mod:`fcbench.build.quality`."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +157,11 @@ class Photo:
     phrases: tuple[Phrase, ...] = ()
     segments: tuple[Segment, ...] = ()
     flags: tuple[str, ...] = ()
+    original_caption: str = ""
+    """The caption before plurals were expanded; empty where nothing was."""
+    captioned: bool = False
+    """Whether a model wrote the caption."""
+    scores: dict[str, float] = field(default_factory=dict)
     fingerprint: str = ""
     """Sha256 of the working copy: equal pixels, equal fingerprint."""
 

@@ -45,6 +45,7 @@ class Job:
     source: Source
     screen: Screen
     digests: Mapping[str, str]
+    assignment: str = "greedy"
 
     @property
     def shards(self) -> list[range]:
@@ -55,7 +56,7 @@ class Job:
     @property
     def steps(self) -> tuple[Step, ...]:
         """The steps after ingest."""
-        return steps_of(self.screen)
+        return steps_of(self.screen, self.digests, self.assignment)
 
     @property
     def roles(self) -> tuple[str, ...]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from fcbench.build import match, phrases
 from fcbench.build.caption import caption
 from fcbench.build.isolate import isolated
+from fcbench.build.quality import quality
 from fcbench.build.records import Item, Photo, Reject, batches
 from fcbench.build.screen import Screen
 from fcbench.build.segment import segment
@@ -50,19 +51,28 @@ class Step:
             raise FcbenchError(f"the step {self.name} fails on every photo of a batch ({failed[0].message})")
 
 
-def steps_of(screen: Screen) -> tuple[Step, ...]:
-    """The steps after ingest."""
+def steps_of(screen: Screen, roles: Collection[str] = (), assignment: str = "greedy") -> tuple[Step, ...]:
+    """The steps after ingest, for a stack that has ``roles``: without captioner or segmenter the sidecars must do."""
+
+    def model(role: str, stack: Stack) -> Any:
+        return stack.role(role) if role in roles else None
+
+    def used(role: str) -> tuple[str, ...]:
+        return (role,) if role in roles else ()
+
     return (
         Step("screen", lambda items, stack: screen(items), settings=_screening(screen)),
-        Step("caption", lambda items, stack: caption(items)),
-        Step("phrases", lambda items, stack: phrases.phrases(items, stack.role("parser")), ("parser",)),
-        Step("segment", lambda items, stack: segment(items)),
+        Step("caption", lambda items, stack: caption(items, model("captioner", stack)), used("captioner"), version=2),
+        Step("phrases", lambda items, stack: phrases.phrases(items, stack.role("parser")), ("parser",), version=2),
+        Step("segment", lambda items, stack: segment(items, model("segmenter", stack)), used("segmenter"), version=2),
         Step(
             "match",
-            lambda items, stack: match.match(items, stack.role("matcher")),
+            lambda items, stack: match.match(items, stack.role("matcher"), assignment),
             ("matcher",),
-            settings={"ambiguous_margin": match.AMBIGUOUS_MARGIN},
+            version=2,
+            settings={"ambiguous_margin": match.AMBIGUOUS_MARGIN, "assignment": assignment},
         ),
+        Step("quality", lambda items, stack: quality(items, model("faces", stack)), used("faces")),
     )
 
 

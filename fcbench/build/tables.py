@@ -76,7 +76,8 @@ def _counted(
                 census.originals[item.id] = original
             else:
                 _count(census, item)
-                shares[item.id] = tuple({s.person_id for s in item.segments if s.person_id is not None})
+                people = {s.person_id for s in item.segments if s.person_id is not None}
+                shares[item.id] = (*people, *([item.sidecar.group] if item.sidecar.group else []))
                 places[item.id] = index
                 yield item
 

@@ -11,6 +11,7 @@ import pyarrow
 import pyarrow.parquet as parquet
 from datasets import Features, Image, List, Value
 
+from fcbench.build.quality import PHOTO_SCORES, SEGMENT_SCORES
 from fcbench.build.records import Photo, Reject
 from fcbench.errors import DataError
 from fcbench.store import atomic
@@ -25,6 +26,7 @@ FEATURES = Features(
         "width": Value("int32"),
         "height": Value("int32"),
         "caption": Value("string"),
+        "original_caption": Value("string"),
         "noun_phrases": List(
             {"text": Value("string"), "root": Value("string"), "start": Value("int32"), "end": Value("int32")}
         ),
@@ -43,8 +45,11 @@ FEATURES = Features(
                 "match_score": Value("float32"),
                 "margin": Value("float32"),
                 "person_id": Value("string"),
+                "is_thing": Value("bool"),
+                "scores": {name: Value("float32") for name in SEGMENT_SCORES},
             }
         ),
+        **{name: Value("float32") for name in PHOTO_SCORES},
         "flags": List(Value("string")),
         "author": Value("string"),
         "source": Value("string"),
@@ -104,8 +109,10 @@ def _row(photo: Photo, recipe: str, *, pixels: bool) -> dict[str, Any]:
         "width": photo.width,
         "height": photo.height,
         "caption": photo.caption,
+        "original_caption": photo.original_caption or None,
         "noun_phrases": [{"text": p.text, "root": p.root, "start": p.start, "end": p.end} for p in photo.phrases],
         "segments": [_segment(photo, number) for number in range(len(photo.segments))],
+        **{name: photo.scores.get(name) for name in PHOTO_SCORES},
         "flags": list(photo.flags),
         **photo.sidecar.licence.model_dump(),
         "recipe": recipe,
@@ -136,4 +143,6 @@ def _segment(photo: Photo, number: int) -> dict[str, Any]:
         "match_score": segment.match_score,
         "margin": segment.margin,
         "person_id": segment.person_id,
+        "is_thing": segment.is_thing,
+        "scores": {name: segment.scores.get(name) for name in SEGMENT_SCORES},
     }
