@@ -50,10 +50,14 @@ def options(
 
 @app.command("build-data")
 def build_data(
-    source: Annotated[str, typer.Option(help="world, or a folder of photos.")] = "world",
+    source: Annotated[str, typer.Option(help="world, or what --images holds: folder, ffhq, webdataset, parquet.")] = "world",
+    images: Annotated[Path | None, typer.Option(help="Folder of the photos, the tree of FFHQ, or archives.")] = None,
     name: Annotated[str, typer.Option(help="Name of the dataset.")] = "world",
     photos: Annotated[int, typer.Option(min=1, help="How many photos the world draws.")] = 1000,
+    short_side: Annotated[int, typer.Option(min=64, help="Photos are shrunk to this shorter side, in pixels.")] = 1024,
+    assign: Annotated[str, typer.Option(help="How phrases are given to segments: greedy or hungarian.")] = "greedy",
     stack: StackName = "mini",
+    plan: Annotated[bool, typer.Option("--plan", help="Only tell what it would need and what is missing.")] = False,
     licences: Annotated[str, typer.Option(help="Only these, as in by,cc0,pd,usgov; else all.")] = "",
     exclude: Annotated[Path | None, typer.Option(help="File of ids and sources that were taken down.")] = None,
     update: Annotated[bool, typer.Option("--update", help="Let a dataset that is there take this recipe.")] = False,
@@ -74,7 +78,14 @@ def build_data(
     from fcbench import store
     from fcbench.build import command
 
-    asked = command.Asked(source, name, photos, stack, device, licences, exclude, engine, workers)
+    asked = command.Asked(
+        source, name, photos, stack, device, licences, exclude, engine, workers, images, short_side, assign
+    )
+    if plan:
+        from fcbench.build.plan import plan_build
+
+        print("\n".join(plan_build(asked)))
+        return
     folder = store.data_folder(out, name)
     if shards:
         done, there = command.label(out, asked, shards)
@@ -314,6 +325,21 @@ def validate_data(
     print(f"{name}: {found.summary}")
     if found.faults:
         raise typer.Exit(1)
+
+
+@data_app.command("evaluate")
+def evaluate_data(
+    name: Annotated[str, typer.Argument(help="Name of the dataset in OUT/data, or its path.")] = "world",
+    out: Out = OUT,
+) -> None:
+    """Score a build's captions, phrases, masks and matches against what its source knows.
+
+    Writes OUT/data/NAME/evaluation.json.
+    """
+    from fcbench import store
+    from fcbench.build.evaluate import evaluate
+
+    print(evaluate(store.DataFolder(store.dataset_path(out, name))))
 
 
 @data_app.command("show")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fcbench.build.engine import Engine, Here, Workers, devices_for
+from fcbench.build.match import ASSIGNMENTS
 from fcbench.build.pipeline import BuildCounts, build_data, build_shards
 from fcbench.build.screen import read_screen
 from fcbench.errors import UsageError
@@ -29,6 +30,9 @@ class Asked:
     exclude: Path | None = None
     engine_name: str = "local"
     workers: int = 0
+    images: Path | None = None
+    short_side: int = 1024
+    assignment: str = "greedy"
 
     @cached_property
     def stack(self) -> Stack:
@@ -49,6 +53,10 @@ class Asked:
         devices = devices_for(self.device, self.workers)
         return Workers(self.stack_name, devices) if len(devices) > 1 else Here(self.stack)
 
+    def __post_init__(self) -> None:
+        if self.assignment not in ASSIGNMENTS:
+            raise UsageError(f"--assign {self.assignment}: known: {', '.join(sorted(ASSIGNMENTS))}")
+
     @property
     def options(self) -> dict[str, Any]:
         """What both ways of building take."""
@@ -59,6 +67,9 @@ class Asked:
             "stack": self.stack,
             "engine": self.engine,
             "screen": read_screen(self.licences, self.exclude),
+            "images": self.images,
+            "short_side": self.short_side,
+            "assignment": self.assignment,
         }
 
 

@@ -84,6 +84,8 @@ def build_data(
     photos: int = 1000,
     stack: Stack,
     seed: int = 0,
+    images: Path | None = None,
+    short_side: int = 1024,
     engine: Engine | None = None,
     screen: Screen | None = None,
     assignment: str = "greedy",
@@ -93,13 +95,17 @@ def build_data(
 ) -> BuildCounts:
     """Build the dataset ``out/data/<name>`` and return its counts; a finished one is left as it is.
 
-    ``source`` is "world", which draws ``photos`` pictures from ``seed``, or a folder of pictures, taken whole.
+    ``source`` is "world", which draws ``photos`` pictures from ``seed``, or a kind of what lies in ``images``
+    (:func:`fcbench.build.source.open_source`), whose shorter sides are shrunk to ``short_side``. ``assignment`` is how
+    phrases are given to segments: greedy or hungarian.
     ``engine`` computes the shards, by default in this process. ``update`` lets a folder take another recipe: steps
     whose own recipe and input are as before are not run again. ``retry`` names reasons whose rejects get another try.
     Raises UsageError when the folder was begun with another recipe or another build is at work in it, DataError when
     no photo is accepted.
     """
-    taken = open_source(source, photos=photos, seed=seed, size=stack.image_size)
+    taken = open_source(
+        source, photos=photos, seed=seed, size=stack.image_size, images=images, short_side=short_side
+    )
     job = Job(data_folder(out, name), taken, screen or Screen(), stack.digests, assignment)
     recipe = recipe_of(taken, job, stack)
     with _locked(job.folder, alone=True):
@@ -122,6 +128,8 @@ def build_shards(
     photos: int = 1000,
     stack: Stack,
     seed: int = 0,
+    images: Path | None = None,
+    short_side: int = 1024,
     engine: Engine | None = None,
     screen: Screen | None = None,
     assignment: str = "greedy",
@@ -134,7 +142,9 @@ def build_shards(
     task, tasks = part
     if not 1 <= task <= tasks:
         raise UsageError(f"--shards {task}/{tasks}: expected a task from 1 to {tasks}, as in 1/{tasks}")
-    taken = open_source(source, photos=photos, seed=seed, size=stack.image_size)
+    taken = open_source(
+        source, photos=photos, seed=seed, size=stack.image_size, images=images, short_side=short_side
+    )
     job = Job(data_folder(out, name), taken, screen or Screen(), stack.digests, assignment)
     with _locked(job.folder, alone=False):
         _claim(job.folder, recipe_of(taken, job, stack), update=False)
@@ -238,7 +248,7 @@ def _claim(folder: DataFolder, recipe: Mapping[str, Any], *, update: bool) -> No
                 "--name, or delete it"
             )
         folder.build.unlink(missing_ok=True)
-        if set(differs) & {"source", "seed", "files", "image_size"}:
+        if set(differs) & {"source", "seed", "files", "image_size", "short_side"}:
             shutil.rmtree(folder.photos, ignore_errors=True)  # working copies of other photos
     write_json(folder.recipe, recipe)
 

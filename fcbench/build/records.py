@@ -86,6 +86,7 @@ class Licence(BaseModel):
     """Who made a photo, where it comes from, what may be done with it, and what was done to it."""
 
     author: str = "unknown"
+    title: str = ""
     source: str = "unknown"
     licence: str = "unknown"
     licence_url: str = ""

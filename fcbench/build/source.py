@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from fcbench.build.ingest import ingest_folder, ingest_world, list_pictures
 from fcbench.build.records import Item
+from fcbench.errors import UsageError, did_you_mean
 from fcbench.store import DataFolder, digest_json
 
 
@@ -78,7 +79,7 @@ class Pictures:
     @property
     def recipe(self) -> dict[str, Any]:
         """The folder and the state of its files."""
-        return {"source": str(self.root), "files": digest_json(self._states)}
+        return {"source": str(self.root), "files": digest_json(self._states), "short_side": self.size}
 
     def key(self, part: range) -> str:
         """Of the slice's files and sidecars."""
@@ -97,9 +98,34 @@ class Pictures:
         ]
 
 
-def open_source(source: str, *, photos: int, seed: int, size: int) -> Source:
-    """The source "world", or a folder of pictures; UsageError or DataError when there is nothing to take."""
-    return World(photos, seed, size) if source == "world" else Pictures.of(Path(source), size)
+KINDS = ("world", "folder", "ffhq", "webdataset", "parquet")
+
+
+def open_source(
+    source: str, *, photos: int, seed: int, size: int, images: Path | None = None, short_side: int = 1024
+) -> Source:
+    """One of ``KINDS``, all but the world read from ``images``; a path alone is a folder of pictures.
+
+    ``size``: the side of drawn pictures; ``short_side``: the most that the shorter side of others may have. UsageError
+    or DataError when there is nothing to take.
+    """
+    if source == "world":
+        return World(photos, seed, size)
+    if source not in KINDS:
+        if images is not None:
+            raise UsageError(f"--source {source}: {did_you_mean(source, KINDS)}")
+        source, images = "folder", Path(source)
+    if images is None:
+        raise UsageError(f"--source {source} needs --images DIR")
+    if source == "ffhq":
+        from fcbench.build.ffhq import Ffhq
+
+        return Ffhq.of(images, short_side)
+    if source == "folder":
+        return Pictures.of(images, short_side)
+    from fcbench.build.archives import Table, WebDataset
+
+    return WebDataset.of(images, short_side) if source == "webdataset" else Table.of(images, short_side)
 
 
 def _beside(file: Path) -> tuple[Path, ...]:

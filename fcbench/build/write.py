@@ -52,6 +52,7 @@ FEATURES = Features(
         **{name: Value("float32") for name in PHOTO_SCORES},
         "flags": List(Value("string")),
         "author": Value("string"),
+        "title": Value("string"),
         "source": Value("string"),
         "licence": Value("string"),
         "licence_url": Value("string"),
