@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TypedDict
 
 from fcbench.build.records import Photo, Segment
@@ -15,6 +16,44 @@ class Accuracy(TypedDict):
     segments: int
     right: int
     accuracy: float
+
+
+@dataclass
+class Proportion:
+    """``right`` of ``of``; ``right`` may be a fraction where chances are added up."""
+
+    right: float = 0.0
+    of: int = 0
+
+    def add(self, right: float, of: int = 1) -> None:
+        """Count further ones."""
+        self.right += float(right)
+        self.of += of
+
+    @property
+    def share(self) -> float:
+        """The quotient, 0 of none."""
+        return self.right / self.of if self.of else 0.0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval (1927), (0, 1) of none.
+
+        >>> [round(end, 3) for end in Proportion(97, 100).interval]
+        [0.915, 0.99]
+        """
+        if not self.of:
+            return 0.0, 1.0
+        z2 = 1.959964**2 / self.of
+        middle = (self.share + z2 / 2) / (1 + z2)
+        half = (z2 * (self.share * (1 - self.share)) + z2 * z2 / 4) ** 0.5 / (1 + z2)
+        return max(0.0, middle - half), min(1.0, middle + half)
+
+    @property
+    def summary(self) -> dict[str, float]:
+        """Share and interval, rounded."""
+        low, high = self.interval
+        return {"share": round(self.share, 4), "low": round(low, 4), "high": round(high, 4)}
 
 
 def matching_accuracy(photos: Iterable[Photo]) -> dict[str, Accuracy]:

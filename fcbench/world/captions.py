@@ -6,8 +6,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from random import Random
 
+from fcbench.world.people import HAIR_COLOURS
 from fcbench.world.scenes import Figure, Scene
-from fcbench.world.vocabulary import CONTEXTS, HOLDINGS, STYLES
+from fcbench.world.vocabulary import COLOURS, CONTEXTS, HATS, HOLDINGS, STYLES
 
 
 @dataclass(frozen=True)
@@ -170,3 +171,37 @@ def _hair(figure: Figure) -> str:
         return f"a {p.hair_name} {p.hair_style}"
     style = "" if p.hair_style in ("bob", "parted", "buzz") else p.hair_style + " "
     return f"{style}{p.hair_name} hair"
+
+
+def _known_traits() -> dict[str, tuple[str, ...]]:
+    hair = [f"a {colour} {kind}" for colour in HAIR_COLOURS for kind in ("bun", "ponytail")]
+    hair += [f"{colour} braids" for colour in HAIR_COLOURS]
+    hair += [f"{kind}{colour} hair" for colour in HAIR_COLOURS for kind in ("", "short ", "spiky ", "curly ", "long ")]
+    return {
+        "noun": ("man", "woman"),
+        "hair": ("bald", *hair),
+        "hat": tuple(_hat((kind, colour)).split(" ", 1)[1] for kind in HATS for colour in COLOURS),
+        "scarf": tuple(f"{colour} scarf" for colour in (*COLOURS, "rainbow")),
+        "shades": tuple(f"{colour} glasses" for colour in COLOURS),
+        "shirt": tuple(f"{colour} shirt" for colour in COLOURS),
+        "holding": tuple(HOLDINGS.values()),
+    }
+
+
+TRAITS: dict[str, tuple[str, ...]] = _known_traits()
+"""By kind all that ``traits`` can say."""
+
+
+def traits_in(text: str) -> dict[str, str]:
+    """The traits that a text about one person names, the longest of each kind.
+
+    >>> traits_in("a man with curly red hair wearing a black top hat")
+    {'noun': 'man', 'hair': 'curly red hair', 'hat': 'black top hat'}
+    """
+    words = f" {text.lower().replace(',', ' ')} "
+    found = {}
+    for kind, values in TRAITS.items():
+        named = [value for value in values if f" {value} " in words]
+        if named:
+            found[kind] = max(named, key=len)
+    return found
