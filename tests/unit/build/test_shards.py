@@ -216,7 +216,7 @@ def test_a_broken_result_of_a_step_is_named(toys: Path, tmp_path: Path) -> None:
     (kept,) = (data_folder(tmp_path, "world").work / "match").iterdir()
     whole = gzip.decompress(kept.read_bytes())
     kept.write_bytes(gzip.compress(whole[: len(whole) // 2]))
-    with pytest.raises(FcbenchError, match="match/.*broken .*delete it and run"):
+    with pytest.raises(FcbenchError, match=r"match/.*broken .*delete it and run"):
         build_data(tmp_path, photos=5, stack=stack, progress=None)
 
 
