@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from fcbench.store import DataFolder, data_folder, write_image
 from fcbench.types import Mask
 from tests.toys.build_toys import stack_file
 
-PHOTOS = 60
+PHOTOS = 65
 
 
 class Letters:
@@ -34,10 +35,7 @@ class Letters:
     bos_token_id, eos_token_id, pad_token_id, model_max_length = 0, 1, 2, 400
 
     def __call__(self, text: str, **options: Any) -> Any:
-        class Ids:
-            input_ids = [3 + ord(letter) for letter in text]
-
-        return Ids()
+        return SimpleNamespace(input_ids=[3 + ord(letter) for letter in text])
 
 
 class FewLetters(Letters):

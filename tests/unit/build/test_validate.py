@@ -24,7 +24,7 @@ from fcbench.store import DataFolder, data_folder
 from tests.toys.build_toys import stack_file
 from tests.unit.build.test_export import FewLetters, Letters
 
-PHOTOS = 24
+PHOTOS = 65
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_a_fault_of_a_row_is_named(name: str, built: DataFolder, tmp_path: Path)
     for row in rows[:2]:
         spoil(row)
     parquet.write_table(pyarrow.Table.from_pylist(rows, schema=FEATURES.arrow_schema), file)
-    assert codes(tmp_path / "x") == {code, "file_changed"}
+    assert {code, "file_changed"} <= codes(tmp_path / "x")
 
 
 def test_faults_of_the_whole_are_named(built: DataFolder, tmp_path: Path) -> None:
@@ -117,12 +117,16 @@ def swap(record: dict[str, Any]) -> None:
     record["segments"][0]["bbox"] = [y1, x1, y2, x2]
 
 
+def earlier(record: dict[str, Any]) -> None:
+    record["segments"][0]["end"] -= 1
+
+
 OFFICIAL_FAULTS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "transposed": ("bbox", lambda stem: edit(stem, swap)),
     "outside": ("bbox", lambda stem: edit(stem, segment0(bbox=[0, 0, 999, 999]))),
     "no pixel": ("mask", lambda stem: edit(stem, segment0(id=99))),
     "end 0": ("end", lambda stem: edit(stem, segment0(end=0))),
-    "within a word": ("end_in_a_word", lambda stem: edit(stem, segment0(end=3))),
+    "within a word": ("end_in_a_word", lambda stem: edit(stem, earlier)),
     "shared": ("shared_end", lambda stem: edit(stem, lambda r: r["segments"].append({**r["segments"][0], "id": 0}))),
     "no caption": ("unreadable", lambda stem: edit(stem, lambda record: record.pop("caption"))),
     "cut photo": (
