@@ -25,9 +25,7 @@ world_app = typer.Typer(help="Look at the miniature world.", rich_markup_mode=No
 app.add_typer(world_app, name="world")
 checkpoint_app = typer.Typer(help="Handle FastComposer checkpoints.", rich_markup_mode=None)
 app.add_typer(checkpoint_app, name="checkpoint")
-data_app = typer.Typer(
-    help="Look at a built dataset, check it, and write it for other programs.", rich_markup_mode=None
-)
+data_app = typer.Typer(help="Look at a dataset, check it, write it for other programs.", rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 
 Out = Annotated[Path, typer.Option(help="Folder that everything lands under.")]
@@ -65,9 +63,7 @@ def build_data(
     engine: Annotated[str, typer.Option(help="local, or ray: on the cluster of RAY_ADDRESS.")] = "local",
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one a GPU, else one a core up to 8.")] = 0,
     shards: Annotated[str, typer.Option(help="Label one part only, K/N: task K from 1 to N of an array.")] = "",
-    max_rejects: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of broken photos beyond which to exit 1.")
-    ] = 0.05,
+    max_broken: Annotated[float, typer.Option(min=0, max=1, help="Exit 1 beyond this share of them.")] = 0.05,
     device: Device = "auto",
     out: Out = OUT,
 ) -> None:
@@ -93,7 +89,7 @@ def build_data(
         return
     counts = command.build(out, asked, update=update, retry=retry or ())
     print(f"{folder.path}: {counts.summary}")
-    if counts.failed > max_rejects:
+    if counts.failed > max_broken:
         print(f"fcbench: {counts.failed:.1%} of the photos are broken: see {folder.rejects}", file=sys.stderr)
         raise typer.Exit(1)
 
@@ -307,9 +303,7 @@ def export_data(
 
 @data_app.command("validate")
 def validate_data(
-    name: Annotated[
-        str, typer.Argument(help="Name in OUT/data, or a path: ours, or ffhq_fastcomposer's layout.")
-    ] = "world",
+    name: Annotated[str, typer.Argument(help="Name in OUT/data, or a path; ffhq_fastcomposer's too.")] = "world",
     stack: Annotated[str, typer.Option(help="Whose tokenizer tells what lies within a caption's tokens.")] = "mini",
     show: Annotated[int, typer.Option(min=0, help="How many faults are told one by one.")] = 20,
     out: Out = OUT,

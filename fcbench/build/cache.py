@@ -93,4 +93,4 @@ def _read(folder: DataFolder, line: bytes) -> Item:
 def _adapters() -> dict[type, Any]:
     from pydantic import TypeAdapter
 
-    return {kind: TypeAdapter(dict[str, kind]) for kind in (Photo, Reject)}
+    return {Photo: TypeAdapter(dict[str, Photo]), Reject: TypeAdapter(dict[str, Reject])}

@@ -5,6 +5,7 @@ An engine only says where a shard is computed; what comes out and what is kept i
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -117,7 +118,8 @@ class _Crew:
         self._at[connection] = (process, device, shard)
         if shard is not None:
             self._begun[shard] = self._begun.get(shard, 0) + 1
-            connection.send(shard)
+            with contextlib.suppress(OSError):  # it died just now: its end of the pipe tells so next
+                connection.send(shard)
 
     def _hear(self, connection: Connection) -> None:
         try:

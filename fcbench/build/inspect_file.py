@@ -87,7 +87,7 @@ def _is_photo(path: Path, image: Any) -> None:
 
 def _reason(error: Exception) -> Reason:
     told = str(error).lower()
-    if "truncated" in told or "unexpected end" in told or "broken data stream" in told or "not enough image" in told:
+    if "truncated" in told or "unexpected end" in told or "not enough image" in told:
         return "truncated"
     if "too large" in told or "max_text" in told or isinstance(error, MemoryError):
         return "bomb"

@@ -31,7 +31,8 @@ class RayEngine:
         ours = not ray.is_initialized()
         if ours:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False)
+            alone = {} if os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}
+            ray.init(log_to_driver=False, configure_logging=False, **alone)
         try:
             _Cast(ray, self, job, list(shards), tell).work()
         finally:

@@ -138,7 +138,8 @@ def _load(job: Job, kept: Kept) -> list[Item]:
     try:
         return cache.load(job.folder, kept)
     except (OSError, EOFError, ValueError) as error:
-        raise DataError(f"{kept.path}: broken ({error}); delete it and run the command again") from error
+        why = " ".join(str(error).split())[:200]
+        raise DataError(f"{kept.path}: broken ({why}); delete it and run the command again") from error
 
 
 def _find_ingest(job: Job, index: int) -> Kept | None:

@@ -14,6 +14,7 @@ from fcbench.build.records import Item, Photo, Reject, batches
 from fcbench.build.screen import Screen
 from fcbench.build.segment import segment
 from fcbench.errors import FcbenchError
+from fcbench.store import digest_json
 from fcbench.types import Stack
 
 Run: TypeAlias = Callable[[Iterable[Item], Stack], Iterator[Item]]
@@ -77,4 +78,5 @@ def steps_of(screen: Screen, roles: Collection[str] = (), assignment: str = "gre
 
 
 def _screening(screen: Screen) -> dict[str, Any]:
-    return {"licences": list(screen.licences), "taken_down": sorted(screen.taken_down)}
+    listed = digest_json(sorted(screen.taken_down))[:12] if screen.taken_down else None
+    return {"licences": list(screen.licences), "taken_down": listed}

@@ -44,18 +44,18 @@ def text_of(size: int) -> bytes:
     return b"Comment\0\0" + zlib.compress(b"\0" * size, 9)
 
 
+def png(header: bytes, rows: bytes) -> bytes:
+    pixels = chunk(b"IDAT", zlib.compress(rows))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b"")
+
+
 def claims(width: int, height: int) -> bytes:
     """A PNG of a few bytes that says that it is huge."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
-    )
+    return png(struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0), b"\0" * 99)
 
 
 def rgb16() -> bytes:
-    header = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
-    rows = zlib.compress((b"\0" + b"\x12\x34" * 6) * 2)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    return png(struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0), (b"\0" + b"\x12\x34" * 6) * 2)
 
 
 def frames(kind: str) -> bytes:

@@ -57,31 +57,48 @@ def ids_of(folder: DataFolder) -> list[str]:
     return sorted(i for path in folder.path.glob("data/*.parquet") for i in parquet.read_table(path)["id"].to_pylist())
 
 
+@pytest.mark.timeout(900)
 def test_killed_at_twenty_random_moments_it_ends_in_the_same_bytes(
     built: DataFolder, toys: Path, tmp_path: Path
 ) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.toys.build_toys", "fcbench.build.write", "fcbench.build.card"])
-    moments, killed, round_ = random.Random(7), 0, 0
+    moments, killed, rounds = random.Random(7), 0, 0
     while killed < 20:
-        round_ += 1
-        out, finished = tmp_path / str(round_), False
+        rounds += 1
+        folder, finished = data_folder(tmp_path / str(rounds), "world"), False
         while not finished:
-            process = context.Process(target=drive, args=(str(out), str(toys), PHOTOS))
+            process = context.Process(target=drive, args=(str(tmp_path / str(rounds)), str(toys), PHOTOS))
             process.start()
-            process.join(moments.uniform(0.02, 0.6) if killed < 20 else None)
+            if killed < 20:
+                _wait_for(folder, process, progress_of(folder) + moments.randint(0, 8))
+                process.join(moments.uniform(0, 0.02))
+            else:
+                process.join()
             finished = process.exitcode is not None
             if not finished:
                 process.kill()
                 process.join()
                 killed += 1
         assert process.exitcode == 0
-        folder = data_folder(out, "world")
         assert tables(folder) == tables(built)
         assert ids_of(folder) == [f"{number:09d}" for number in range(PHOTOS)]
         assert not list(folder.path.rglob("*.tmp"))
 
 
+def progress_of(folder: DataFolder) -> int:
+    """How far a build is: 20 working copies count as much as one file of any other kind."""
+    there = list(folder.path.rglob("*.*"))
+    copies = sum(path.parent == folder.photos for path in there)
+    return copies // 20 + len(there) - copies
+
+
+def _wait_for(folder: DataFolder, process: Any, progress: int) -> None:
+    while process.is_alive() and progress_of(folder) < progress:
+        time.sleep(0.005)
+
+
+@pytest.mark.timeout(900)
 def test_two_workers_give_the_same_bytes_also_when_one_is_killed(built: DataFolder, tmp_path: Path) -> None:
     dying = tmp_path / "dies"
     dying.touch()
@@ -103,16 +120,13 @@ def _rows(folder: DataFolder) -> dict[str, Any]:
     return found
 
 
-def test_a_worker_that_dies_every_time_ends_the_build_and_nothing_is_lost(tmp_path: Path, toys: Path) -> None:
-    class Deadly(Workers):
-        pass
-
-    missing = tmp_path / "none.yaml"
-    engine = Deadly(str(missing), ["cpu"])
+def test_what_a_worker_raises_arrives(tmp_path: Path, toys: Path) -> None:
+    engine = Workers(str(tmp_path / "none.yaml"), ["cpu"])
     with pytest.raises(UsageError, match="no such stack file"):
         build_data(tmp_path, photos=5, stack=load_stack(str(toys)), engine=engine, progress=None)
 
 
+@pytest.mark.timeout(900)
 def test_workers_die_with_their_parent(tmp_path: Path, toys: Path) -> None:
     command = [sys.executable, "-m", "tests.toys.build_toys", str(tmp_path), str(toys), "2000", "2"]
     parent = subprocess.Popen(command, start_new_session=True)
@@ -216,7 +230,7 @@ def test_a_broken_result_of_a_step_is_named(toys: Path, tmp_path: Path) -> None:
     (kept,) = (data_folder(tmp_path, "world").work / "match").iterdir()
     whole = gzip.decompress(kept.read_bytes())
     kept.write_bytes(gzip.compress(whole[: len(whole) // 2]))
-    with pytest.raises(FcbenchError, match="match/.*broken .*delete it and run"):
+    with pytest.raises(FcbenchError, match=r"match/.*broken .*delete it and run"):
         build_data(tmp_path, photos=5, stack=stack, progress=None)
 
 
