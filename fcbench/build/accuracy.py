@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from fcbench.build.records import Photo, Segment
+from fcbench.build.wilson import wilson
 
 
 class Accuracy(TypedDict):
@@ -37,17 +38,8 @@ class Proportion:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval (1927), (0, 1) of none.
-
-        >>> [round(end, 3) for end in Proportion(97, 100).interval]
-        [0.915, 0.99]
-        """
-        if not self.of:
-            return 0.0, 1.0
-        z2 = 1.959964**2 / self.of
-        middle = (self.share + z2 / 2) / (1 + z2)
-        half = (z2 * (self.share * (1 - self.share)) + z2 * z2 / 4) ** 0.5 / (1 + z2)
-        return max(0.0, middle - half), min(1.0, middle + half)
+        """Its 95 % interval."""
+        return wilson(self.right, self.of)
 
     @property
     def summary(self) -> dict[str, float]:
@@ -91,5 +83,6 @@ def _kinds(photo: Photo, segment: Segment) -> list[str]:
     if len(nouns) == 1:
         return [*kinds, "single"]
     group = "pair" if len(nouns) == 2 else "group"
-    shared = nouns.count(photo.sidecar.people[segment.id - 1].noun) > 1
+    own = next(person.noun for person in photo.sidecar.people if person.span == segment.truth)
+    shared = nouns.count(own) > 1
     return [*kinds, group, f"{group}_{'same' if shared else 'different'}_noun"]
