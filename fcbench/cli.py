@@ -48,7 +48,9 @@ def options(
 
 @app.command("build-data")
 def build_data(
-    source: Annotated[str, typer.Option(help="world, or what --images holds: folder, ffhq, webdataset, parquet.")] = "world",
+    source: Annotated[
+        str, typer.Option(help="world, or what --images holds: folder, ffhq, webdataset, parquet.")
+    ] = "world",
     images: Annotated[Path | None, typer.Option(help="Folder of the photos, the tree of FFHQ, or archives.")] = None,
     name: Annotated[str, typer.Option(help="Name of the dataset.")] = "world",
     photos: Annotated[int, typer.Option(min=1, help="How many photos the world draws.")] = 1000,

@@ -184,7 +184,7 @@ class Metric(Protocol):
 
 @dataclass(frozen=True)
 class Region:
-    """What a segmenter found in a picture: ``score`` in 0-1; a thing is countable (a person), stuff is not (the sky)."""
+    """What a segmenter found: ``score`` in 0-1; a thing is countable (a person), stuff is not (the sky)."""
 
     mask: Mask
     label: str

@@ -214,4 +214,3 @@ def _into_card(folder: DataFolder, found: Evaluation) -> None:
     kept = text.partition(f"\n{SECTION}\n")[0].rstrip("\n")
     told = f"Of {found.photos} photos, by `fcbench data evaluate`; what each line means is said in its source."
     write_text(folder.card, f"{kept}\n\n{SECTION}\n\n{told}\n\n{found}\n")
-

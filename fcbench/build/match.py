@@ -203,7 +203,9 @@ def _scores(
     return {(s.id, p.start): float(scores[rows[s.id], columns[p.start]]) for s, p in allowed}
 
 
-def _matched(photo: Photo, scores: Mapping[Pair, float], choose: Callable[[Mapping[Pair, float]], dict[int, int]]) -> Item:
+def _matched(
+    photo: Photo, scores: Mapping[Pair, float], choose: Callable[[Mapping[Pair, float]], dict[int, int]]
+) -> Item:
     if not scores:
         return Reject(photo.id, "no_match", "match", f"nobody of the picture in {photo.caption!r}")
     found = choose(scores)

@@ -103,9 +103,7 @@ def build_data(
     Raises UsageError when the folder was begun with another recipe or another build is at work in it, DataError when
     no photo is accepted.
     """
-    taken = open_source(
-        source, photos=photos, seed=seed, size=stack.image_size, images=images, short_side=short_side
-    )
+    taken = open_source(source, photos=photos, seed=seed, size=stack.image_size, images=images, short_side=short_side)
     job = Job(data_folder(out, name), taken, screen or Screen(), stack.digests, assignment)
     recipe = recipe_of(taken, job, stack)
     with _locked(job.folder, alone=True):
@@ -142,9 +140,7 @@ def build_shards(
     task, tasks = part
     if not 1 <= task <= tasks:
         raise UsageError(f"--shards {task}/{tasks}: expected a task from 1 to {tasks}, as in 1/{tasks}")
-    taken = open_source(
-        source, photos=photos, seed=seed, size=stack.image_size, images=images, short_side=short_side
-    )
+    taken = open_source(source, photos=photos, seed=seed, size=stack.image_size, images=images, short_side=short_side)
     job = Job(data_folder(out, name), taken, screen or Screen(), stack.digests, assignment)
     with _locked(job.folder, alone=False):
         _claim(job.folder, recipe_of(taken, job, stack), update=False)

@@ -27,7 +27,7 @@ IRREGULAR = {
     "knives": "knife",
     "wolves": "wolf",
 }
-"""What the rules below do not give; the miniature's pipeline has no lemmatiser, and some installed ones err on these."""
+"""What the rules below do not give; the miniature's pipeline has no lemmatiser, and some others err on these."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,16 @@ from fcbench.types import Image, Mask
 
 BATCH = 64
 
-PHOTO_SCORES = ("short_side", "sharpness", "faces", "people", "min_margin", "min_share", "min_face_pixels", "known_face")
+PHOTO_SCORES = (
+    "short_side",
+    "sharpness",
+    "faces",
+    "people",
+    "min_margin",
+    "min_share",
+    "min_face_pixels",
+    "known_face",
+)
 """Columns of the tables: of a photo itself, then the least of its matched people."""
 SEGMENT_SCORES = ("share", "sharpness", "touches_edge", "face", "face_pixels", "known_face")
 

@@ -73,7 +73,9 @@ def tokens_of(span: Span, offsets: Sequence[Sequence[int]]) -> list[int]:
     >>> tokens_of((0, 5), [[0, 0], [0, 1], [2, 5], [6, 13]])
     [1, 2]
     """
-    return [number for number, (start, end) in enumerate(offsets) if start < end and span[0] <= start and end <= span[1]]
+    return [
+        number for number, (start, end) in enumerate(offsets) if start < end and span[0] <= start and end <= span[1]
+    ]
 
 
 def to_corners(boxes: Tensor, size: Sequence[int]) -> Tensor:
@@ -101,5 +103,7 @@ def load_grounding_dino(
         processor = GroundingDinoImageProcessorPil.from_pretrained(folder, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
-        raise DataError(f"{folder}: cannot be loaded as GroundingDINO ({' '.join(str(error).split())[:200]})") from error
+        raise DataError(
+            f"{folder}: cannot be loaded as GroundingDINO ({' '.join(str(error).split())[:200]})"
+        ) from error
     return GroundingDino(model.to(device).eval(), processor, tokenizer, threshold=threshold, most=most)

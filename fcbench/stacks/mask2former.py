@@ -131,9 +131,7 @@ def load_mask2former(
     except (OSError, ValueError, RuntimeError, json.JSONDecodeError) as error:
         raise DataError(f"{folder}: cannot be loaded as Mask2Former ({' '.join(str(error).split())[:200]})") from error
     ids = range(COCO_THINGS, len(model.config.id2label)) if stuff == "coco" else [int(label) for label in stuff]
-    return Mask2Former(
-        model.to(device).eval(), processor, threshold=threshold, overlap=overlap, stuff=ids, batch=batch
-    )
+    return Mask2Former(model.to(device).eval(), processor, threshold=threshold, overlap=overlap, stuff=ids, batch=batch)
 
 
 @contextmanager

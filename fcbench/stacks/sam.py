@@ -154,9 +154,7 @@ def load_sam(
     if not (folder / "config.json").is_file():
         raise MissingError(f"{folder}: no config.json of SAM there; get one with: hf download {place}")
     try:
-        model = SamModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=precision(device)
-        )
+        model = SamModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=precision(device))
         processor = SamProcessor(SamImageProcessorPil.from_pretrained(folder, local_files_only=True))
     except (OSError, ValueError, RuntimeError) as error:
         raise DataError(f"{folder}: cannot be loaded as SAM ({' '.join(str(error).split())[:200]})") from error
