@@ -9,7 +9,7 @@ from fcbench.build.records import Item, Photo, Reject, batches
 from fcbench.images import read_image
 from fcbench.types import Captioner
 
-BATCH = 64
+BATCH = 32
 
 
 def caption(items: Iterable[Item], captioner: Captioner | None = None) -> Iterator[Item]:

@@ -9,7 +9,7 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from pydantic import ValidationError
@@ -57,8 +57,8 @@ def id_of(name: str) -> str:
     >>> id_of("a/IMG 1.jpg")
     'img-1-4df6875d'
     """
-    stem = re.sub(r"[^a-z0-9]+", "-", name.rpartition("/")[2].partition(".")[0].lower()).strip("-")
-    return f"{stem}-{hashlib.sha256(name.encode()).hexdigest()[:8]}".lstrip("-")
+    stem = re.sub(r"[^a-z0-9]+", "-", PurePosixPath(name).stem.lower())
+    return f"{stem}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def take(

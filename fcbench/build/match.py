@@ -17,7 +17,7 @@ from fcbench.images import read_image
 from fcbench.masks import decode_mask, on_grey
 from fcbench.types import Grounder, Image, Matcher
 
-BATCH = 256
+BATCH = 64
 AMBIGUOUS_MARGIN = 0.01
 """A matching that beats its runner-up by less is flagged ``ambiguous``."""
 

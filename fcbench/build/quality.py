@@ -44,15 +44,28 @@ def quality(items: Iterable[Item], faces: Any | None = None) -> Iterator[Item]:
     """Score each photo and segment; ``faces`` is a face detector of insightface's kind, None where the stack has none.
 
     Of a photo: ``short_side`` in pixels, ``sharpness`` (variance of the Laplacian of its grey values, 0-255), ``faces``
-    (how many are found), ``people`` (how many have a phrase), and of these the least margin, share and face. Of a
-    segment: ``share`` of the picture, ``sharpness`` within its box, ``touches_edge`` (0 or 1), ``face`` (the detector's
-    certainty of the best face whose middle lies in the mask, 0 without one) and ``face_pixels`` (that face's shorter
-    side). Where the source knows a face: ``known_face``, whether its middle and nine tenths of its landmarks lie in the
-    mask, and of a photo whether they lie in that of somebody who has a phrase.
+    (how many are found). Of a segment: ``share`` of the picture, ``sharpness`` within its box, ``touches_edge`` (0 or
+    1), ``face`` (the detector's certainty of the best face whose middle lies in the mask, 0 without one) and
+    ``face_pixels`` (that face's shorter side); where the source knows a face, ``known_face``: whether its middle and
+    nine tenths of its landmarks lie in the mask.
     """
     for batch in batches(items, BATCH):
         for item in batch:
             yield _scored(item, faces) if isinstance(item, Photo) else item
+
+
+def columns_of(photo: Photo) -> dict[str, float]:
+    """A matched photo's scores, with ``people`` (how many have a phrase) and the least that these people have.
+
+    ``known_face``: whether the face that the source knows lies in the mask of one of them.
+    """
+    people = [segment for segment in photo.segments if segment.label in PERSON_WORDS and segment.phrase is not None]
+    margins = [segment.margin for segment in people if segment.margin is not None]
+    leasts = {f"min_{name}": [s.scores[name] for s in people if name in s.scores] for name in ("share", "face_pixels")}
+    found = {name: min(values) for name, values in {"min_margin": margins, **leasts}.items() if values}
+    if photo.sidecar.face is not None:
+        found["known_face"] = max((segment.scores.get("known_face", 0.0) for segment in people), default=0.0)
+    return {**photo.scores, "people": float(len(people)), **found}
 
 
 def sharpness(image: Image) -> float:
@@ -81,13 +94,6 @@ def _scored(photo: Photo, faces: Any | None) -> Photo:
     scores = {"short_side": float(min(image.shape[:2])), "sharpness": round(sharpness(image), 3)}
     if faces is not None:
         scores["faces"] = float(len(found))
-    people = [segment for segment in segments if segment.label in PERSON_WORDS and segment.phrase is not None]
-    scores["people"] = float(len(people))
-    margins = [segment.margin for segment in people if segment.margin is not None]
-    leasts = {f"min_{name}": [s.scores[name] for s in people if name in s.scores] for name in ("share", "face_pixels")}
-    scores |= {name: min(values) for name, values in {"min_margin": margins, **leasts}.items() if values}
-    if photo.sidecar.face is not None:
-        scores["known_face"] = max((segment.scores["known_face"] for segment in people), default=0.0)
     return replace(photo, segments=segments, scores=scores)
 
 

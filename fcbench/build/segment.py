@@ -13,7 +13,7 @@ from fcbench.images import read_image
 from fcbench.masks import box_of, decode_mask, encode_mask
 from fcbench.types import Mask, Region, Segmenter
 
-BATCH = 64
+BATCH = 16
 MOST = 255
 """Segments of a photo: their numbers must fit the 8 bits of the official reader's map."""
 SAME = 0.5

@@ -66,6 +66,7 @@ def steps_of(screen: Screen, roles: Collection[str] = (), assignment: str = "gre
         Step("caption", lambda items, stack: caption(items, model("captioner", stack)), used("captioner"), version=2),
         Step("phrases", lambda items, stack: phrases.phrases(items, stack.role("parser")), ("parser",), version=2),
         Step("segment", lambda items, stack: segment(items, model("segmenter", stack)), used("segmenter"), version=2),
+        Step("quality", lambda items, stack: quality(items, model("faces", stack)), used("faces")),
         Step(
             "match",
             lambda items, stack: match.match(items, stack.role("matcher"), assignment),
@@ -73,7 +74,6 @@ def steps_of(screen: Screen, roles: Collection[str] = (), assignment: str = "gre
             version=2,
             settings={"ambiguous_margin": match.AMBIGUOUS_MARGIN, "assignment": assignment},
         ),
-        Step("quality", lambda items, stack: quality(items, model("faces", stack)), used("faces")),
     )
 
 

@@ -11,7 +11,7 @@ import pyarrow
 import pyarrow.parquet as parquet
 from datasets import Features, Image, List, Value
 
-from fcbench.build.quality import PHOTO_SCORES, SEGMENT_SCORES
+from fcbench.build.quality import PHOTO_SCORES, SEGMENT_SCORES, columns_of
 from fcbench.build.records import Photo, Reject
 from fcbench.errors import DataError
 from fcbench.store import atomic
@@ -104,6 +104,7 @@ def _row_groups(photos: Sequence[Photo], sizes: Sequence[int]) -> Iterator[list[
 
 
 def _row(photo: Photo, recipe: str, *, pixels: bool) -> dict[str, Any]:
+    scores = columns_of(photo)
     return {
         "id": photo.id,
         **({"image": {"bytes": _bytes(photo), "path": photo.path.name}} if pixels else {}),
@@ -113,7 +114,7 @@ def _row(photo: Photo, recipe: str, *, pixels: bool) -> dict[str, Any]:
         "original_caption": photo.original_caption or None,
         "noun_phrases": [{"text": p.text, "root": p.root, "start": p.start, "end": p.end} for p in photo.phrases],
         "segments": [_segment(photo, number) for number in range(len(photo.segments))],
-        **{name: photo.scores.get(name) for name in PHOTO_SCORES},
+        **{name: scores.get(name) for name in PHOTO_SCORES},
         "flags": list(photo.flags),
         **photo.sidecar.licence.model_dump(),
         "recipe": recipe,

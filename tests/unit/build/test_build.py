@@ -210,7 +210,7 @@ def test_every_photo_of_a_folder_is_accepted_or_rejected_with_its_reason(
 
 def test_large_pictures_shrink_with_their_masks(stack: Stack, tmp_path: Path) -> None:
     put(tmp_path / "in", "a.png", {"caption": "a man", "people": [person_in((512, 256))]}, size=(512, 256))
-    build_data(tmp_path, source=str(tmp_path / "in"), name="mine", stack=stack, progress=None)
+    build_data(tmp_path, source=str(tmp_path / "in"), name="mine", stack=stack, short_side=64, progress=None)
     (row,) = rows_of(data_folder(tmp_path, "mine"), tmp_path / "cache")
     assert (row["height"], row["width"]) == (128, 64)
     assert row["segments"][0]["bbox"] == [16, 32, 64, 64]

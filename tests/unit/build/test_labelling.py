@@ -14,7 +14,7 @@ from fcbench.build.caption import caption
 from fcbench.build.match import assign, assign_best, match
 from fcbench.build.phrases import phrases
 from fcbench.build.plurals import singular
-from fcbench.build.quality import holds_face, quality, sharpness
+from fcbench.build.quality import columns_of, holds_face, quality, sharpness
 from fcbench.build.records import Face, Photo, Phrase, Planted, Reject, Segment, Sidecar
 from fcbench.build.segment import segment
 from fcbench.masks import box_of, encode_mask
@@ -171,8 +171,8 @@ def test_scores_tell_faces_sharpness_and_size(tmp_path: Path) -> None:
     (item,) = quality([photo])
     assert isinstance(item, Photo)
     assert item.segments[0].scores == {"share": 0.28125, "sharpness": 0.0, "touches_edge": 1.0, "known_face": 0.0}
-    assert item.scores["min_margin"] == 0.25
-    assert (item.scores["people"], item.scores["known_face"]) == (1.0, 0.0)
+    columns = columns_of(item)
+    assert (columns["min_margin"], columns["people"], columns["known_face"]) == (0.25, 1.0, 0.0)
     assert holds_face(mask, Face(box=(0, 2, 3, 5), landmarks=((1, 3),)))
     chequered = np.indices((8, 8)).sum(0) % 2 * 255
     assert sharpness(np.repeat(chequered[..., None], 3, 2).astype(np.uint8)) > 1000

@@ -179,7 +179,7 @@ def test_another_matcher_runs_the_matching_alone(
 
     monkeypatch.setattr(shard_module, "_run", counted)
     build_data(tmp_path, photos=PHOTOS, stack=load_stack(str(toys)), progress=None)
-    assert ran == ["screen", "caption", "phrases", "segment", "match"] * 3
+    assert ran == ["screen", "caption", "phrases", "segment", "quality", "match"] * 3
     ran.clear()
     other = load_stack(str(stack_file(tmp_path / "other", seed=5)))
     with pytest.raises(UsageError, match=r"matcher .* there, .* asked.*give --update"):
@@ -192,7 +192,7 @@ def test_another_matcher_runs_the_matching_alone(
         tmp_path, photos=PHOTOS, stack=other, screen=Screen((), frozenset({"000000101"})), update=True, progress=None
     )
     assert counts.rejected["takedown"] == 1
-    assert ran == ["screen", "screen", "caption", "phrases", "segment", "match", "screen"]
+    assert ran == ["screen", "screen", "caption", "phrases", "segment", "quality", "match", "screen"]
 
 
 def test_only_files_whose_rows_changed_are_written_again(toys: Path, tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_each_shard_tells_what_made_it_and_adds_up(built: DataFolder) -> None:
     assert [shard["inputs"] for shard in shards] == [100, 100, 30]
     for shard in shards:
         assert shard["inputs"] == shard["accepted"] + sum(shard["rejected"].values()) + shard["duplicates"]
-        assert [step["step"] for step in shard["steps"]][0::5] == ["ingest", "match"]
+        assert [step["step"] for step in shard["steps"]][0::6] == ["ingest", "match"]
         assert shard["steps"][-1]["recipe"]["matcher"]
         assert {"torch", "datasets"} <= shard["steps"][-1]["versions"].keys()
         assert all(len(file["sha256"]) == 64 for file in shard["files"])
