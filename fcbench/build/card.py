@@ -39,6 +39,9 @@ rows = load_dataset("{path}", split="{split}")
 [x1, y1, x2, y2] with the end exclusive, `label`, the `phrase` that names it with its span and `phrase_index`
 (null where none does), `match_score` in 0-1, `margin` to the best other matching, `person_id` where the source
 knows it.
+`original_caption`: the caption before numbered plurals were expanded, null where none was. `sharpness`, `short_side`,
+`faces`, `people`, `min_margin`, `min_share`, `min_face_pixels` are there to filter by when loading
+(`fcbench.build.quality.PRESETS`); nothing was left out for them.
 `flags`: `ambiguous` (the margin of a segment is below {ambiguous_margin}), `unmatched` (a segment has no phrase).
 Nobody is in two splits, and no two photos have the same pixels. The config `annotations` holds the same rows without
 pixels, to be joined by `id` with photos of your own.
