@@ -40,7 +40,10 @@ class Blip:
                 num_beams=self._beams,
                 do_sample=False,
             )
-            found += [tidy(text) for text in self._tokenizer.batch_decode(ids, skip_special_tokens=True)]
+            # BLIP-2's answer begins with the places of its picture, which not every tokenizer knows for special
+            picture = getattr(self._model.config, "image_token_id", None)
+            words = [[word for word in row if word != picture] for row in ids.tolist()]
+            found += [tidy(text) for text in self._tokenizer.batch_decode(words, skip_special_tokens=True)]
         return found
 
 

@@ -225,7 +225,10 @@ def sam(tmp_path_factory: pytest.TempPathFactory) -> Path:
     decoder = SamMaskDecoderConfig(
         hidden_size=16, mlp_dim=16, num_hidden_layers=1, num_attention_heads=2, iou_head_hidden_dim=16
     )
-    SamModel(SamConfig(vision.to_dict(), prompt.to_dict(), decoder.to_dict())).save_pretrained(folder)
+    config = SamConfig(
+        vision_config=vision.to_dict(), prompt_encoder_config=prompt.to_dict(), mask_decoder_config=decoder.to_dict()
+    )
+    SamModel(config).save_pretrained(folder)
     SamImageProcessorPil(
         size={"longest_edge": 64}, pad_size={"height": 64, "width": 64}, mask_size={"longest_edge": 16}
     ).save_pretrained(folder)
