@@ -66,5 +66,4 @@ def _description(chunk: Any) -> str:
     end = chunk.end
     while end in own:
         end += 1
-    text: str = chunk.doc[chunk.start : end].text
-    return text if end > chunk.end else ""
+    return str(chunk.doc[chunk.start : end].text) if end > chunk.end else ""

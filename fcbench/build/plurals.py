@@ -73,8 +73,8 @@ def singular(noun: str) -> str:
 
 def _edit(chunk: Any) -> Edit | None:
     """The expansion of one noun chunk that begins with a number and ends with a plural."""
-    words = [token.text for token in chunk]
-    if chunk.root.i != chunk.end - 1:
+    words = chunk.text.split()
+    if chunk.root.text != words[-1]:
         return None
     at = next((i for i, word in enumerate(words[:-1]) if word.lower() in NUMBERS), None)
     before = words[:at] if at is not None else []

@@ -23,6 +23,9 @@ from fcbench.types import Image
 @dataclass(frozen=True)
 class Token:
     text: str
+    i: int = 0
+    dep_: str = ""
+    children: tuple[Token, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Chunk:
     root: Token
     start_char: int
     end_char: int
+    start: int = 0
+    end: int = 1
 
 
 @dataclass(frozen=True)
