@@ -309,7 +309,7 @@ def test_grounding_dino_s_boxes_are_read_off_a_phrase_s_own_tokens(tmp_path: Pat
     config = GroundingDinoConfig(
         backbone_config=swin,
         text_config=text,
-        d_model=16,
+        d_model=32,
         encoder_layers=1,
         decoder_layers=1,
         encoder_ffn_dim=16,
