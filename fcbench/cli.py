@@ -30,6 +30,8 @@ checkpoint_app = typer.Typer(help="Handle FastComposer checkpoints.", rich_marku
 app.add_typer(checkpoint_app, name="checkpoint")
 suite_app = typer.Typer(help="Look at suites, and make one of your own people.", rich_markup_mode=None)
 app.add_typer(suite_app, name="suite")
+data_app = typer.Typer(help="Look at a dataset, check it, write it for other programs.", rich_markup_mode=None)
+app.add_typer(data_app, name="data")
 
 Out = Annotated[Path, typer.Option(help="Folder that everything lands under.")]
 StackName = Annotated[str, typer.Option("--stack", help="mini, sd15, or a YAML file of your own.")]
@@ -51,22 +53,52 @@ def options(
 
 @app.command("build-data")
 def build_data(
-    source: Annotated[str, typer.Option(help="world, or a folder of photos.")] = "world",
+    source: Annotated[
+        str, typer.Option(help="world, or what --images holds: folder, ffhq, webdataset, parquet.")
+    ] = "world",
+    images: Annotated[Path | None, typer.Option(help="Folder of the photos, the tree of FFHQ, or archives.")] = None,
     name: Annotated[str, typer.Option(help="Name of the dataset.")] = "world",
     photos: Annotated[int, typer.Option(min=1, help="How many photos the world draws.")] = 1000,
+    short_side: Annotated[int, typer.Option(min=64, help="Photos are shrunk to this shorter side, in pixels.")] = 1024,
+    assign: Annotated[str, typer.Option(help="How phrases are given to segments: greedy or hungarian.")] = "greedy",
     stack: StackName = "mini",
+    plan: Annotated[bool, typer.Option("--plan", help="Only tell what it would need and what is missing.")] = False,
+    licences: Annotated[str, typer.Option(help="Only these, as in by,cc0,pd,usgov; else all.")] = "",
+    exclude: Annotated[Path | None, typer.Option(help="File of ids and sources that were taken down.")] = None,
+    update: Annotated[bool, typer.Option("--update", help="Let a dataset that is there take this recipe.")] = False,
+    retry: Annotated[list[str] | None, typer.Option(help="Try again what was rejected so; may be repeated.")] = None,
+    engine: Annotated[str, typer.Option(help="local, or ray: on the cluster of RAY_ADDRESS.")] = "local",
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one a GPU, else one a core up to 8.")] = 0,
+    shards: Annotated[str, typer.Option(help="Label one part only, K/N: task K from 1 to N of an array.")] = "",
+    max_broken: Annotated[float, typer.Option(min=0, max=1, help="Exit 1 beyond this share of them.")] = 0.05,
     device: Device = "auto",
     out: Out = OUT,
 ) -> None:
     """Turn photos into a captioned, segmented dataset.
 
-    Writes OUT/data/NAME.
+    Writes OUT/data/NAME. A build that was stopped or killed goes on when the same command is given again.
     """
-    from fcbench import build, store
-    from fcbench.stacks import load_stack
+    from fcbench import store
+    from fcbench.build import command
 
-    counts = build.build_data(out, source=source, name=name, photos=photos, stack=load_stack(stack, device=device))
-    print(f"{store.data_folder(out, name).path}: {counts.summary}")
+    asked = command.Asked(
+        source, name, photos, stack, device, licences, exclude, engine, workers, images, short_side, assign
+    )
+    if plan:
+        from fcbench.build.plan import plan_build
+
+        print("\n".join(plan_build(asked)))
+        return
+    folder = store.data_folder(out, name)
+    if shards:
+        done, there = command.label(out, asked, shards)
+        print(f"{folder.path}: {done} of {there} shards are labelled; without --shards the tables are written")
+        return
+    counts = command.build(out, asked, update=update, retry=retry or ())
+    print(f"{folder.path}: {counts.summary}")
+    if counts.failed > max_broken:
+        print(f"fcbench: {counts.failed:.1%} of the photos are broken: see {folder.rejects}", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -357,6 +389,76 @@ def new_suite(
 
     path = suites.new_suite(name, people, prompts, stack=stack, pairs=pairs, seeds=seeds)
     print(f"{path}: look at it with: fcbench suite show {path}; draw it with: fcbench run --suite {path}")
+
+
+@data_app.command("export")
+def export_data(
+    name: Annotated[str, typer.Argument(help="Name of the dataset in OUT/data, or its path.")],
+    target: Annotated[Path, typer.Argument(help="Folder to write; it must not be there yet.")],
+    layout: Annotated[str, typer.Option(help="fastcomposer, webdataset, imagefolder or coco.")] = "fastcomposer",
+    stack: Annotated[str, typer.Option(help="Whose tokenizer tells what lies within a caption's tokens.")] = "mini",
+    out: Out = OUT,
+) -> None:
+    """Write a built dataset in another program's layout."""
+    from fcbench import store
+    from fcbench.build.export import export
+    from fcbench.stacks import load_stack
+
+    tokenizer = load_stack(stack).role("tokenizer") if layout == "fastcomposer" else None
+    counts = export(store.DataFolder(store.dataset_path(out, name)), layout, target, tokenizer)
+    print(f"{target}: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
+
+
+@data_app.command("validate")
+def validate_data(
+    name: Annotated[str, typer.Argument(help="Name in OUT/data, or a path; ffhq_fastcomposer's too.")] = "world",
+    stack: Annotated[str, typer.Option(help="Whose tokenizer tells what lies within a caption's tokens.")] = "mini",
+    show: Annotated[int, typer.Option(min=0, help="How many faults are told one by one.")] = 20,
+    out: Out = OUT,
+) -> None:
+    """Check all that the trainer and the official reader demand; exit code 1 if there is a fault."""
+    from fcbench import store
+    from fcbench.build.validate import validate
+    from fcbench.stacks import load_stack
+
+    found = validate(store.dataset_path(out, name), load_stack(stack).role("tokenizer"))
+    for fault in found.faults[:show]:
+        print(fault)
+    print(f"{name}: {found.summary}")
+    if found.faults:
+        raise typer.Exit(1)
+
+
+@data_app.command("evaluate")
+def evaluate_data(
+    name: Annotated[str, typer.Argument(help="Name of the dataset in OUT/data, or its path.")] = "world",
+    out: Out = OUT,
+) -> None:
+    """Score a build's captions, phrases, masks and matches against what its source knows.
+
+    Writes OUT/data/NAME/evaluation.json.
+    """
+    from fcbench import store
+    from fcbench.build.evaluate import evaluate
+
+    print(evaluate(store.DataFolder(store.dataset_path(out, name))))
+
+
+@data_app.command("show")
+def show_data(
+    name: Annotated[str, typer.Argument(help="Name of the dataset in OUT/data, or its path.")] = "world",
+    samples: Annotated[int, typer.Option(min=1, help="How many photos are drawn at random.")] = 60,
+    seed: Annotated[int, typer.Option(help="Other photos.")] = 0,
+    out: Out = OUT,
+) -> None:
+    """Write a page to look at: samples with their masks, rejects, and keys to judge with.
+
+    Writes OUT/data/NAME/qa/index.html.
+    """
+    from fcbench import store
+    from fcbench.build.page import write_page
+
+    print(write_page(store.DataFolder(store.dataset_path(out, name)), samples=samples, seed=seed))
 
 
 @checkpoint_app.command("convert")

@@ -9,16 +9,11 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
-from importlib.util import find_spec
-from pathlib import Path
-
-from huggingface_hub.constants import HF_HUB_CACHE
 
 from fcbench import plugins, stacks
 from fcbench.config import read_yaml, validate
 from fcbench.errors import FcbenchError
-from fcbench.stacks.facenet import INSTALL
-from fcbench.stacks.faces import PACKS
+from fcbench.stacks.presence import facts_of
 
 DEFAULT_STACK = "mini"
 
@@ -92,7 +87,7 @@ def _stacks() -> Iterator[Finding]:
     for name in stacks.names():
         file = stacks.find_stack(name)
         spec = validate(read_yaml(file), stacks.StackSpec, file)
-        mends = {role: _mend(role, part, file.parent) for role, part in spec.roles.items()}
+        mends = {role: facts_of(role, part, file.parent).mend for role, part in spec.roles.items()}
         absent = [role for role, mend in mends.items() if mend]
         yield Finding(
             "stack",
@@ -101,22 +96,6 @@ def _stacks() -> Iterator[Finding]:
             mend="; ".join(sorted({mend for mend in mends.values() if mend})),
             needed=name == DEFAULT_STACK,
         )
-
-
-def _mend(role: str, part: stacks.RoleSpec, folder: Path) -> str:
-    """What brings a role's weights, empty when they are there: beside the stack, in a cache, or installed."""
-    if part.path is not None:
-        return "" if (folder / part.path).exists() else f"fcbench make-stack {folder.name}"
-    place = part.hub or str((part.model_extra or {}).get("place", ""))
-    if "/" in place:
-        cached = Path(HF_HUB_CACHE) / f"models--{place.replace('/', '--')}" / "snapshots"
-        pinned = f" --revision {part.revision}" if part.revision else ""
-        return "" if cached.is_dir() else f"hf download {place}{pinned}"
-    if role == "facenet":
-        return "" if find_spec("facenet_pytorch") else INSTALL
-    if role == "faces":
-        return "" if (PACKS.expanduser() / place).is_dir() else f"insightface-cli model.download {place}"
-    return "" if not place or find_spec(place) else f"python -m spacy download {place}"
 
 
 def _plugins() -> Iterator[Finding]:

@@ -6,7 +6,11 @@
       data/<name>/                    a dataset
         recipe.json                       what was asked for; written first
         photos/<id>.png  <id>.json        what was photographed, and its sidecar
-        data/train-00000-of-00001.parquet     rejects/rejects.parquet     README.md     build.json
+        data/train-00000-of-00001.parquet     annotations/ the same rows without pixels
+        rejects/rejects.parquet     README.md  ATTRIBUTION.csv     build.json
+        meta/00000.json                   what made a shard's rows: models, versions, device, counts, digests
+        qa/index.html                     the page to look at
+        work/<step>/00000-<key>.jsonl.gz  what each step made of each shard; can be deleted when the build is done
       subjects/<suite>/<subject>/<k>.png      photos of a suite's subjects; 0 is the reference
       checkpoints/<name>/                     what ``train`` leaves
         work/                                 until it is done: what was begun, latents, the state to go on from
@@ -148,6 +152,30 @@ class DataFolder:
         return self.path / "rejects" / "rejects.parquet"
 
     @property
+    def attribution(self) -> Path:
+        """Who made each photo, and under which licence."""
+        return self.path / "ATTRIBUTION.csv"
+
+    @property
+    def page(self) -> Path:
+        """The page to look at."""
+        return self.path / "qa" / "index.html"
+
+    @property
+    def work(self) -> Path:
+        """What each step made of each shard."""
+        return self.path / "work"
+
+    @property
+    def lock(self) -> Path:
+        """Held by whoever builds here."""
+        return self.path / ".lock"
+
+    def provenance(self, shard: int) -> Path:
+        """What made a shard's rows, and their digests; written after them."""
+        return self.path / "meta" / f"{shard:05d}.json"
+
+    @property
     def build(self) -> Path:
         """Counts and provenance; written last, so its existence means that the build is complete."""
         return self.path / "build.json"
@@ -160,6 +188,10 @@ class DataFolder:
     def shard(self, split: str, index: int = 0, count: int = 1) -> Path:
         """The path of one Parquet shard."""
         return self.path / "data" / f"{split}-{index:05d}-of-{count:05d}.parquet"
+
+    def annotations(self, split: str, index: int = 0, count: int = 1) -> Path:
+        """The same rows without their pixels."""
+        return self.path / "annotations" / f"{split}-{index:05d}-of-{count:05d}.parquet"
 
     def shards(self, split: str) -> list[Path]:
         """The Parquet files of a split, sorted; DataError when there are none."""

@@ -227,6 +227,58 @@ class Metric(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Region:
+    """What a segmenter found: ``score`` in 0-1; a thing is countable (a person), stuff is not (the sky)."""
+
+    mask: Mask
+    label: str
+    score: float
+    is_thing: bool = True
+
+
+@runtime_checkable
+class Captioner(Protocol):
+    """The role ``captioner``: pictures in words."""
+
+    def captions(self, images: Sequence[Image]) -> list[str]:
+        """A caption for each picture."""
+        ...
+
+
+@runtime_checkable
+class Segmenter(Protocol):
+    """The role ``segmenter``: what is where."""
+
+    def regions(self, images: Sequence[Image]) -> list[list[Region]]:
+        """For each picture its regions, the surest first; masks have the picture's size."""
+        ...
+
+
+@runtime_checkable
+class Matcher(Protocol):
+    """The role ``matcher`` as CLIP fills it: pictures and texts as unit vectors of one space, float32 (n, dim)."""
+
+    def image_features(self, images: Sequence[Image]) -> npt.NDArray[np.float32]:
+        """Pictures of any sizes."""
+        ...
+
+    def text_features(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Texts."""
+        ...
+
+
+@runtime_checkable
+class Grounder(Protocol):
+    """The role ``matcher`` as a grounding detector fills it: where in a picture each phrase of its caption is."""
+
+    def ground(
+        self, images: Sequence[Image], captions: Sequence[str], spans: Sequence[Sequence[tuple[int, int]]]
+    ) -> list[list[list[tuple[tuple[float, float, float, float], float]]]]:
+        """For each picture, for each span of its caption: boxes (x1, y1, x2, y2) in pixels with scores in 0-1."""
+        ...
+
+
 @dataclass
 class Stack:
     """Models by role, each loaded on first use and kept.

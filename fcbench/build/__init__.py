@@ -1,5 +1,5 @@
 """``build-data``: photos to a subject-augmented dataset, one step a file."""
 
-from fcbench.build.pipeline import BuildCounts, build_data
+from fcbench.build.pipeline import BuildCounts, build_data, build_shards
 
-__all__ = ["BuildCounts", "build_data"]
+__all__ = ["BuildCounts", "build_data", "build_shards"]

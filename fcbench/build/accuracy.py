@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TypedDict
 
 from fcbench.build.records import Photo, Segment
+from fcbench.build.wilson import wilson
 
 
 class Accuracy(TypedDict):
@@ -15,6 +17,35 @@ class Accuracy(TypedDict):
     segments: int
     right: int
     accuracy: float
+
+
+@dataclass
+class Proportion:
+    """``right`` of ``of``; ``right`` may be a fraction where chances are added up."""
+
+    right: float = 0.0
+    of: int = 0
+
+    def add(self, right: float, of: int = 1) -> None:
+        """Count further ones."""
+        self.right += float(right)
+        self.of += of
+
+    @property
+    def share(self) -> float:
+        """The quotient, 0 of none."""
+        return self.right / self.of if self.of else 0.0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Its 95 % interval."""
+        return wilson(self.right, self.of)
+
+    @property
+    def summary(self) -> dict[str, float]:
+        """Share and interval, rounded."""
+        low, high = self.interval
+        return {"share": round(self.share, 4), "low": round(low, 4), "high": round(high, 4)}
 
 
 def matching_accuracy(photos: Iterable[Photo]) -> dict[str, Accuracy]:
@@ -52,5 +83,6 @@ def _kinds(photo: Photo, segment: Segment) -> list[str]:
     if len(nouns) == 1:
         return [*kinds, "single"]
     group = "pair" if len(nouns) == 2 else "group"
-    shared = nouns.count(photo.sidecar.people[segment.id - 1].noun) > 1
+    own = next(person.noun for person in photo.sidecar.people if person.span == segment.truth)
+    shared = nouns.count(own) > 1
     return [*kinds, group, f"{group}_{'same' if shared else 'different'}_noun"]

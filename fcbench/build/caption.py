@@ -1,23 +1,38 @@
-"""A caption for each photo, from its sidecar."""
+"""A caption for each photo: the one beside it, else the captioner's."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from fcbench.build.records import Item, Photo, Reject, each
+from fcbench.build.records import Item, Photo, Reject, batches
+from fcbench.images import read_image
+from fcbench.types import Captioner
+
+BATCH = 32
 
 
-def caption(items: Iterable[Item]) -> Iterator[Item]:
-    """Take each photo's caption from its sidecar; ``caption_empty`` where there is none.
+def caption(items: Iterable[Item], captioner: Captioner | None = None) -> Iterator[Item]:
+    """Give each photo its sidecar's caption, or, where there is none, what ``captioner`` says of it.
 
-    The text stays as it is: spans count its characters.
+    The captions of a drawn world are its truth: a captioner, where there is one, is asked all the same.
+    ``caption_empty`` where nobody says anything. A sidecar's text stays as it is: spans count its characters.
     """
-    return each(_caption, items)
+    for batch in batches(items, BATCH):
+        asked = [item for item in batch if isinstance(item, Photo) and captioner and not _has_own(item)]
+        told = captioner.captions([read_image(photo.path) for photo in asked]) if captioner and asked else []
+        captions = {photo.id: text for photo, text in zip(asked, told, strict=True)}
+        for item in batch:
+            yield _with_caption(item, captions.get(item.id)) if isinstance(item, Photo) else item
 
 
-def _caption(photo: Photo) -> Item:
-    text = photo.sidecar.caption
+def _has_own(photo: Photo) -> bool:
+    return bool(photo.sidecar.caption.strip()) and not photo.sidecar.planted
+
+
+def _with_caption(photo: Photo, told: str | None) -> Item:
+    text = photo.sidecar.caption if told is None else told
     if not text.strip():
-        return Reject(photo.id, "caption_empty", "caption", "no caption beside the picture")
-    return replace(photo, caption=text)
+        who = "no caption beside the picture" if told is None else "the captioner says nothing"
+        return Reject(photo.id, "caption_empty", "caption", who)
+    return replace(photo, caption=text, captioned=told is not None)

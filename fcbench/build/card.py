@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -38,51 +39,97 @@ rows = load_dataset("{path}", split="{split}")
 [x1, y1, x2, y2] with the end exclusive, `label`, the `phrase` that names it with its span and `phrase_index`
 (null where none does), `match_score` in 0-1, `margin` to the best other matching, `person_id` where the source
 knows it.
+`original_caption`: the caption before numbered plurals were expanded, null where none was. `sharpness`, `short_side`,
+`faces`, `people`, `min_margin`, `min_share`, `min_face_pixels` are there to filter by when loading
+(`fcbench.build.quality.PRESETS`); nothing was left out for them.
 `flags`: `ambiguous` (the margin of a segment is below {ambiguous_margin}), `unmatched` (a segment has no phrase).
-Each row carries its author, source, licence and the changes made. Nobody is in two splits.
+Nobody is in two splits, and no two photos have the same pixels. The config `annotations` holds the same rows without
+pixels, to be joined by `id` with photos of your own.
+
+## Steps
+
+| step | photos that came through |
+|---|--:|
+{funnel}
 
 ## Matching
 {matching}
 ## Licences
 
+Each row carries its author, source, licence, its URL and the changes made; `ATTRIBUTION.csv` lists them. Who publishes
+photos must name them. A photo is taken out again with `fcbench build-data --update --exclude FILE`.
+
+| licence | photos |
+|---|--:|
 {licences}
+
+## How it was made
+
+Recipe `{signature}` on {devices}; each shard's models, versions, times and digests are in `meta/`.
+
+| role | weights |
+|---|---|
+{models}
+
+{versions}.
+
+## Limits
+
+Captions, segments and matches are made by models and are wrong at times: the rows flagged `ambiguous` most often. Look
+at a sample before training: `fcbench data show {path}` draws one, and takes your verdicts. Faces are personal data:
+do not use this dataset to recognise people.
 """
 
 
-def write_card(folder: DataFolder, counts: BuildCounts, recipe: Mapping[str, Any], licences: Mapping[str, int]) -> None:
-    """Write README.md."""
+def write_card(folder: DataFolder, counts: BuildCounts, build: Mapping[str, Any]) -> None:
+    """Write README.md from what ``build.json`` tells."""
     rejected = {reason: count for reason, count in counts.rejected.items() if count}
     rows = {"photos in": counts.inputs, "accepted": counts.accepted, "rejected": sum(rejected.values())}
+    rows |= {"duplicates": counts.duplicates}
     rows |= {f"split {split}": count for split, count in counts.splits.items()}
     rows |= {"people": counts.people, "segments": counts.segments, "segments with a phrase": counts.matched}
     rows |= {"ambiguous photos": counts.ambiguous}
+    licences = build["licences"]
     body = BODY.format(
         name=folder.path.name,
         path=folder.path.name,
         split=next(iter(counts.splits)),
         accepted=counts.accepted,
         counts=_lines(f"| {what} | {count} |" for what, count in rows.items()),
+        funnel=_lines(f"| {step} | {photos} |" for step, photos in counts.funnel.items()),
         rejected=_rejected(rejected),
-        ambiguous_margin=recipe["ambiguous_margin"],
+        ambiguous_margin=build["recipe"]["ambiguous_margin"],
         matching=_matching(counts),
-        licences=_lines(f"- {licence}: {count} photos" for licence, count in sorted(licences.items())),
+        licences=_lines(f"| {_cell(licence)} | {count} |" for licence, count in licences.items()),
+        models=_lines(f"| {role} | `{digest}` |" for role, digest in build["models"].items()),
+        signature=build["signature"],
+        devices=", ".join(build["devices"]),
+        versions=", ".join(f"{package} {number}" for package, number in build["versions"].items()),
     )
     head = yaml.safe_dump(_front_matter(folder.path.name, counts, licences), sort_keys=False)
     write_text(folder.card, f"---\n{head}---\n{body}")
 
 
 def _front_matter(name: str, counts: BuildCounts, licences: Mapping[str, int]) -> dict[str, Any]:
-    files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in counts.splits]
+    def files(place: str) -> list[dict[str, str]]:
+        return [{"split": split, "path": f"{place}/{split}-*.parquet"} for split in counts.splits]
+
     return {
         "pretty_name": name,
         "license": HUB_LICENCES.get(next(iter(licences)), "other") if len(licences) == 1 else "other",
         "task_categories": ["text-to-image"],
         "tags": ["fcbench", "subject-driven-generation"],
         "configs": [
-            {"config_name": "default", "default": True, "data_files": files},
+            {"config_name": "default", "default": True, "data_files": files("data")},
+            {"config_name": "annotations", "data_files": files("annotations")},
             {"config_name": "rejects", "data_files": "rejects/rejects.parquet"},
         ],
     }
+
+
+def _cell(text: str) -> str:
+    """Text of others in a table of Markdown: one line, no markup."""
+    return escape(" ".join(text.split())).replace("|", "\\|").replace("`", "\\`")
 
 
 def _lines(lines: Any) -> str:

@@ -6,30 +6,36 @@ A photo counts as there when picture and sidecar can both be read; anything else
 from __future__ import annotations
 
 import hashlib
+import io
 import re
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from pydantic import ValidationError
 
 from fcbench.build.cast import world_scene
-from fcbench.build.records import Item, Licence, Photo, Planted, Reject, Sidecar
+from fcbench.build.decode import decode, shrink
+from fcbench.build.inspect_file import UnfitError, inspected
+from fcbench.build.records import Face, Item, Licence, Photo, Planted, Reject, Sidecar
 from fcbench.errors import DataError, UsageError
 from fcbench.images import read_image
 from fcbench.masks import box_of, decode_mask, encode_mask
 from fcbench.store import DataFolder, write_bytes, write_image
 from fcbench.types import Image
-from fcbench.world import describe, render
+from fcbench.world import describe, render, traits
 
 CAPTION_DETAIL = 0.4
 """How often captions tell how people look, as a share of the world's most talkative: captioners seldom do."""
+JPEG_FROM = 512
+"""The shorter side from which on working copies are JPEG (quality 92), a tenth of a PNG's size; smaller ones stay as
+they are, to the pixel."""
 SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
 
 
-def ingest_world(folder: DataFolder, photos: int, *, seed: int, size: int) -> Iterator[Item]:
-    """Draw ``photos`` pictures of training people with their truth, except those already there."""
-    for index in range(photos):
+def ingest_world(folder: DataFolder, photos: Iterable[int], *, seed: int, size: int) -> Iterator[Item]:
+    """Draw the pictures of those numbers with their truth, except those already there."""
+    for index in photos:
         photo_id = f"{index:09d}"
         kept = _kept(folder, photo_id)
         yield kept or _keep(folder, photo_id, *_draw(index, seed, size))
@@ -42,14 +48,37 @@ def ingest_folder(folder: DataFolder, root: Path, files: Sequence[Path], *, size
     """
     for file in files:
         name = file.relative_to(root).as_posix()
-        photo_id = re.sub(r"[^a-z0-9]+", "-", file.stem.lower()) + "-" + hashlib.sha256(name.encode()).hexdigest()[:8]
-        kept = _kept(folder, photo_id)
-        try:
-            yield kept or _keep(folder, photo_id, *_take(file, name, size))
-        except _SidecarError as error:
-            yield Reject(photo_id, "sidecar_error", "ingest", f"{name}: {error}")
-        except DataError as error:
-            yield Reject(photo_id, "decode_error", "ingest", str(error))
+        yield take(folder, id_of(name), file, name, short_side=size)
+
+
+def id_of(name: str) -> str:
+    """A photo's id from its name within its source: its stem, for people to know it by, and a digest that is unique.
+
+    >>> id_of("a/IMG 1.jpg")
+    'img-1-4df6875d'
+    """
+    stem = re.sub(r"[^a-z0-9]+", "-", PurePosixPath(name).stem.lower())
+    return f"{stem}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def take(
+    folder: DataFolder, photo_id: str, file: Path, name: str, *, short_side: int, known: Sidecar | None = None
+) -> Item:
+    """A picture file's working copy, made now unless it is there; or why there is none.
+
+    ``name``: where the picture is in its source. ``known``: what the source says of it, in the file's own pixels; what
+    a sidecar beside the file says goes first.
+    """
+    if (kept := _kept(folder, photo_id)) is not None:
+        return kept
+    try:
+        return _keep(folder, photo_id, *_take(inspected(file), name, short_side, known or Sidecar()))
+    except UnfitError as error:
+        return Reject(photo_id, error.reason, "ingest", str(error))
+    except _SidecarError as error:
+        return Reject(photo_id, "sidecar_error", "ingest", f"{name}: {error}")
+    except DataError as error:
+        return Reject(photo_id, "decode_error", "ingest", str(error))
 
 
 def list_pictures(root: Path) -> list[Path]:
@@ -67,19 +96,33 @@ class _SidecarError(DataError):
 
 
 def _kept(folder: DataFolder, photo_id: str) -> Photo | None:
-    try:
-        sidecar = Sidecar.model_validate_json(folder.sidecar(photo_id).read_bytes())
-        image = read_image(folder.photo(photo_id))
-    except (DataError, OSError, ValidationError):
-        return None
-    return Photo(photo_id, folder.photo(photo_id), image.shape[1], image.shape[0], sidecar)
+    for path in (folder.photo(photo_id), folder.photo(photo_id).with_suffix(".jpg")):
+        try:
+            sidecar = Sidecar.model_validate_json(folder.sidecar(photo_id).read_bytes())
+            image = read_image(path)
+        except (DataError, OSError, ValidationError):
+            continue
+        return Photo(photo_id, path, image.shape[1], image.shape[0], sidecar)
+    return None
 
 
 def _keep(folder: DataFolder, photo_id: str, image: Image, sidecar: Sidecar) -> Photo:
     path = folder.photo(photo_id)
-    write_image(path, image, flush=False)
+    if min(image.shape[:2]) >= JPEG_FROM:
+        path = path.with_suffix(".jpg")
+        write_bytes(path, _jpeg(image), flush=False)
+    else:
+        write_image(path, image, flush=False)
     write_bytes(folder.sidecar(photo_id), sidecar.model_dump_json(exclude_none=True).encode(), flush=False)
     return Photo(photo_id, path, image.shape[1], image.shape[0], sidecar)
+
+
+def _jpeg(image: Image) -> bytes:
+    from PIL import Image as Pillow
+
+    buffer = io.BytesIO()
+    Pillow.fromarray(image).save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
 
 
 def _draw(index: int, seed: int, size: int) -> tuple[Image, Sidecar]:
@@ -94,6 +137,7 @@ def _draw(index: int, seed: int, size: int) -> tuple[Image, Sidecar]:
             face_box=truth.face_box,
             keypoints=tuple((x, y) for x, y in truth.keypoints.tolist()),
             span=span,
+            traits=traits(figure),
         )
         for figure, truth, span in zip(scene.figures, picture.figures, caption.spans, strict=True)
     )
@@ -105,26 +149,46 @@ def _draw(index: int, seed: int, size: int) -> tuple[Image, Sidecar]:
         changes="none",
     )
     return picture.image, Sidecar(
-        caption=caption.text, context=scene.context, style=scene.style, people=people, licence=licence
+        caption=caption.text,
+        context=scene.context,
+        style=scene.style,
+        people=people,
+        licence=licence,
+        planted=True,
     )
 
 
-def _take(file: Path, name: str, size: int) -> tuple[Image, Sidecar]:
-    image = read_image(file)
-    sidecar = _read_sidecar(file)
-    height, width = image.shape[:2]
-    factor = min(1.0, size / min(height, width))
-    shape = (max(1, round(height * factor)), max(1, round(width * factor)))
-    people = tuple(_fit(person, (height, width), shape) for person in sidecar.people)
-    changes = "resized, converted to PNG" if factor < 1 else "converted to PNG"
+def _take(file: Path, name: str, size: int, known: Sidecar) -> tuple[Image, Sidecar]:
+    image, changes = decode(file)
+    sidecar = _merged(_read_sidecar(file), known)
+    there = (image.shape[0], image.shape[1])
+    small = shrink(image, size)
+    shape = (small.shape[0], small.shape[1])
+    people = tuple(_fit(person, there, shape) for person in sidecar.people)
     asked = sidecar.licence
+    kind = "JPEG" if min(shape) >= JPEG_FROM else "PNG"
+    done = (*changes, *(("resized",) if shape != there else ()), f"converted to {kind}")
     licence = asked.model_copy(
         update={
             "source": name if asked.source == "unknown" else asked.source,
-            "changes": "; ".join(filter(None, (asked.changes, changes))),
+            "changes": "; ".join(filter(None, (asked.changes, ", ".join(done)))),
         }
     )
-    return _resize(image, shape), sidecar.model_copy(update={"people": people, "licence": licence})
+    face = sidecar.face and _scaled(sidecar.face, shape[1] / there[1], shape[0] / there[0])
+    return small, sidecar.model_copy(update={"people": people, "licence": licence, "face": face})
+
+
+def _merged(beside: Sidecar, known: Sidecar) -> Sidecar:
+    """What the sidecar says, and where it says nothing what the source does."""
+    return known.model_copy(update={name: getattr(beside, name) for name in beside.model_fields_set})
+
+
+def _scaled(face: Face, across: float, down: float) -> Face:
+    x1, y1, x2, y2 = face.box
+    return Face(
+        box=(x1 * across, y1 * down, x2 * across, y2 * down),
+        landmarks=tuple((x * across, y * down) for x, y in face.landmarks),
+    )
 
 
 def _read_sidecar(file: Path) -> Sidecar:
@@ -155,11 +219,3 @@ def _fit(person: Planted, there: tuple[int, int], shape: tuple[int, int]) -> Pla
     small = mask[np.ix_(rows.astype(int), columns.astype(int))]
     update = {"mask": encode_mask(small), "box": box_of(small), "face_box": None, "keypoints": None}
     return person.model_copy(update=update)
-
-
-def _resize(image: Image, shape: tuple[int, int]) -> Image:
-    from PIL import Image as Pillow
-
-    if image.shape[:2] == shape:
-        return image
-    return np.asarray(Pillow.fromarray(image).resize((shape[1], shape[0]), Pillow.Resampling.LANCZOS))

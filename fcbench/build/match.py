@@ -1,10 +1,13 @@
-"""Which phrase names which segment: greedy, one to one, on the product of two CLIP similarities (FastComposer, 5.1)."""
+"""Which phrase names which segment: greedy, one to one, on the product of two CLIP similarities (FastComposer, 5.1).
+
+What a crop is compared with is the phrase with all that the caption says of it: "a man" and "a man" cannot be told
+apart, "a man wearing a red hat" and "a man holding a book" can.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +15,9 @@ import numpy.typing as npt
 from fcbench.build.records import Item, Photo, Phrase, Reject, Segment, batches
 from fcbench.images import read_image
 from fcbench.masks import decode_mask, on_grey
-from fcbench.types import Image
+from fcbench.types import Grounder, Image, Matcher
 
-BATCH = 256
+BATCH = 64
 AMBIGUOUS_MARGIN = 0.01
 """A matching that beats its runner-up by less is flagged ``ambiguous``."""
 
@@ -29,16 +32,19 @@ Features = npt.NDArray[np.float32]
 Pair = tuple[int, int]
 
 
-def match(items: Iterable[Item], matcher: Any) -> Iterator[Item]:
+def match(items: Iterable[Item], matcher: Matcher | Grounder, assignment: str = "greedy") -> Iterator[Item]:
     """Give each segment the phrase that names it; ``no_match`` where no segment of a photo gets one.
 
-    The score of a pair is s(masked crop, phrase) * s(label, phrase) with s = (1 + cosine) / 2, in [0, 1]: it grows
-    with both, where of plain cosines two negative ones would make a good match. People match phrases of people only.
+    The score of a pair is s(masked crop, description) * s(label, phrase) with s = (1 + cosine) / 2, in [0, 1]: it grows
+    with both, where of plain cosines two negative ones would make a good match. A grounding matcher's is a box's own
+    times its overlap with the segment. People match phrases of people only. ``assignment``: see ``ASSIGNMENTS``.
     """
-    texts = _Texts(matcher)
+    choose = ASSIGNMENTS[assignment]
+    texts = None if isinstance(matcher, Grounder) else _Texts(matcher)
     for batch in batches(items, BATCH):
         photos = [item for item in batch if isinstance(item, Photo)]
-        matched = dict(zip((photo.id for photo in photos), _match_all(photos, matcher, texts), strict=True))
+        scores = _grounded(photos, matcher) if isinstance(matcher, Grounder) else _compared(photos, matcher, texts)
+        matched = {photo.id: _matched(photo, pairs, choose) for photo, pairs in zip(photos, scores, strict=True)}
         for item in batch:
             yield matched[item.id] if isinstance(item, Photo) else item
 
@@ -54,6 +60,30 @@ def assign(scores: Mapping[Pair, float]) -> dict[int, int]:
         if segment not in found and start not in found.values():
             found[segment] = start
     return found
+
+
+def assign_best(scores: Mapping[Pair, float]) -> dict[int, int]:
+    """The one-to-one matching of most pairs, and of these the one with the highest sum (Kuhn, 1955).
+
+    >>> assign_best({(1, 0): 0.9, (1, 8): 0.8, (2, 0): 0.85, (2, 8): 0.1})
+    {1: 8, 2: 0}
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    if not scores:
+        return {}
+    segments = sorted({segment for segment, _ in scores})
+    starts = sorted({start for _, start in scores})
+    table = np.full((len(segments), len(starts)), -len(scores) - 1.0)
+    for (segment, start), score in scores.items():
+        table[segments.index(segment), starts.index(start)] = score
+    rows, columns = linear_sum_assignment(table, maximize=True)
+    pairs = [(segments[row], starts[column]) for row, column in zip(rows.tolist(), columns.tolist(), strict=True)]
+    return {segment: start for segment, start in pairs if (segment, start) in scores}
+
+
+ASSIGNMENTS = {"greedy": assign, "hungarian": assign_best}
+"""Greedy as in the paper; hungarian weighs all pairs of a photo together."""
 
 
 def margin(scores: Mapping[Pair, float], found: Mapping[int, int], segment: int) -> float | None:
@@ -82,7 +112,7 @@ def margin(scores: Mapping[Pair, float], found: Mapping[int, int], segment: int)
 class _Texts:
     """Text features, each text computed once."""
 
-    def __init__(self, matcher: Any) -> None:
+    def __init__(self, matcher: Matcher) -> None:
         self._matcher = matcher
         self._known: dict[str, Features] = {}
 
@@ -95,19 +125,43 @@ class _Texts:
         return np.stack([self._known[text] for text in texts])
 
 
-def _match_all(photos: Sequence[Photo], matcher: Any, texts: _Texts) -> list[Item]:
+def _compared(photos: Sequence[Photo], matcher: Matcher, texts: _Texts | None) -> list[dict[Pair, float]]:
+    """The scores of each photo's allowed pairs, none where nothing may be paired."""
+    assert texts is not None
     pairs = [_pairs(photo) for photo in photos]
     open_photos = [photo for photo, allowed in zip(photos, pairs, strict=True) if allowed]
     texts.learn(text for photo in open_photos for text in _words(photo))
     features = iter(matcher.image_features(_crops(open_photos))) if open_photos else iter(())
-    matched: list[Item] = []
+    scores: list[dict[Pair, float]] = []
     for photo, allowed in zip(photos, pairs, strict=True):
-        if allowed:
-            crops = np.stack([next(features) for _ in photo.segments])
-            matched.append(_matched(photo, _scores(photo, allowed, crops, texts)))
-        else:
-            matched.append(Reject(photo.id, "no_match", "match", f"nobody of the picture in {photo.caption!r}"))
-    return matched
+        crops = np.stack([next(features) for _ in photo.segments]) if allowed else np.zeros((0, 0), np.float32)
+        scores.append(_scores(photo, allowed, crops, texts) if allowed else {})
+    return scores
+
+
+def _grounded(photos: Sequence[Photo], grounder: Grounder) -> list[dict[Pair, float]]:
+    """For each allowed pair the best of the phrase's boxes: its score times its overlap with the segment's box."""
+    images = [read_image(photo.path) for photo in photos]
+    spans = [[(phrase.start, phrase.end) for phrase in photo.phrases] for photo in photos]
+    found = grounder.ground(images, [photo.caption for photo in photos], spans) if photos else []
+    scores = []
+    for photo, boxes in zip(photos, found, strict=True):
+        by_start = {phrase.start: there for phrase, there in zip(photo.phrases, boxes, strict=True)}
+        pairs = {
+            (s.id, p.start): max((score * _overlap(s.bbox, box) for box, score in by_start[p.start]), default=0.0)
+            for s, p in _pairs(photo)
+        }
+        scores.append({pair: score for pair, score in pairs.items() if score > 0})
+    return scores
+
+
+def _overlap(first: Sequence[float], second: Sequence[float]) -> float:
+    """Intersection over union of two boxes (x1, y1, x2, y2)."""
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    shared = max(width, 0.0) * max(height, 0.0)
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (first, second)]
+    return shared / (sum(areas) - shared) if shared else 0.0
 
 
 def _pairs(photo: Photo) -> list[tuple[Segment, Phrase]]:
@@ -120,7 +174,12 @@ def _pairs(photo: Photo) -> list[tuple[Segment, Phrase]]:
 
 
 def _words(photo: Photo) -> list[str]:
-    return [phrase.text for phrase in photo.phrases] + [segment.label for segment in photo.segments]
+    told = [text for phrase in photo.phrases for text in (phrase.text, _told(phrase))]
+    return told + [segment.label for segment in photo.segments]
+
+
+def _told(phrase: Phrase) -> str:
+    return phrase.description or phrase.text
 
 
 def _crops(photos: Sequence[Photo]) -> list[Image]:
@@ -137,14 +196,19 @@ def _scores(
     """The scores of a photo's allowed pairs, computed in float64 from normalised features."""
     named = texts([phrase.text for phrase in photo.phrases]).astype(np.float64)
     labels = texts([segment.label for segment in photo.segments]).astype(np.float64)
-    scores = (1 + crops @ named.T) / 2 * (1 + labels @ named.T) / 2
+    told = texts([_told(phrase) for phrase in photo.phrases]).astype(np.float64)
+    scores = (1 + crops @ told.T) / 2 * (1 + labels @ named.T) / 2
     rows = {segment.id: row for row, segment in enumerate(photo.segments)}
     columns = {phrase.start: column for column, phrase in enumerate(photo.phrases)}
     return {(s.id, p.start): float(scores[rows[s.id], columns[p.start]]) for s, p in allowed}
 
 
-def _matched(photo: Photo, scores: Mapping[Pair, float]) -> Photo:
-    found = assign(scores)
+def _matched(
+    photo: Photo, scores: Mapping[Pair, float], choose: Callable[[Mapping[Pair, float]], dict[int, int]]
+) -> Item:
+    if not scores:
+        return Reject(photo.id, "no_match", "match", f"nobody of the picture in {photo.caption!r}")
+    found = choose(scores)
     index = {phrase.start: number for number, phrase in enumerate(photo.phrases)}
     segments = tuple(
         replace(
@@ -158,6 +222,6 @@ def _matched(photo: Photo, scores: Mapping[Pair, float]) -> Photo:
         for segment in photo.segments
     )
     ambiguous = any(s.margin is not None and s.margin < AMBIGUOUS_MARGIN for s in segments)
-    unmatched = len(found) < len(segments)
+    unmatched = any(s.phrase is None for s in segments if s.is_thing)
     flags = ("ambiguous",) * ambiguous + ("unmatched",) * unmatched
     return replace(photo, segments=segments, flags=photo.flags + flags)

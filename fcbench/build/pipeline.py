@@ -1,35 +1,36 @@
 """``build-data``: photos in, a dataset out.
 
-The steps are generators over photos and rejects; photos on disk are what a killed build keeps, the tables are
-written at the end, and ``build.json`` last of all.
+Shards are labelled, each alone and committed step by step; then one process counts what came out, decides splits and
+writes the tables, and ``build.json`` last of all. A killed build goes on where it was, to the same bytes.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from fcbench.build.accuracy import Accuracy, matching_accuracy
-from fcbench.build.caption import caption
-from fcbench.build.ingest import ingest_folder, ingest_world, list_pictures
-from fcbench.build.match import AMBIGUOUS_MARGIN, match
-from fcbench.build.phrases import phrases
-from fcbench.build.progress import report_progress
-from fcbench.build.records import REASONS, Item, Photo, Reject
-from fcbench.build.segment import segment
-from fcbench.build.split import split
-from fcbench.errors import DataError, FcbenchError, UsageError
+from fcbench.build.accuracy import Accuracy
+from fcbench.build.cache import Kept
+from fcbench.build.engine import Engine, Here
+from fcbench.build.progress import Progress
+from fcbench.build.records import FAILURES, REASONS
+from fcbench.build.screen import Screen
+from fcbench.build.shard import INGEST_VERSION, Job, chain, last_kept, versions
+from fcbench.build.source import Source, open_source
+from fcbench.build.split import SPLITS
+from fcbench.errors import FcbenchError, UsageError
 from fcbench.store import DataFolder, data_folder, digest_json, read_json, write_json
 from fcbench.types import Stack
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the same photos would give other rows."""
-PACKAGES = ("fcbench", "datasets", "numpy", "pillow", "pyarrow", "pycocotools", "spacy", "torch", "transformers")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,10 @@ class BuildCounts:
     ambiguous: int
     """Photos in which another matching is as good or nearly."""
     matching: Mapping[str, Accuracy]
+    duplicates: int = 0
+    """Photos whose pixels another one has."""
+    funnel: Mapping[str, int] = field(default_factory=dict)
+    """Photos that came through each step."""
 
     @property
     def summary(self) -> str:
@@ -55,12 +60,19 @@ class BuildCounts:
         right = self.matching.get("all")
         truth = f"; {right['right'] / right['segments']:.0%} of the matches are right" if right else ""
         return (
-            f"{self.accepted} of {self.inputs} photos, rejected: {rejected}; {self.people} people, {self.matched} of "
-            f"{self.segments} segments matched, {self.ambiguous} photos ambiguous{truth}"
+            f"{self.accepted} of {self.inputs} photos, rejected: {rejected}; duplicates: {self.duplicates}; "
+            f"{self.people} people, {self.matched} of {self.segments} segments matched, {self.ambiguous} photos "
+            f"ambiguous{truth}"
         )
 
+    @property
+    def failed(self) -> float:
+        """The share of the photos that were rejected because something is broken, not because it was not wanted."""
+        return sum(count for reason, count in self.rejected.items() if reason in FAILURES) / max(self.inputs, 1)
+
     def __post_init__(self) -> None:
-        if self.inputs != self.accepted + sum(self.rejected.values()) or self.accepted != sum(self.splits.values()):
+        told = self.accepted + sum(self.rejected.values()) + self.duplicates
+        if self.inputs != told or self.accepted != sum(self.splits.values()):
             raise FcbenchError(f"a build lost or doubled photos, its tables cannot be trusted: {self}")
 
 
@@ -72,107 +84,200 @@ def build_data(
     photos: int = 1000,
     stack: Stack,
     seed: int = 0,
+    images: Path | None = None,
+    short_side: int = 1024,
+    engine: Engine | None = None,
+    screen: Screen | None = None,
+    assignment: str = "greedy",
+    update: bool = False,
+    retry: Sequence[str] = (),
     progress: TextIO | None = sys.stderr,
 ) -> BuildCounts:
     """Build the dataset ``out/data/<name>`` and return its counts; a finished one is left as it is.
 
-    ``source`` is "world", which draws ``photos`` pictures from ``seed``, or a folder of pictures, taken whole.
-    Raises UsageError when the folder was begun with another recipe, DataError when no photo is accepted.
+    ``source`` is "world", which draws ``photos`` pictures from ``seed``, or a kind of what lies in ``images``
+    (:func:`fcbench.build.source.open_source`), whose shorter sides are shrunk to ``short_side``. ``assignment`` is how
+    phrases are given to segments: greedy or hungarian.
+    ``engine`` computes the shards, by default in this process. ``update`` lets a folder take another recipe: steps
+    whose own recipe and input are as before are not run again. ``retry`` names reasons whose rejects get another try.
+    Raises UsageError when the folder was begun with another recipe or another build is at work in it, DataError when
+    no photo is accepted.
     """
-    folder = data_folder(out, name)
-    files = [] if source == "world" else list_pictures(Path(source))
-    recipe = _recipe(source, files, photos=photos, seed=seed, stack=stack)
-    _claim(folder, recipe)
-    if _is_whole(folder):
-        if progress:
-            print(f"{folder.path} is built already, with the same recipe", file=progress)
-        return BuildCounts(**read_json(folder.build)["counts"])
-    inputs = len(files) if files else photos
-    if files:
-        ingested = ingest_folder(folder, Path(source), files, size=stack.image_size)
-    else:
-        ingested = ingest_world(folder, photos, seed=seed, size=stack.image_size)
-    items = _steps(ingested, stack)
-    return _finish(folder, list(report_progress(items, inputs, progress)), inputs, recipe)
+    taken = open_source(source, photos=photos, seed=seed, size=stack.image_size, images=images, short_side=short_side)
+    job = Job(data_folder(out, name), taken, screen or Screen(), stack.digests, assignment)
+    recipe = recipe_of(taken, job, stack)
+    with _locked(job.folder, alone=True):
+        _claim(job.folder, recipe, update=update)
+        if not _retry(job, retry) and (there := _finished(job.folder, recipe)) is not None:
+            if progress:
+                print(f"{job.folder.path} is built already, with the same recipe", file=progress)
+            return there
+        _sweep(job.folder)
+        _label(job, range(len(job.shards)), engine or Here(stack), progress)
+        return _finish(job, recipe)
 
 
-def _is_whole(folder: DataFolder) -> bool:
-    if not folder.build.exists():
-        return False
-    there = [path.name for path in (folder.path / "data").glob("*.parquet")]
-    return all(any(name.startswith(split) for name in there) for split in read_json(folder.build)["counts"]["splits"])
+def build_shards(
+    out: Path,
+    part: tuple[int, int],
+    *,
+    source: str = "world",
+    name: str = "world",
+    photos: int = 1000,
+    stack: Stack,
+    seed: int = 0,
+    images: Path | None = None,
+    short_side: int = 1024,
+    engine: Engine | None = None,
+    screen: Screen | None = None,
+    assignment: str = "greedy",
+    progress: TextIO | None = sys.stderr,
+) -> tuple[int, int]:
+    """Label one part of the shards, task ``part[0]`` (from 1) of ``part[1]``; how many are done now, and of how many.
+
+    Several tasks may be at work in one folder. :func:`build_data` writes the tables when all have been.
+    """
+    task, tasks = part
+    if not 1 <= task <= tasks:
+        raise UsageError(f"--shards {task}/{tasks}: expected a task from 1 to {tasks}, as in 1/{tasks}")
+    taken = open_source(source, photos=photos, seed=seed, size=stack.image_size, images=images, short_side=short_side)
+    job = Job(data_folder(out, name), taken, screen or Screen(), stack.digests, assignment)
+    with _locked(job.folder, alone=False):
+        _claim(job.folder, recipe_of(taken, job, stack), update=False)
+        _label(job, range(task - 1, len(job.shards), tasks), engine or Here(stack), progress)
+    return sum(last_kept(job, index) is not None for index in range(len(job.shards))), len(job.shards)
 
 
-def _steps(items: Iterator[Item], stack: Stack) -> Iterator[Item]:
-    items = caption(items)
-    items = phrases(items, stack.role("parser"))
-    items = segment(items)
-    return match(items, stack.role("matcher"))
-
-
-def _recipe(source: str, files: list[Path], *, photos: int, seed: int, stack: Stack) -> dict[str, Any]:
-    """All that the rows depend on. A folder's files are known by their names and sizes."""
-    asked: dict[str, Any] = {"source": source, "photos": photos, "seed": seed}
-    if files:
-        beside = [path.with_suffix(suffix) for path in files for suffix in (".json", ".txt")]
-        sizes = sorted((str(path), path.stat().st_size) for path in {*files, *beside} if path.exists())
-        asked = {"source": source, "files": digest_json(sizes)}
-    models = {role: stack.digests.get(role, "unknown") for role in ("parser", "matcher")}
+def recipe_of(source: Source, job: Job, stack: Stack) -> dict[str, Any]:
+    """All that the rows depend on."""
+    steps = job.steps
+    settings = {key: value for step in steps for key, value in step.settings.items()}
     return {
         "format": FORMAT,
-        **asked,
+        **source.recipe,
         "stack": stack.name,
         "image_size": stack.image_size,
-        **models,
-        "ambiguous_margin": AMBIGUOUS_MARGIN,
+        **{role: stack.digests.get(role, "unknown") for role in job.roles},
+        **settings,
+        "steps": {"ingest": INGEST_VERSION, **{step.name: [step.version, step.batch] for step in steps}},
     }
 
 
-def _claim(folder: DataFolder, recipe: Mapping[str, Any]) -> None:
-    """Make the folder this recipe's, or refuse; clear what a killed build left half written."""
+def _label(job: Job, shards: Sequence[int], engine: Engine, stream: TextIO | None) -> None:
+    """Take through all steps the shards that are not done."""
+    missing = [index for index in shards if last_kept(job, index) is None]
+    if missing:
+        photos = sum(len(job.shards[index]) for index in missing)
+        engine.run(job, missing, Progress(photos, len(job.steps) + 1, stream).tell)
+
+
+def _finish(job: Job, recipe: Mapping[str, Any]) -> BuildCounts:
+    from fcbench.build.card import write_card
+    from fcbench.build.tables import take_census, write_tables
+
+    kept = [_kept(job, index) for index in range(len(job.shards))]
+    census = take_census(job, kept)
+    signature = digest_json(recipe)[:16]
+    files = write_tables(job, kept, census, signature)
+    sizes = Counter(census.splits.values())
+    steps = [step.facts for index in range(len(kept)) for step in chain(job, index)]
+    funnel: Counter[str] = Counter()
+    for facts in steps:
+        funnel[facts["step"]] += facts["photos"]
+    counts = BuildCounts(
+        inputs=len(job.source),
+        accepted=len(census.splits),
+        rejected={reason: census.rejected.get(reason, 0) for reason in REASONS},
+        splits={name: sizes[name] for name in SPLITS if sizes[name]},
+        people=len(census.people),
+        segments=census.segments,
+        matched=census.matched,
+        ambiguous=census.ambiguous,
+        matching=census.matching,
+        duplicates=len(census.originals),
+        funnel=funnel,
+    )
+    told = {
+        "recipe": recipe,
+        "signature": signature,
+        "counts": vars(counts),
+        "licences": dict(sorted(census.licences.items())),
+        "models": {role: job.digests.get(role, "unknown") for role in job.roles},
+        "devices": sorted({facts["device"] for facts in steps}),
+        "files": files,
+        "versions": versions(),
+    }
+    write_card(job.folder, counts, told)
+    write_json(job.folder.build, told)
+    return counts
+
+
+def _kept(job: Job, index: int) -> Kept:
+    kept = last_kept(job, index)
+    if kept is None:
+        raise FcbenchError(f"{job.folder.work}: shard {index} is gone; run the same command again")
+    return kept
+
+
+def _finished(folder: DataFolder, recipe: Mapping[str, Any]) -> BuildCounts | None:
+    """The counts of a build of this recipe whose tables are all there."""
+    from fcbench.build.tables import are_there
+
+    if not folder.build.exists():
+        return None
+    told = read_json(folder.build)
+    whole = digest_json(told["recipe"]) == digest_json(recipe) and are_there(folder, told.get("files", {}))
+    return BuildCounts(**told["counts"]) if whole else None
+
+
+def _claim(folder: DataFolder, recipe: Mapping[str, Any], *, update: bool) -> None:
+    """Make the folder this recipe's, or refuse."""
     if folder.recipe.exists():
         there = read_json(folder.recipe)
         differs = [key for key in {**there, **recipe} if there.get(key) != recipe.get(key)]
-        if differs:
+        if not differs:
+            return
+        if not update:
             told = ", ".join(f"{key} {there.get(key)!r} there, {recipe.get(key)!r} asked" for key in differs)
-            raise UsageError(f"{folder.path} was made with another recipe ({told}): give another --name or delete it")
-    else:
-        write_json(folder.recipe, recipe)
+            raise UsageError(
+                f"{folder.path} was made with another recipe ({told}): give --update to make it this one's, another "
+                "--name, or delete it"
+            )
+        folder.build.unlink(missing_ok=True)
+        if set(differs) & {"source", "seed", "files", "image_size", "short_side"}:
+            shutil.rmtree(folder.photos, ignore_errors=True)  # working copies of other photos
+    write_json(folder.recipe, recipe)
+
+
+def _retry(job: Job, reasons: Sequence[str]) -> bool:
+    """Forget the results in which a photo was rejected for one of the reasons; whether there was one."""
+    for reason in reasons:
+        if reason not in REASONS:
+            raise UsageError(f"--retry {reason}: known: {', '.join(REASONS)}")
+    found = False
+    for index in range(len(job.shards)) if reasons else ():
+        for kept in chain(job, index):
+            if set(kept.facts["rejected"]) & set(reasons):
+                kept.path.unlink(missing_ok=True)
+                found = True
+    if found:
+        job.folder.build.unlink(missing_ok=True)
+    return found
+
+
+def _sweep(folder: DataFolder) -> None:
+    """Clear what a killed build left half written."""
     for stale in folder.path.rglob(".*.tmp"):
-        stale.unlink()
+        stale.unlink(missing_ok=True)
 
 
-def _finish(folder: DataFolder, items: list[Item], inputs: int, recipe: Mapping[str, Any]) -> BuildCounts:
-    from fcbench.build.card import write_card
-    from fcbench.build.write import write_rejects, write_splits
-
-    accepted = [item for item in items if isinstance(item, Photo)]
-    rejects = [item for item in items if isinstance(item, Reject)]
-    write_rejects(folder, rejects)
-    reasons: Counter[str] = Counter(reject.reason for reject in rejects)
-    if not accepted:
-        told = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
-        raise DataError(f"{folder.rejects}: no photo was accepted ({told}); each one's reason is in this table")
-    splits = split(accepted)
-    signature = digest_json(recipe)[:16]
-    write_splits(folder, splits, signature)
-    segments = [segment for photo in accepted for segment in photo.segments]
-    counts = BuildCounts(
-        inputs=inputs,
-        accepted=len(accepted),
-        rejected={reason: reasons.get(reason, 0) for reason in REASONS},
-        splits={name: len(rows) for name, rows in splits.items()},
-        people=len({segment.person_id for segment in segments} - {None}),
-        segments=len(segments),
-        matched=sum(segment.phrase is not None for segment in segments),
-        ambiguous=sum("ambiguous" in photo.flags for photo in accepted),
-        matching=matching_accuracy(accepted),
-    )
-    licences = Counter(photo.sidecar.licence.licence for photo in accepted)
-    write_card(folder, counts, recipe, licences)
-    versions = {package: version(package) for package in PACKAGES}
-    write_json(
-        folder.build,
-        {"recipe": recipe, "signature": signature, "counts": vars(counts), "licences": licences, "versions": versions},
-    )
-    return counts
+@contextlib.contextmanager
+def _locked(folder: DataFolder, *, alone: bool) -> Iterator[None]:
+    """Hold the folder, alone or with others that label other shards; the system lets go of it whatever happens."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with folder.lock.open("w") as handle:
+        try:
+            fcntl.flock(handle, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"{folder.path}: another build is at work there; wait for it, or end it") from None
+        yield

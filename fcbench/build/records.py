@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
@@ -12,11 +12,51 @@ from pydantic import BaseModel, Field
 
 from fcbench.masks import Rle
 
-Reason: TypeAlias = Literal["decode_error", "sidecar_error", "caption_empty", "no_phrase", "no_segment", "no_match"]
-"""Why a photo is not in the dataset: it does not decode; its sidecar is broken; it has no caption; the caption names
-nothing; nothing is segmented; no segment matches a phrase."""
+Reason: TypeAlias = Literal[
+    "missing_file",
+    "unreadable",
+    "not_a_file",
+    "empty_file",
+    "not_an_image",
+    "wrong_extension",
+    "truncated",
+    "bomb",
+    "unsupported_mode",
+    "animated",
+    "decode_error",
+    "too_small",
+    "md5_mismatch",
+    "sidecar_error",
+    "licence_excluded",
+    "takedown",
+    "duplicate_of",
+    "caption_empty",
+    "no_phrase",
+    "no_segment",
+    "no_match",
+    "ambiguous",
+    "too_many_tokens",
+    "no_face_overlap",
+    "oom",
+    "model_error",
+]
+"""Why a photo is not in the dataset; a closed set.
+
+Of the file: it is gone, cannot be read, is no file, holds nothing, is no picture or another kind than its name says,
+ends early, would fill the memory, has a mode or several frames that are no photo, does not decode, is smaller than
+asked, or is not the file that its source lists. Its sidecar is broken; its licence was not asked for; it was taken
+down; its pixels are another one's. The caption is empty or names nothing; nothing is segmented; no segment matches a
+phrase; which one cannot be told; the phrase lies beyond the text encoder's tokens; the face that the source knows is
+nobody's. The memory did not suffice for this one alone; a model failed on it.
+"""
 
 REASONS: tuple[str, ...] = get_args(Reason)
+
+FAILURES = frozenset(REASONS) - {
+    *("too_small", "licence_excluded", "takedown", "duplicate_of", "caption_empty", "no_phrase", "no_segment"),
+    *("no_match", "ambiguous", "too_many_tokens", "no_face_overlap"),
+}
+"""The reasons that tell of something broken; the others leave out what was not wanted."""
 
 
 class Planted(BaseModel):
@@ -31,12 +71,22 @@ class Planted(BaseModel):
     face_box: tuple[float, float, float, float] | None = None
     keypoints: tuple[tuple[float, float], ...] | None = None
     span: tuple[int, int] | None = None
+    traits: dict[str, str] = Field(default_factory=dict)
+    """What is true of the person, by kind (:func:`fcbench.world.traits`); to measure captions by."""
+
+
+class Face(BaseModel):
+    """A face that the source knows, in pixels of the working copy: ``box`` is (x1, y1, x2, y2)."""
+
+    box: tuple[float, float, float, float]
+    landmarks: tuple[tuple[float, float], ...] = ()
 
 
 class Licence(BaseModel):
     """Who made a photo, where it comes from, what may be done with it, and what was done to it."""
 
     author: str = "unknown"
+    title: str = ""
     source: str = "unknown"
     licence: str = "unknown"
     licence_url: str = ""
@@ -51,16 +101,27 @@ class Sidecar(BaseModel):
     style: str | None = None
     people: tuple[Planted, ...] = ()
     licence: Licence = Field(default_factory=Licence)
+    planted: bool = False
+    """Whether caption and people are the truth of a drawn picture: labels only where the stack has no model for them,
+    else what labels are measured by."""
+    face: Face | None = None
+    group: str = ""
+    """The photo that this picture was taken out of: pictures of one group are in one split."""
 
 
 @dataclass(frozen=True)
 class Phrase:
-    """A noun phrase: ``caption[start:end] == text``; ``root`` is its noun."""
+    """A noun phrase: ``caption[start:end] == text``; ``root`` is its noun.
+
+    ``description`` is the phrase with all that the caption says of it ("a man wearing a red hat"), which tells apart
+    what has one noun; empty where that is the phrase alone.
+    """
 
     text: str
     root: str
     start: int
     end: int
+    description: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,6 +139,10 @@ class Segment:
     phrase: int | None = None
     match_score: float | None = None
     margin: float | None = None
+    is_thing: bool = True
+    """Whether it is countable (a person), not stuff (the sky)."""
+    scores: dict[str, float] = field(default_factory=dict)
+    """What to filter by at load time: see :mod:`fcbench.build.quality`."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +158,13 @@ class Photo:
     phrases: tuple[Phrase, ...] = ()
     segments: tuple[Segment, ...] = ()
     flags: tuple[str, ...] = ()
+    original_caption: str = ""
+    """The caption before plurals were expanded; empty where nothing was."""
+    captioned: bool = False
+    """Whether a model wrote the caption."""
+    scores: dict[str, float] = field(default_factory=dict)
+    fingerprint: str = ""
+    """Sha256 of the working copy: equal pixels, equal fingerprint."""
 
 
 @dataclass(frozen=True)

@@ -1,40 +1,109 @@
-"""The regions of a photo, from its sidecar."""
+"""The regions of a photo: from its sidecar, else the segmenter's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from fcbench.build.records import Item, Photo, Planted, Reject, Segment, each
+import numpy as np
+
+from fcbench.build.records import Item, Photo, Planted, Reject, Segment, batches
 from fcbench.errors import DataError
-from fcbench.masks import box_of, decode_mask
+from fcbench.images import read_image
+from fcbench.masks import box_of, decode_mask, encode_mask
+from fcbench.types import Mask, Region, Segmenter
+
+BATCH = 16
+MOST = 255
+"""Segments of a photo: their numbers must fit the 8 bits of the official reader's map."""
+SAME = 0.5
+"""The overlap (IoU) from which on a found region and a planted person are one."""
 
 
-def segment(items: Iterable[Item]) -> Iterator[Item]:
-    """Take each photo's planted segments, numbered from 1; ``no_segment`` where none has a pixel."""
-    return each(_segment, items)
+def segment(items: Iterable[Item], segmenter: Segmenter | None = None) -> Iterator[Item]:
+    """Give each photo its sidecar's segments, or, where there are none, what ``segmenter`` finds.
+
+    Numbered from 1. The people of a drawn world are its truth: a segmenter, where there is one, is asked all the same,
+    and who its regions are is read off the truth. ``no_segment`` where nothing has a pixel.
+    """
+    for batch in batches(items, BATCH):
+        asked = [item for item in batch if isinstance(item, Photo) and segmenter and not _has_own(item)]
+        found = segmenter.regions([read_image(photo.path) for photo in asked]) if segmenter and asked else []
+        regions = {photo.id: parts for photo, parts in zip(asked, found, strict=True)}
+        for item in batch:
+            yield _segmented(item, regions.get(item.id)) if isinstance(item, Photo) else item
 
 
-def _segment(photo: Photo) -> Item:
+def _has_own(photo: Photo) -> bool:
+    return bool(photo.sidecar.people) and not photo.sidecar.planted
+
+
+def _segmented(photo: Photo, regions: Sequence[Region] | None) -> Item:
     try:
-        found = [_measured(number, planted) for number, planted in enumerate(photo.sidecar.people, 1)]
+        planted = [(person, decode_mask(person.mask)) for person in photo.sidecar.people]
     except DataError as error:
         return Reject(photo.id, "sidecar_error", "segment", str(error))
-    visible = tuple(segment for segment in found if segment.area)
+    if regions is None:
+        found = [_planted(photo, number, *person) for number, person in enumerate(planted, 1)]
+    else:
+        owners = owners_of([region.mask for region in regions], [mask for _, mask in planted])
+        people = [None if owner is None else planted[owner][0] for owner in owners]
+        found = [_found(photo, number, *pair) for number, pair in enumerate(zip(regions, people, strict=True), 1)]
+    visible = tuple(segment for segment in found if segment.area)[:MOST]
     if not visible:
-        return Reject(photo.id, "no_segment", "segment", "no segment with a pixel beside the picture")
+        beside = "no segment with a pixel beside the picture" if regions is None else "the segmenter finds nothing"
+        return Reject(photo.id, "no_segment", "segment", beside)
     return replace(photo, segments=visible)
 
 
-def _measured(number: int, planted: Planted) -> Segment:
-    mask = decode_mask(planted.mask)
+def owners_of(regions: Sequence[Mask], people: Sequence[Mask]) -> list[int | None]:
+    """For each region the person that it overlaps by at least ``SAME``, the best pairs first, each person once.
+
+    >>> left, right = np.array([[True, False]]), np.array([[False, True]])
+    >>> owners_of([right, left & right], [left, right])
+    [1, None]
+    """
+    overlaps = [(iou(region, person), i, j) for i, region in enumerate(regions) for j, person in enumerate(people)]
+    owners: list[int | None] = [None] * len(regions)
+    for overlap, i, j in sorted(overlaps, key=lambda pair: (-pair[0], *pair[1:])):
+        if overlap >= SAME and owners[i] is None and j not in owners:
+            owners[i] = j
+    return owners
+
+
+def iou(first: Mask, second: Mask) -> float:
+    """Intersection over union of two masks of one size; 0 where both are empty."""
+    union = np.count_nonzero(first | second)
+    return float(np.count_nonzero(first & second) / union) if union else 0.0
+
+
+def _planted(photo: Photo, number: int, person: Planted, mask: Mask) -> Segment:
     return Segment(
         id=number,
-        label=planted.label,
-        score=planted.score,
+        label=person.label,
+        score=person.score,
         area=int(mask.sum()),
         bbox=box_of(mask),
-        rle=planted.mask,
-        person_id=planted.person_id,
-        truth=planted.span,
+        rle=person.mask,
+        person_id=person.person_id,
+        truth=_truth(photo, person),
     )
+
+
+def _found(photo: Photo, number: int, region: Region, person: Planted | None) -> Segment:
+    return Segment(
+        id=number,
+        label=region.label,
+        score=round(region.score, 4),
+        area=int(region.mask.sum()),
+        bbox=box_of(region.mask),
+        rle=encode_mask(region.mask),
+        is_thing=region.is_thing,
+        person_id=person and person.person_id,
+        truth=person and _truth(photo, person),
+    )
+
+
+def _truth(photo: Photo, person: Planted) -> tuple[int, int] | None:
+    """The span that names somebody, where the photo has the caption that it counts the characters of."""
+    return person.span if photo.caption == photo.sidecar.caption else None

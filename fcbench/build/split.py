@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-
-from fcbench.build.records import Photo
+from collections.abc import Collection, Mapping
 
 SPLITS = ("train", "validation", "test")
 HELD_OUT = 0.05
 """The share of the photos that validation gets, and test."""
 
 
-def split(photos: Sequence[Photo]) -> dict[str, list[Photo]]:
-    """Photos by split, in their order; photos that share a person stay together.
+def split(photos: Mapping[str, Collection[str]]) -> dict[str, str]:
+    """The split of each photo, given by its id with the people in it; photos that share a person stay together.
 
     The groups are taken in the order of a hash of their names; test and validation get at least one each when there
     are three, and never the largest.
@@ -21,7 +19,7 @@ def split(photos: Sequence[Photo]) -> dict[str, list[Photo]]:
     groups = _groups(photos)
     order = sorted(groups, key=lambda name: hashlib.sha256(name.encode()).digest())
     order.remove(largest := max(order, key=lambda name: len(groups[name])))
-    names = {photo.id: "train" for photo in groups[largest]}
+    found = dict.fromkeys(photos, "train")
     quota = max(1, round(HELD_OUT * len(photos)))
     filled = dict.fromkeys(SPLITS, 0)
     for group in order:
@@ -29,11 +27,12 @@ def split(photos: Sequence[Photo]) -> dict[str, list[Photo]]:
         wanted = ("test", "validation") if len(groups) >= 3 else ()
         chosen = next((s for s in wanted if not filled[s] or filled[s] + size <= quota), "train")
         filled[chosen] += size
-        names.update((photo.id, chosen) for photo in groups[group])
-    return {name: found for name in SPLITS if (found := [photo for photo in photos if names[photo.id] == name])}
+        found.update(dict.fromkeys(groups[group], chosen))
+    found.update(dict.fromkeys(groups[largest], "train"))
+    return found
 
 
-def _groups(photos: Sequence[Photo]) -> dict[str, list[Photo]]:
+def _groups(photos: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
     """Photos joined by the people in them, by the first photo's id; a photo of nobody known is a group."""
     parents: dict[str, str] = {}
 
@@ -42,11 +41,10 @@ def _groups(photos: Sequence[Photo]) -> dict[str, list[Photo]]:
             parents[name] = name = parents[parents[name]]
         return name
 
+    for photo, people in photos.items():
+        for person in people:
+            parents[find(f"person {person}")] = find(f"photo {photo}")
+    roots: dict[str, list[str]] = {}
     for photo in photos:
-        for segment in photo.segments:
-            if segment.person_id is not None:
-                parents[find(f"person {segment.person_id}")] = find(f"photo {photo.id}")
-    roots: dict[str, list[Photo]] = {}
-    for photo in photos:
-        roots.setdefault(find(f"photo {photo.id}"), []).append(photo)
-    return {group[0].id: group for group in roots.values()}
+        roots.setdefault(find(f"photo {photo}"), []).append(photo)
+    return {group[0]: group for group in roots.values()}

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow
-import pyarrow.parquet
+import pyarrow.parquet as parquet
 from datasets import Features, Image, List, Value
 
+from fcbench.build.quality import PHOTO_SCORES, SEGMENT_SCORES, columns_of
 from fcbench.build.records import Photo, Reject
-from fcbench.build.split import SPLITS
-from fcbench.store import DataFolder, atomic
+from fcbench.errors import DataError
+from fcbench.store import atomic
 
 ROW_GROUP_ROWS = 100
 ROW_GROUP_BYTES = 64 << 20
-SHARD_BYTES = 400 << 20
 
 FEATURES = Features(
     {
@@ -24,6 +26,7 @@ FEATURES = Features(
         "width": Value("int32"),
         "height": Value("int32"),
         "caption": Value("string"),
+        "original_caption": Value("string"),
         "noun_phrases": List(
             {"text": Value("string"), "root": Value("string"), "start": Value("int32"), "end": Value("int32")}
         ),
@@ -42,10 +45,14 @@ FEATURES = Features(
                 "match_score": Value("float32"),
                 "margin": Value("float32"),
                 "person_id": Value("string"),
+                "is_thing": Value("bool"),
+                "scores": {name: Value("float32") for name in SEGMENT_SCORES},
             }
         ),
+        **{name: Value("float32") for name in PHOTO_SCORES},
         "flags": List(Value("string")),
         "author": Value("string"),
+        "title": Value("string"),
         "source": Value("string"),
         "licence": Value("string"),
         "licence_url": Value("string"),
@@ -59,36 +66,28 @@ REJECT_FEATURES = Features(
 )
 
 
-def write_splits(folder: DataFolder, splits: dict[str, list[Photo]], recipe: str) -> None:
-    """Write each split as shards of at most about ``SHARD_BYTES``, and remove what an earlier build left."""
-    wanted = set()
-    for name in SPLITS:
-        photos = splits.get(name, [])
-        sizes = [photo.path.stat().st_size for photo in photos]
-        count = -(-sum(sizes) // SHARD_BYTES)
-        for index in range(count):
-            part = slice(len(photos) * index // count, len(photos) * (index + 1) // count)
-            path = folder.shard(name, index, count)
-            _write_shard(path, photos[part], sizes[part], recipe)
-            wanted.add(path)
-    for path in (folder.path / "data").glob("*.parquet"):
-        if path not in wanted:
-            path.unlink()
+ANNOTATIONS = Features({name: feature for name, feature in FEATURES.items() if name != "image"})
 
 
-def write_rejects(folder: DataFolder, rejects: Sequence[Reject]) -> None:
+def write_photos(path: Path, photos: Sequence[Photo], recipe: str, *, pixels: bool = True) -> None:
+    """Write photos as one Parquet file, a row group at a time; without ``pixels`` the annotations alone.
+
+    DataError when a working copy is not the one that was labelled.
+    """
+    schema = (FEATURES if pixels else ANNOTATIONS).arrow_schema
+    sizes = [photo.path.stat().st_size for photo in photos]
+    with atomic(path) as temporary, parquet.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        for group in _row_groups(photos, sizes):
+            rows = [_row(photo, recipe, pixels=pixels) for photo in group]
+            writer.write_table(pyarrow.Table.from_pylist(rows, schema=schema))
+
+
+def write_rejects(path: Path, rejects: Sequence[Reject]) -> None:
     """Write the table of what was left out; it is there when it is empty too."""
     rows = [{"id": r.id, "reason": r.reason, "step": r.step, "message": r.message} for r in rejects]
     table = pyarrow.Table.from_pylist(rows, schema=REJECT_FEATURES.arrow_schema)
-    with atomic(folder.rejects) as temporary:
-        pyarrow.parquet.write_table(table, temporary, compression="zstd")
-
-
-def _write_shard(path: Any, photos: Sequence[Photo], sizes: Sequence[int], recipe: str) -> None:
-    schema = FEATURES.arrow_schema
-    with atomic(path) as temporary, pyarrow.parquet.ParquetWriter(temporary, schema, compression="zstd") as writer:
-        for group in _row_groups(photos, sizes):
-            writer.write_table(pyarrow.Table.from_pylist([_row(photo, recipe) for photo in group], schema=schema))
+    with atomic(path) as temporary:
+        parquet.write_table(table, temporary, compression="zstd")
 
 
 def _row_groups(photos: Sequence[Photo], sizes: Sequence[int]) -> Iterator[list[Photo]]:
@@ -104,19 +103,29 @@ def _row_groups(photos: Sequence[Photo], sizes: Sequence[int]) -> Iterator[list[
         yield group
 
 
-def _row(photo: Photo, recipe: str) -> dict[str, Any]:
+def _row(photo: Photo, recipe: str, *, pixels: bool) -> dict[str, Any]:
+    scores = columns_of(photo)
     return {
         "id": photo.id,
-        "image": {"bytes": photo.path.read_bytes(), "path": photo.path.name},
+        **({"image": {"bytes": _bytes(photo), "path": photo.path.name}} if pixels else {}),
         "width": photo.width,
         "height": photo.height,
         "caption": photo.caption,
+        "original_caption": photo.original_caption or None,
         "noun_phrases": [{"text": p.text, "root": p.root, "start": p.start, "end": p.end} for p in photo.phrases],
         "segments": [_segment(photo, number) for number in range(len(photo.segments))],
+        **{name: scores.get(name) for name in PHOTO_SCORES},
         "flags": list(photo.flags),
         **photo.sidecar.licence.model_dump(),
         "recipe": recipe,
     }
+
+
+def _bytes(photo: Photo) -> bytes:
+    data = photo.path.read_bytes()
+    if photo.fingerprint and hashlib.sha256(data).hexdigest() != photo.fingerprint:
+        raise DataError(f"{photo.path}: changed since it was labelled; delete it and run the command again")
+    return data
 
 
 def _segment(photo: Photo, number: int) -> dict[str, Any]:
@@ -136,4 +145,6 @@ def _segment(photo: Photo, number: int) -> dict[str, Any]:
         "match_score": segment.match_score,
         "margin": segment.margin,
         "person_id": segment.person_id,
+        "is_thing": segment.is_thing,
+        "scores": {name: segment.scores.get(name) for name in SEGMENT_SCORES},
     }

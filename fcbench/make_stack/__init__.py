@@ -22,6 +22,9 @@ class Sizes:
     codec_steps: int = 4_500
     clip_steps: int = 5_000
     matcher_steps: int = 400
+    description_steps: int = 1_500
+    segmenter_steps: int = 900
+    captioner_steps: int = 2_400
     references: int = 14_000
     image_encoder_steps: int = 4_300
     base_steps: int = 5_600
@@ -87,8 +90,17 @@ def _make_models(folder: Path, work: Path, clock: Clock, device: str, sizes: Siz
             "contrastive", scenes, prompted, tokenizer, work, clock, steps=sizes.clip_steps, seed=sizes.seed + 11
         )
         save_contrastive(folder, clip, tokenizer)
-        matcher = train_matcher(clip, tokenizer, work, clock, steps=sizes.matcher_steps, seed=sizes.seed)
+        matcher = train_matcher(
+            clip,
+            tokenizer,
+            work,
+            clock,
+            steps=sizes.matcher_steps,
+            described=sizes.description_steps,
+            seed=sizes.seed,
+        )
         save_half(folder / "matcher", matcher)
+    _make_labellers(folder, work, clock, sizes)
     if not (folder / "clip").exists():
         judge = train_clip(
             "clip", scenes, prompted, tokenizer, work, clock, steps=sizes.clip_steps, seed=sizes.seed + 23
@@ -118,6 +130,25 @@ def _make_models(folder: Path, work: Path, clock: Clock, device: str, sizes: Siz
         device=device,
     )
     save_half(folder / "unet", unet)
+
+
+def _make_labellers(folder: Path, work: Path, clock: Clock, sizes: Sizes) -> None:
+    """What build-data labels photos with, beside parser and matcher."""
+    import torch
+    from transformers import CLIPModel
+
+    from fcbench.make_stack.captioner import save_captioner, train_captioner
+    from fcbench.make_stack.segmenter import save_segmenter, train_segmenter
+
+    if not (folder / "segmenter").exists():
+        segmenter = train_segmenter(work, clock, steps=sizes.segmenter_steps, seed=sizes.seed)
+        save_segmenter(folder / "segmenter", segmenter)
+    if not (folder / "captioner").exists():
+        matcher = CLIPModel.from_pretrained(folder / "matcher", dtype=torch.float32)
+        save_captioner(
+            folder / "captioner",
+            *train_captioner(matcher, work, clock, steps=sizes.captioner_steps, seed=sizes.seed),
+        )
 
 
 __all__ = ["PHOTOS", "SIZES", "Sizes", "make_attributes", "make_base", "write_card"]

@@ -1,36 +1,58 @@
-"""The matcher: the contrastive model, taught what a person alone looks like.
+"""The matcher: the contrastive model, taught what a person alone looks like and which words are of one person.
 
-Build-data compares cut-out people with phrases, and those the contrastive training never showed it. Only the vision
-side learns, so that texts stay what they were.
+Build-data compares cut-out people with what captions say of each, and those the contrastive training never showed it.
+First the vision side alone learns the nouns, so that texts stay what they were; then both sides learn descriptions.
 """
 
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 import torch
 from torch.nn import functional
 from transformers import CLIPModel, CLIPTokenizer
 
 from fcbench.images import resize, to_clip, to_tensor
-from fcbench.loop import Clock, cosine, run_steps
+from fcbench.loop import Clock, Stateful, cosine, run_steps
 from fcbench.make_stack.clip import tokenize
 from fcbench.make_stack.pool import training_scene
 from fcbench.masks import on_grey
 from fcbench.types import Image
-from fcbench.world import render
+from fcbench.world import portray, render, traits
 
 NOUNS = ("man", "woman")
 SCENES = 32
 """Scenes a step, each person of which is cut out."""
+_KINDS = ("hair", "hat", "scarf", "shades", "shirt", "holding")
+
+
+@dataclass(frozen=True)
+class CutOuts:
+    """People alone on grey, what is true of each, and what a caption might say: the kinds it tells, and the text."""
+
+    pictures: list[Image]
+    nouns: torch.Tensor
+    truths: list[dict[str, str]]
+    told: list[dict[str, str]]
+    texts: list[str]
 
 
 def train_matcher(
-    clip: CLIPModel, tokenizer: CLIPTokenizer, work: Path, clock: Clock, *, steps: int, seed: int
+    clip: CLIPModel, tokenizer: CLIPTokenizer, work: Path, clock: Clock, *, steps: int, described: int, seed: int
 ) -> CLIPModel:
-    """A copy of ``clip`` that tells a cut-out man from a cut-out woman."""
+    """A copy of ``clip`` that tells cut-out people apart: ``steps`` by noun, then ``described`` by description."""
     matcher = copy.deepcopy(clip).train()
+    _learn_nouns(matcher, tokenizer, work, clock, steps=steps, seed=seed)
+    learn_descriptions(matcher, tokenizer, work, clock, steps=described, seed=seed)
+    return matcher.eval()
+
+
+def _learn_nouns(
+    matcher: CLIPModel, tokenizer: CLIPTokenizer, work: Path, clock: Clock, *, steps: int, seed: int
+) -> None:
     matcher.requires_grad_(False)
     trained = [*matcher.vision_model.parameters(), *matcher.visual_projection.parameters()]
     for parameter in trained:
@@ -40,28 +62,78 @@ def train_matcher(
     words = tokenize(tokenizer, [f"a {noun}" for noun in NOUNS])
 
     def step(k: int) -> dict[str, float]:
-        pictures, nouns = cut_out_people(10_000_000 * (seed + 1) + SCENES * k)
-        logits = matcher(input_ids=words, pixel_values=to_clip(to_tensor(pictures), 64)).logits_per_image
-        loss = functional.cross_entropy(logits, nouns)
+        people = cut_out_people(10_000_000 * (seed + 1) + SCENES * k)
+        logits = matcher(input_ids=words, pixel_values=to_clip(to_tensor(people.pictures), 64)).logits_per_image
+        loss = functional.cross_entropy(logits, people.nouns)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()
         schedule.step()
-        return {"loss": loss.item(), "right": float((logits.detach().argmax(1) == nouns).float().mean())}
+        return {"loss": loss.item(), "right": float((logits.detach().argmax(1) == people.nouns).float().mean())}
 
-    state = {"matcher": matcher, "optimiser": optimiser, "schedule": schedule}
+    state: dict[str, Stateful] = {"matcher": matcher, "optimiser": optimiser, "schedule": schedule}
     run_steps("matcher", steps, step, state, work / "cut-outs.pt", clock)
-    return matcher.eval()
 
 
-def cut_out_people(first: int) -> tuple[list[Image], torch.Tensor]:
-    """The people of SCENES training scenes from number ``first`` on, alone on grey, and their nouns' indices."""
-    pictures, nouns = [], []
+def learn_descriptions(
+    matcher: CLIPModel, tokenizer: CLIPTokenizer, work: Path, clock: Clock, *, steps: int, seed: int
+) -> None:
+    """Teach ``matcher``, in place, which cut-out person a description is of; the bare noun is one of them.
+
+    CLIP's symmetric loss; a description that fits somebody else in the batch too is not held against that person.
+    """
+    matcher.requires_grad_(True)
+    trained = list(matcher.parameters())
+    optimiser = torch.optim.AdamW(trained, lr=6e-4, weight_decay=0.05, betas=(0.9, 0.98), fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda k: cosine(k, steps))
+    bare = tokenize(tokenizer, [f"a {noun}" for noun in NOUNS])
+
+    def step(k: int) -> dict[str, float]:
+        people = cut_out_people(10_000_000 * (seed + 1) + 5_000_000 + SCENES * k)
+        words = torch.cat([tokenize(tokenizer, people.texts), bare])
+        words = words[:, : int((words != tokenizer.eos_token_id).sum(1).max()) + 1]
+        logits = matcher(input_ids=words, pixel_values=to_clip(to_tensor(people.pictures), 64)).logits_per_image
+        pairs, nouns = logits[:, : len(people.texts)], logits[:, len(people.texts) :]
+        right = torch.arange(len(pairs))
+        pairs = pairs.masked_fill(fits(people) & ~torch.eye(len(pairs), dtype=torch.bool), float("-inf"))
+        loss = functional.cross_entropy(pairs, right) + functional.cross_entropy(pairs.T, right)
+        loss = loss / 2 + functional.cross_entropy(nouns, people.nouns)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimiser.step()
+        schedule.step()
+        return {
+            "loss": loss.item(),
+            "right": float((pairs.detach().argmax(1) == right).float().mean()),
+            "nouns": float((nouns.detach().argmax(1) == people.nouns).float().mean()),
+        }
+
+    state: dict[str, Stateful] = {"matcher": matcher, "optimiser": optimiser, "schedule": schedule}
+    run_steps("descriptions", steps, step, state, work / "descriptions.pt", clock)
+
+
+def fits(people: CutOuts) -> torch.Tensor:
+    """Which description is true of whom: bool (people, descriptions)."""
+    return torch.tensor([[told.items() <= truth.items() for told in people.told] for truth in people.truths])
+
+
+def cut_out_people(first: int) -> CutOuts:
+    """The people of SCENES training scenes from number ``first`` on."""
+    found = CutOuts([], torch.empty(0), [], [], [])
+    nouns = []
     for number in range(first, first + SCENES):
-        drawn = render(training_scene(number))
-        for figure in drawn.figures:
-            if figure.mask.any():
-                pictures.append(resize(on_grey(drawn.image, figure.mask, figure.box), 64))
-                nouns.append(NOUNS.index(figure.noun))
-    return pictures, torch.tensor(nouns)
+        scene, random = training_scene(number), Random(f"told {number}")
+        drawn = render(scene)
+        for figure, truth in zip(scene.figures, drawn.figures, strict=True):
+            if not truth.mask.any():
+                continue
+            known = traits(figure)
+            kinds = {kind for kind in _KINDS if kind in known and random.random() < 0.6}
+            found.pictures.append(resize(on_grey(drawn.image, truth.mask, truth.box), 64))
+            nouns.append(NOUNS.index(truth.noun))
+            found.truths.append(known)
+            found.told.append({kind: known[kind] for kind in ("noun", *kinds)})
+            found.texts.append("".join(portray(figure, kinds)))
+    return CutOuts(found.pictures, torch.tensor(nouns), found.truths, found.told, found.texts)

@@ -18,14 +18,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from fcbench.config import Closed, Name, Share, read_yaml, validate
 from fcbench.errors import MissingError, UsageError, did_you_mean
 from fcbench.memory import spare
 from fcbench.stacks.hub import cached_commit
+from fcbench.stacks.presence import RoleFacts, RoleSpec, facts_of
 from fcbench.store import digest_file, digest_json
 from fcbench.types import ROLES, Stack
 
@@ -33,18 +34,6 @@ _SHIPPED = Path(__file__).parent
 
 GENERATING = ROLES[:7]
 """The roles that draw; the others label and judge."""
-
-
-class RoleSpec(Closed):
-    """Where a role's model comes from; keys beyond these are arguments of ``class``."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True)
-
-    class_: Annotated[str, Field(alias="class")]
-    path: Path | None = None
-    hub: str | None = None
-    revision: str | None = None
-    subfolder: str | None = None
 
 
 class SamplingSpec(Closed):
@@ -105,6 +94,12 @@ def load_stack(
         random_weights=random_weights,
         low_memory=low_memory,
     )
+
+
+def describe_role(name_or_path: str, role: str) -> RoleFacts | None:
+    """What a stack names for a role, and whether it is here; None where it has none. Nothing is loaded or fetched."""
+    spec, folder = _read(name_or_path)
+    return facts_of(role, spec.roles[role], folder) if role in spec.roles else None
 
 
 def find_stack(name_or_path: str) -> Path:

@@ -1,6 +1,6 @@
 """The miniature world: a drawn world of people whose truth is known (numpy and Pillow only)."""
 
-from fcbench.world.captions import Caption, describe
+from fcbench.world.captions import Caption, describe, portray, tell, traits, traits_in
 from fcbench.world.people import TEST_PEOPLE, TRAIN_PEOPLE, Person, draw_person
 from fcbench.world.render import FigureTruth, Render, render
 from fcbench.world.scenes import Figure, Scene, draw_scene, portrait, snapshot
@@ -21,6 +21,10 @@ __all__ = [
     "draw_person",
     "draw_scene",
     "portrait",
+    "portray",
     "render",
     "snapshot",
+    "tell",
+    "traits",
+    "traits_in",
 ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from random import Random
 
+from fcbench.world.people import HAIR_COLOURS
 from fcbench.world.scenes import Figure, Scene
-from fcbench.world.vocabulary import CONTEXTS, HOLDINGS, STYLES
+from fcbench.world.vocabulary import COLOURS, CONTEXTS, HATS, HOLDINGS, STYLES
 
 
 @dataclass(frozen=True)
@@ -75,13 +77,8 @@ def _looks(random: Random, figure: Figure) -> tuple[str, list[str]]:
     traits: list[str] = []
     if p.hair_style == "bald":
         adjective = "bald "
-    elif p.hair_style == "braids":
-        traits.append(f"{p.hair_name} braids")
-    elif p.hair_style in ("bun", "ponytail"):
-        traits.append(f"a {p.hair_name} {p.hair_style}")
     else:
-        style = "" if p.hair_style in ("bob", "parted", "buzz") else p.hair_style + " "
-        traits.append(f"{style}{p.hair_name} hair")
+        traits.append(_hair(figure))
     if random.random() < 0.6:
         traits.append(f"{p.skin_word} skin")
     if p.beard in ("full", "goatee", "moustache"):
@@ -105,3 +102,106 @@ def _article(word: str) -> str:
 
 def _list(words: list[str]) -> str:
     return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
+
+
+def tell(scene: Scene) -> Caption:
+    """The one caption that tells people apart: from left to right, in what they wear and what they hold.
+
+    How somebody's hair is, it says only of people that share a noun with another one, and it leaves skin and faces to
+    the picture: captioners seldom tell them, and who somebody is should not be learned from words.
+    """
+    order = sorted(range(len(scene.figures)), key=lambda index: scene.figures[index].x)
+    nouns = [figure.person.noun for figure in scene.figures]
+    text = STYLES[scene.style][-1] if scene.style != "photo" else ""
+    spans: dict[int, tuple[int, int]] = {}
+    for place, index in enumerate(order):
+        if place:
+            text += " and " if place == len(order) - 1 else ", "
+        figure = scene.figures[index]
+        chunk, rest = portray(figure, _kinds(figure, nouns.count(figure.person.noun) > 1, (4, 2, 1)[len(order) - 1]))
+        spans[index] = (len(text), len(text) + len(chunk))
+        text += chunk + rest
+    if CONTEXTS[scene.context]:
+        text += " " + CONTEXTS[scene.context]
+    return Caption(text, tuple(spans[index] for index in range(len(order))))
+
+
+def traits(figure: Figure) -> dict[str, str]:
+    """Everything that ``tell`` may say of somebody, by kind: noun, hair, hat, scarf, shades, shirt, holding."""
+    found = {"noun": figure.person.noun, "hair": _hair(figure), "shirt": f"{figure.shirt} shirt"}
+    if figure.hat:
+        found["hat"] = _hat(figure.hat).split(" ", 1)[1]
+    if figure.scarf:
+        found["scarf"] = f"{figure.scarf} scarf"
+    if figure.shades:
+        found["shades"] = f"{figure.shades} glasses"
+    if figure.holding:
+        found["holding"] = HOLDINGS[figure.holding]
+    return found
+
+
+def portray(figure: Figure, kinds: Collection[str]) -> tuple[str, str]:
+    """Somebody's noun chunk and what follows it, with those of ``kinds`` (see ``traits``) that there are."""
+    there = {kind: trait for kind, trait in traits(figure).items() if kind in kinds}
+    hair = there.get("hair", "")
+    worn = [_counted(there[kind]) for kind in ("hat", "scarf", "shades", "shirt") if kind in there]
+    rest = f" with {hair}" if hair and hair != "bald" else ""
+    rest += f" wearing {_list(worn)}" if worn else ""
+    rest += f" holding {there['holding']}" if "holding" in there else ""
+    return f"a {'bald ' * (hair == 'bald')}{figure.person.noun}", rest
+
+
+def _kinds(figure: Figure, shared: bool, room: int) -> list[str]:
+    worn = [kind for kind in ("hat", "scarf", "shades", "shirt") if kind in traits(figure)]
+    return ["holding", *worn[:room], *["hair"] * shared]
+
+
+def _counted(worn: str) -> str:
+    return worn if worn.endswith("glasses") else f"{_article(worn)} {worn}"
+
+
+def _hair(figure: Figure) -> str:
+    """Colour and kind of somebody's hair, as ``describe`` says it; "bald" where there is none."""
+    p = figure.person
+    if p.hair_style == "bald":
+        return "bald"
+    if p.hair_style == "braids":
+        return f"{p.hair_name} braids"
+    if p.hair_style in ("bun", "ponytail"):
+        return f"a {p.hair_name} {p.hair_style}"
+    style = "" if p.hair_style in ("bob", "parted", "buzz") else p.hair_style + " "
+    return f"{style}{p.hair_name} hair"
+
+
+def _known_traits() -> dict[str, tuple[str, ...]]:
+    hair = [f"a {colour} {kind}" for colour in HAIR_COLOURS for kind in ("bun", "ponytail")]
+    hair += [f"{colour} braids" for colour in HAIR_COLOURS]
+    hair += [f"{kind}{colour} hair" for colour in HAIR_COLOURS for kind in ("", "short ", "spiky ", "curly ", "long ")]
+    return {
+        "noun": ("man", "woman"),
+        "hair": ("bald", *hair),
+        "hat": tuple(_hat((kind, colour)).split(" ", 1)[1] for kind in HATS for colour in COLOURS),
+        "scarf": tuple(f"{colour} scarf" for colour in (*COLOURS, "rainbow")),
+        "shades": tuple(f"{colour} glasses" for colour in COLOURS),
+        "shirt": tuple(f"{colour} shirt" for colour in COLOURS),
+        "holding": tuple(HOLDINGS.values()),
+    }
+
+
+TRAITS: dict[str, tuple[str, ...]] = _known_traits()
+"""By kind all that ``traits`` can say."""
+
+
+def traits_in(text: str) -> dict[str, str]:
+    """The traits that a text about one person names, the longest of each kind.
+
+    >>> traits_in("a man with curly red hair wearing a black top hat")
+    {'noun': 'man', 'hair': 'curly red hair', 'hat': 'black top hat'}
+    """
+    words = f" {text.lower().replace(',', ' ')} "
+    found = {}
+    for kind, values in TRAITS.items():
+        named = [value for value in values if f" {value} " in words]
+        if named:
+            found[kind] = max(named, key=len)
+    return found

@@ -6,6 +6,7 @@ import pytest
 
 from fcbench import doctor
 from fcbench.doctor import Finding
+from fcbench.stacks import presence
 
 
 def test_a_package_that_is_absent_is_told_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,8 +39,8 @@ def test_a_stack_s_absent_weights_are_told_with_what_brings_them(
     (tmp_path / "mini").mkdir()
     (tmp_path / "mini" / "stack.yaml").write_text("name: mini\nimage_size: 64" + ROLES)
     monkeypatch.setattr("fcbench.stacks._SHIPPED", tmp_path)
-    monkeypatch.setattr(doctor, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(doctor, "PACKS", tmp_path / "packs")
+    monkeypatch.setattr(presence, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(presence, "PACKS", tmp_path / "packs")
     (stack,) = doctor._stacks()
     assert (stack.text, stack.needed) == ("mini: 0 of 4 roles, not vae, unet, faces, parser", True)
     assert stack.mend.split("; ") == [

@@ -146,14 +146,14 @@ def test_a_masked_crop_shows_the_segment_alone_on_grey(tmp_path: Path) -> None:
 
 
 def test_accuracy_counts_exact_spans_apart_by_noun(tmp_path: Path) -> None:
-    def planted(noun: str) -> Planted:
-        return Planted(mask=encode_mask(np.ones((1, 1), bool)), noun=noun)
+    def planted(noun: str, span: tuple[int, int]) -> Planted:
+        return Planted(mask=encode_mask(np.ones((1, 1), bool)), noun=noun, span=span)
 
     (found,) = match([picture(tmp_path, "a woman and a man", [RED, BLUE])], ColourMatcher())
     assert isinstance(found, Photo)
     right = found.phrases[1].start, found.phrases[1].end
     segments = replace(found.segments[0], truth=right), replace(found.segments[1], truth=(0, 1))
-    sidecar = Sidecar(people=(planted("man"), planted("woman")))
+    sidecar = Sidecar(people=(planted("man", right), planted("woman", (0, 1))))
     measured = matching_accuracy([replace(found, segments=segments, sidecar=sidecar)])
     assert measured["pair_different_noun"] == {"segments": 2, "right": 1, "accuracy": 0.5}
     assert "pair_same_noun" not in measured

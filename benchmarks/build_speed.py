@@ -1,0 +1,137 @@
+"""How fast ``build-data`` is, and where its time goes.
+
+One line a step: photos a second, and of its time the share outside the models. Then memory in the number of photos,
+two workers against one, and what a second run of a finished build costs. Each build runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from fcbench.build import build_data
+from fcbench.build.engine import Engine, Workers
+from fcbench.stacks import load_stack
+from fcbench.store import data_folder, read_json
+from fcbench.types import Stack
+
+
+class Clock:
+    """Seconds inside the models."""
+
+    def __init__(self) -> None:
+        self.seconds, self._depth = 0.0, 0
+
+    def watch(self, model: Any) -> Any:
+        """The model, every call of which is timed."""
+        return _Watched(model, self)
+
+    def time(self, call: Any, *arguments: Any, **options: Any) -> Any:
+        """Call, timed; what is given piece by piece is timed piece by piece."""
+        start = time.perf_counter()
+        found = call(*arguments, **options)
+        self.seconds += time.perf_counter() - start
+        return self._pieces(found) if hasattr(found, "__next__") else found
+
+    def _pieces(self, pieces: Iterator[Any]) -> Iterator[Any]:
+        while True:
+            start = time.perf_counter()
+            try:
+                piece = next(pieces)
+            except StopIteration:
+                return
+            finally:
+                self.seconds += time.perf_counter() - start
+            yield piece
+
+
+class _Watched:
+    def __init__(self, model: Any, clock: Clock) -> None:
+        self._model, self._clock = model, clock
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._model, name)
+        return (lambda *a, **o: self._clock.time(found, *a, **o)) if callable(found) else found
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return self._clock.time(self._model, *arguments, **options)
+
+
+def build(out: Path, stack_name: str, photos: int, workers: int) -> dict[str, Any]:
+    """Build in this process (or its workers); seconds, peak memory and seconds inside the models."""
+    clock = Clock()
+    plain = load_stack(stack_name)
+    loaders = {role: (lambda load=load: clock.watch(load())) for role, load in plain.load.items()}
+    stack = Stack(plain.name, loaders, plain.image_size, digests=plain.digests)
+    engine: Engine | None = Workers(stack_name, ["cpu"] * workers) if workers > 1 else None
+    if engine is None:
+        for role in ("parser", "matcher"):
+            stack.role(role)
+    start = time.perf_counter()
+    build_data(out, photos=photos, stack=stack, engine=engine, progress=None)
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"seconds": seconds, "peak_mib": peak, "model_seconds": clock.seconds}
+
+
+def apart(out: Path, stack: str, photos: int, workers: int = 1) -> dict[str, Any]:
+    """The same in a fresh process."""
+    command = [sys.executable, __file__, "--inner", str(out), stack, str(photos), str(workers)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def steps_of(out: Path) -> dict[str, tuple[int, float]]:
+    """By step: items, and seconds, over all shards."""
+    found: dict[str, tuple[int, float]] = {}
+    for path in sorted((data_folder(out, "world").path / "meta").glob("*.json")):
+        for step in read_json(path)["steps"]:
+            items, seconds = found.get(step["step"], (0, 0.0))
+            found[step["step"]] = (items + step["items"], seconds + step["seconds"])
+    return found
+
+
+def main() -> None:
+    """Measure and print."""
+    if sys.argv[1:2] == ["--inner"]:
+        out, stack, photos, workers = sys.argv[2:]
+        print(json.dumps(build(Path(out), stack, int(photos), int(workers))))
+        return
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--photos", type=int, default=1000)
+    parser.add_argument("--many", type=int, default=10_000, help="for the memory; 0 leaves it out")
+    parser.add_argument("--stack", default="mini")
+    arguments = parser.parse_args()
+    with TemporaryDirectory() as folder:
+        one = apart(Path(folder, "one"), arguments.stack, arguments.photos)
+        print(f"{arguments.photos} photos, one process on {len(os.sched_getaffinity(0))} shared cores")
+        told = steps_of(Path(folder, "one"))
+        for step, (items, seconds) in told.items():
+            print(f"{step:10} {items / max(seconds, 1e-9):8.1f} photos/s  {seconds:7.2f} s")
+        print(f"{'all':10} {arguments.photos / one['seconds']:8.1f} photos/s  {one['seconds']:7.2f} s")
+        print(f"outside the models: {1 - one['model_seconds'] / one['seconds']:.1%} of the time")
+        again = apart(Path(folder, "one"), arguments.stack, arguments.photos)
+        print(f"the same build again: {again['seconds']:.2f} s, ratio {again['seconds'] / one['seconds']:.3f}")
+        two = apart(Path(folder, "two"), arguments.stack, arguments.photos, 2)
+        print(f"two workers, loading their models: {two['seconds']:.2f} s, {one['seconds'] / two['seconds']:.2f} x one")
+        if arguments.many:
+            many = apart(Path(folder, "many"), arguments.stack, arguments.many)
+            ratio = many["peak_mib"] / one["peak_mib"]
+            print(
+                f"peak memory: {one['peak_mib']:.0f} MiB at {arguments.photos}, {many['peak_mib']:.0f} MiB at "
+                f"{arguments.many}: ratio {ratio:.2f}"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""What each step made of each shard, on disk, known by the content of what it was made from.
+
+::
+
+    work/<step>/<shard>-<key>.jsonl.gz      one line of facts, then one line an item
+
+The key is a digest of the step's recipe and of its items: a step runs again only where its own recipe or what it is
+given has changed. The facts hold the digest of the items that came out, so that a chain of steps that are all there is
+followed by reading one line of each.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fcbench.build.records import Item, Photo, Reject
+from fcbench.store import DataFolder, digest_json, write_bytes
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A step's result on disk: its file, and the facts in its first line (``output`` is the digest of its items)."""
+
+    path: Path
+    facts: dict[str, Any]
+
+    @property
+    def output(self) -> str:
+        """The digest of its items."""
+        return str(self.facts["output"])
+
+
+def key_of(step: str, recipe: dict[str, Any], given: str) -> str:
+    """What a result is known by."""
+    return digest_json([step, recipe, given])[:12]
+
+
+def find(folder: DataFolder, step: str, shard: int, key: str) -> Kept | None:
+    """A result that is there whole."""
+    path = _path(folder, step, shard, key)
+    try:
+        with gzip.open(path) as lines:
+            return Kept(path, json.loads(lines.readline()))
+    except (OSError, EOFError, ValueError, zlib.error):
+        return None
+
+
+def load(folder: DataFolder, kept: Kept) -> list[Item]:
+    """Its items; OSError or ValueError where the file is broken."""
+    with gzip.open(kept.path) as lines:
+        lines.readline()
+        return [_read(folder, line) for line in lines]
+
+
+def keep(folder: DataFolder, step: str, shard: int, key: str, items: Iterable[Item], facts: dict[str, Any]) -> Kept:
+    """Commit a step's result; earlier ones of the same shard go."""
+    body = b"".join(_line(folder, item) for item in items)
+    facts = {**facts, "output": hashlib.sha256(body).hexdigest()}
+    path = _path(folder, step, shard, key)
+    write_bytes(path, gzip.compress(json.dumps(facts).encode() + b"\n" + body, 1, mtime=0))
+    for other in path.parent.glob(f"{shard:05d}-*"):
+        if other != path:
+            other.unlink(missing_ok=True)
+    return Kept(path, facts)
+
+
+def _path(folder: DataFolder, step: str, shard: int, key: str) -> Path:
+    return folder.work / step / f"{shard:05d}-{key}.jsonl.gz"
+
+
+def _line(folder: DataFolder, item: Item) -> bytes:
+    """An item as JSON; the working copy by its place in the folder, which may be moved."""
+    if isinstance(item, Photo):
+        item = replace(item, path=item.path.relative_to(folder.path))
+    return bytes(_adapters()[type(item)].dump_json({type(item).__name__: item})) + b"\n"
+
+
+def _read(folder: DataFolder, line: bytes) -> Item:
+    kind = Photo if line.startswith(b'{"Photo"') else Reject
+    item: Item = _adapters()[kind].validate_json(line)[kind.__name__]
+    return replace(item, path=folder.path / item.path) if isinstance(item, Photo) else item
+
+
+@cache
+def _adapters() -> dict[type, Any]:
+    from pydantic import TypeAdapter
+
+    return {Photo: TypeAdapter(dict[str, Photo]), Reject: TypeAdapter(dict[str, Reject])}

@@ -1,0 +1,86 @@
+"""What the command line asks of a build, put together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from fcbench.build.engine import Engine, Here, Workers, devices_for
+from fcbench.build.match import ASSIGNMENTS
+from fcbench.build.pipeline import BuildCounts, build_data, build_shards
+from fcbench.build.screen import read_screen
+from fcbench.errors import UsageError
+from fcbench.types import Stack
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A build's options as they were given."""
+
+    source: str
+    name: str
+    photos: int
+    stack_name: str
+    device: str
+    licences: str = ""
+    exclude: Path | None = None
+    engine_name: str = "local"
+    workers: int = 0
+    images: Path | None = None
+    short_side: int = 1024
+    assignment: str = "greedy"
+
+    @cached_property
+    def stack(self) -> Stack:
+        """The stack; its models load where they are used."""
+        from fcbench.stacks import load_stack
+
+        return load_stack(self.stack_name, device=self.device)
+
+    @property
+    def engine(self) -> Engine:
+        """Who computes the shards; a single worker is this process."""
+        if self.engine_name == "ray":
+            from fcbench.build.ray_engine import RayEngine
+
+            return RayEngine(self.stack_name, self.device, self.workers)
+        if self.engine_name != "local":
+            raise UsageError(f"--engine {self.engine_name}: known: local, ray")
+        devices = devices_for(self.device, self.workers)
+        return Workers(self.stack_name, devices) if len(devices) > 1 else Here(self.stack)
+
+    def __post_init__(self) -> None:
+        if self.assignment not in ASSIGNMENTS:
+            raise UsageError(f"--assign {self.assignment}: known: {', '.join(sorted(ASSIGNMENTS))}")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What both ways of building take."""
+        return {
+            "source": self.source,
+            "name": self.name,
+            "photos": self.photos,
+            "stack": self.stack,
+            "engine": self.engine,
+            "screen": read_screen(self.licences, self.exclude),
+            "images": self.images,
+            "short_side": self.short_side,
+            "assignment": self.assignment,
+        }
+
+
+def build(out: Path, asked: Asked, *, update: bool = False, retry: Sequence[str] = ()) -> BuildCounts:
+    """Build the whole dataset."""
+    return build_data(out, **asked.options, update=update, retry=retry)
+
+
+def label(out: Path, asked: Asked, shards: str) -> tuple[int, int]:
+    """Label the part "K/N"; how many shards are done now, and of how many."""
+    part = re.fullmatch(r"(\d+)/(\d+)", shards)
+    if not part:
+        raise UsageError(f"--shards {shards}: expected K/N, as in 17/70")
+    return build_shards(out, (int(part[1]), int(part[2])), **asked.options)

@@ -1,0 +1,73 @@
+"""A photo's pixels as anybody would see them: upright, in sRGB, on white where it is transparent."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fcbench.errors import DataError
+from fcbench.types import Image
+
+
+def decode(path: Path) -> tuple[Image, tuple[str, ...]]:
+    """A picture file as uint8 RGB (height, width, 3), and what was done to it beyond decoding.
+
+    Turned as its EXIF says; colours of a profile that is not sRGB are converted. DataError names a broken file.
+    """
+    from PIL import Image as Pillow
+    from PIL import ImageOps
+
+    try:
+        with Pillow.open(path) as opened:
+            changes = []
+            if opened.getexif().get(0x0112, 1) != 1:
+                changes.append("turned upright")
+            upright = ImageOps.exif_transpose(opened)
+            if (converted := _to_srgb(upright)) is not None:
+                upright = converted
+                changes.append("colours converted to sRGB")
+            if "transparency" in upright.info or upright.mode in ("LA", "PA", "RGBA"):
+                upright = _on_white(upright)
+                changes.append("put on white")
+            return np.array(upright.convert("RGB")), tuple(changes)
+    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
+        raise DataError(f"{path}: not a picture that can be read ({error})") from error
+
+
+def shrink(image: Image, short_side: int) -> Image:
+    """The picture with its shorter side at most ``short_side`` pixels (Lanczos); never larger than it was."""
+    from PIL import Image as Pillow
+
+    height, width = image.shape[:2]
+    factor = min(1.0, short_side / min(height, width))
+    shape = (max(1, round(height * factor)), max(1, round(width * factor)))
+    if shape == (height, width):
+        return image
+    return np.asarray(Pillow.fromarray(image).resize((shape[1], shape[0]), Pillow.Resampling.LANCZOS))
+
+
+def _to_srgb(image: Any) -> Any | None:
+    """The picture in sRGB; None where it is already, or its profile cannot be used."""
+    from PIL import ImageCms
+
+    data = image.info.get("icc_profile")
+    if not data or image.mode not in ("RGB", "RGBA", "L"):
+        return None
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
+        if "sRGB" in ImageCms.getProfileDescription(profile):
+            return None
+        mode = image.mode if image.mode == "RGBA" else "RGB"
+        return ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode=mode)
+    except (ImageCms.PyCMSError, OSError, ValueError):  # a profile that is broken or for another kind of picture
+        return None
+
+
+def _on_white(image: Any) -> Any:
+    from PIL import Image as Pillow
+
+    layer = image.convert("RGBA")
+    return Pillow.alpha_composite(Pillow.new("RGBA", layer.size, (255, 255, 255, 255)), layer)

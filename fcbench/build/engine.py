@@ -1,0 +1,185 @@
+"""Who computes the shards of a build: this process, or processes of its own, one a GPU.
+
+An engine only says where a shard is computed; what comes out and what is kept is the shard's own affair.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, Protocol, TypeAlias
+
+from fcbench.build.shard import Job, run_shard
+from fcbench.errors import FcbenchError
+from fcbench.types import Stack
+
+Told: TypeAlias = Callable[[str, int], None]
+
+MOST_ON_A_CPU = 8
+"""Workers beyond this many are asked for, as each one loads the models."""
+ATTEMPTS = 3
+"""How often a shard is begun before a worker's death is taken for the shard's fault."""
+
+
+class Engine(Protocol):
+    """Computes shards."""
+
+    def run(self, job: Job, shards: Sequence[int], tell: Told) -> None:
+        """Return when all of them are kept; raises the first error, whatever is kept by then."""
+        ...
+
+
+@dataclass(frozen=True)
+class Here:
+    """This process, one shard after the other."""
+
+    stack: Stack
+
+    def run(self, job: Job, shards: Sequence[int], tell: Told) -> None:
+        """Compute them."""
+        for index in shards:
+            run_shard(job, index, self.stack, tell)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Processes that load the stack once each; ``devices`` has one for each of them."""
+
+    stack: str
+    devices: Sequence[str]
+
+    def run(self, job: Job, shards: Sequence[int], tell: Told) -> None:
+        """Compute them; a worker that dies is replaced, and its shard begun again."""
+        crew = _Crew(self, job, list(shards), tell)
+        try:
+            crew.work()
+        finally:
+            crew.dismiss()
+
+
+def devices_for(device: str, workers: int) -> list[str]:
+    """A device for each worker: every GPU where ``auto`` finds some, else as many CPU workers as there are cores.
+
+    ``workers`` of 0 leaves the number open. More workers than GPUs share them in turn.
+    """
+    import torch
+
+    gpus = torch.cuda.device_count() if device in ("auto", "cuda") else 0
+    if gpus:
+        return [f"cuda:{place % gpus}" for place in range(workers or gpus)]
+    one = "cpu" if device == "auto" else device
+    return [one] * (workers or (min(len(os.sched_getaffinity(0)), MOST_ON_A_CPU) if one == "cpu" else 1))
+
+
+class _Crew:
+    """The workers of one run, and what each of them is at."""
+
+    def __init__(self, engine: Workers, job: Job, shards: list[int], tell: Told) -> None:
+        self._engine, self._job, self._tell = engine, job, tell
+        self._open = shards[::-1]
+        self._begun: dict[int, int] = {}
+        self._at: dict[Connection, tuple[BaseProcess, str, int | None]] = {}
+
+    def work(self) -> None:
+        for device in self._engine.devices[: len(self._open)]:
+            self._hire(device)
+        while any(shard is not None for _, _, shard in self._at.values()):
+            for connection in wait(list(self._at)):
+                assert isinstance(connection, Connection)
+                self._hear(connection)
+
+    def dismiss(self) -> None:
+        for process, _, _ in self._at.values():
+            process.kill()
+        for connection, (process, _, _) in self._at.items():
+            process.join()
+            connection.close()
+
+    def _hire(self, device: str) -> None:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs, self._job, self._engine.stack, device), daemon=True)
+        process.start()
+        theirs.close()
+        self._at[ours] = (process, device, None)
+        self._give(ours)
+
+    def _give(self, connection: Connection) -> None:
+        process, device, _ = self._at[connection]
+        shard = self._open.pop() if self._open else None
+        self._at[connection] = (process, device, shard)
+        if shard is not None:
+            self._begun[shard] = self._begun.get(shard, 0) + 1
+            with contextlib.suppress(OSError):  # it died just now: its end of the pipe tells so next
+                connection.send(shard)
+
+    def _hear(self, connection: Connection) -> None:
+        try:
+            event, *rest = connection.recv()
+        except (EOFError, OSError):
+            self._replace(connection)
+            return
+        match event:
+            case "told":
+                self._tell(rest[0], rest[1])
+            case "done":
+                self._give(connection)
+            case "error":
+                raise rest[0] from RuntimeError(f"in a worker:\n{rest[1]}")
+
+    def _replace(self, connection: Connection) -> None:
+        process, device, shard = self._at.pop(connection)
+        process.join()
+        connection.close()
+        if shard is None:
+            return
+        if self._begun[shard] >= ATTEMPTS:
+            raise FcbenchError(
+                f"a worker died {ATTEMPTS} times at shard {shard} (exit code {process.exitcode}), as when memory runs "
+                "out; what is done is kept: try fewer --workers"
+            )
+        self._open.append(shard)
+        self._hire(device)
+
+
+def _serve(connection: Connection, job: Job, stack_name: str, device: str) -> None:
+    """A worker: shards come in, what happens goes out; it never outlives who started it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, who ends its workers
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    try:
+        stack = load_checked(job, stack_name, device)
+        while True:
+            run_shard(job, connection.recv(), stack, lambda step, count: connection.send(("told", step, count)))
+            connection.send(("done",))
+    except EOFError:
+        return
+    except Exception as error:
+        connection.send(("error", _portable(error), traceback.format_exc()))
+
+
+def load_checked(job: Job, stack_name: str, device: str) -> Stack:
+    """A worker's own stack; UsageError if it is not the build's."""
+    from fcbench.stacks import load_stack
+
+    stack = load_stack(stack_name, device=device)
+    job.check(stack)
+    return stack
+
+
+def _portable(error: Exception) -> FcbenchError:
+    """An error that the parent can be sent: ours as it is, any other in words."""
+    return error if isinstance(error, FcbenchError) else FcbenchError(f"{type(error).__name__}: {error}")
+
+
+def _die_with_parent() -> None:
+    parent: Any = multiprocessing.parent_process()
+    parent.join()
+    os._exit(1)

@@ -1,0 +1,162 @@
+"""Flickr-Faces-HQ in the wild as a source: its own folders of a thousand PNG files, and ``ffhq-dataset-v2.json``.
+
+The photos are licensed one by one and the list of them by NVIDIA (CC BY-NC-SA 4.0): each row carries its own terms.
+A tree may hold any part of the 70 000; what is not there is named.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fcbench.build.ingest import take
+from fcbench.build.records import Face, Item, Licence, Reject, Sidecar
+from fcbench.errors import DataError, UsageError
+from fcbench.store import DataFolder, digest_json
+
+LIST = "ffhq-dataset-v2.json"
+TREE = "in-the-wild-images"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A photo of the list: its number, its file's place, size and digest, and what is known of it."""
+
+    number: str
+    path: str
+    size: int
+    md5: str
+    sidecar: Sidecar
+
+
+@dataclass(frozen=True)
+class Ffhq:
+    """The photos of the list that lie under ``root``; ``missing`` are the numbers of those that do not."""
+
+    root: Path
+    entries: Sequence[Entry]
+    missing: Sequence[str]
+    short_side: int
+
+    @classmethod
+    def of(cls, root: Path, short_side: int) -> Ffhq:
+        """Read the list; UsageError without one, DataError where it is broken or none of its photos is there."""
+        entries = list(read_list(root / LIST))
+        there = [entry for entry in entries if (root / entry.path).exists()]
+        if not there:
+            other = [name for name in ("images1024x1024", "thumbnails128x128") if (root / name).is_dir()]
+            hint = f"; {other[0]} are aligned crops, whose surroundings are gone" if other else ""
+            raise DataError(f"{root}: none of the {len(entries)} photos of {LIST} is in {TREE}{hint}")
+        present = {entry.number for entry in there}
+        return cls(root, there, [entry.number for entry in entries if entry.number not in present], short_side)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The folder, which photos are there, and the size of the working copies."""
+        digest = digest_json([[entry.number, entry.md5] for entry in self.entries])
+        return {"source": f"ffhq {self.root}", "files": digest, "missing": ranges(self.missing), **self._shrunk}
+
+    def key(self, part: range) -> str:
+        """Of the slice's entries."""
+        return digest_json(["ffhq", self.short_side, [repr(e) for e in self.entries[part.start : part.stop]]])
+
+    def ingest(self, folder: DataFolder, part: range) -> Iterator[Item]:
+        """Check each file against the list and take it over."""
+        for entry in self.entries[part.start : part.stop]:
+            photo_id = f"ffhq-{entry.number}"
+            if not folder.sidecar(photo_id).exists() and (fault := _fault(self.root / entry.path, entry)):
+                yield Reject(photo_id, "md5_mismatch", "ingest", fault)
+                continue
+            yield take(
+                folder,
+                photo_id,
+                self.root / entry.path,
+                entry.path,
+                short_side=self.short_side,
+                known=entry.sidecar,
+            )
+
+    @property
+    def _shrunk(self) -> dict[str, Any]:
+        return {"short_side": self.short_side}
+
+
+def read_list(file: Path) -> Iterator[Entry]:
+    """The entries of FFHQ's list, one at a time: the file is 268 MB, as Python objects ten times that."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(f"{file}: not there; it lies beside the photos in FFHQ's own tree") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: cannot be read ({error})") from error
+    decoder, place = json.JSONDecoder(), _skip(text, 0, "{")
+    number = ""
+    try:
+        while text[place] != "}":
+            number, place = decoder.raw_decode(text, place)
+            place = _skip(text, place, ":")
+            facts, place = decoder.raw_decode(text, place)
+            yield _entry(str(number), facts)
+            place = _skip(text, place, ",")
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise DataError(f"{file}: broken after entry {number!r} ({type(error).__name__}: {error})") from error
+
+
+def ranges(numbers: Sequence[str]) -> str:
+    """Numbers in few words, at most twenty runs of them.
+
+    >>> ranges(["00000", "00001", "00002", "00007"])
+    '00000-00002, 00007'
+    """
+    runs: list[list[str]] = []
+    for number in numbers:
+        if runs and int(number) == int(runs[-1][-1]) + 1:
+            runs[-1] = [runs[-1][0], number]
+        else:
+            runs.append([number])
+    told = ["-".join(run) for run in runs[:20]]
+    return ", ".join(told) + (f" and {len(runs) - 20} more runs" if len(runs) > 20 else "")
+
+
+def _skip(text: str, place: int, mark: str) -> int:
+    """The place after blanks, one ``mark`` if it comes next, and blanks again."""
+    while text[place].isspace():
+        place += 1
+    place += text[place] == mark
+    while text[place].isspace():
+        place += 1
+    return place
+
+
+def _entry(number: str, facts: dict[str, Any]) -> Entry:
+    wild, about = facts["in_the_wild"], facts["metadata"]
+    face = Face(box=tuple(wild["face_rect"]), landmarks=tuple((x, y) for x, y in wild["face_landmarks"]))
+    licence = Licence(
+        author=about["author"] or "unknown",
+        title=about.get("photo_title") or "",
+        source=about["photo_url"],
+        licence=about["license"],
+        licence_url=about["license_url"],
+    )
+    sidecar = Sidecar(licence=licence, face=face, group=about["photo_url"])
+    return Entry(f"{int(number):05d}", wild["file_path"], int(wild["file_size"]), wild["file_md5"], sidecar)
+
+
+def _fault(file: Path, entry: Entry) -> str:
+    """What tells a file from the one that the list means; empty where nothing does, or there is no file to read."""
+    try:
+        size = file.stat().st_size
+        if size != entry.size:
+            return f"{file}: {size} bytes, {entry.size} in {LIST}"
+        with file.open("rb") as opened:
+            md5 = hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    except OSError:
+        return ""
+    return "" if md5 == entry.md5 else f"{file}: its md5 is {md5}, {entry.md5} in {LIST}"

@@ -1,0 +1,114 @@
+"""What a build would need, told before anything is computed: ``build-data --plan``."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fcbench.build.ffhq import Ffhq, ranges
+from fcbench.build.screen import Screen
+from fcbench.build.source import Source, World, open_source
+from fcbench.build.steps import steps_of
+from fcbench.errors import FcbenchError
+from fcbench.store import data_folder
+from fcbench.types import ROLES
+
+if TYPE_CHECKING:
+    from fcbench.build.command import Asked
+
+LABELLING = ROLES[7:12]
+"""The roles that the steps use: captioner, parser, segmenter, matcher, and faces for the scores."""
+
+PARAMETERS = {
+    "Salesforce/blip-image-captioning-base": 247,
+    "Salesforce/blip-image-captioning-large": 470,
+    "Salesforce/blip2-opt-2.7b": 3745,
+    "Salesforce/blip2-opt-2.7b-coco": 3745,
+    "Salesforce/blip2-opt-6.7b": 7753,
+    "Salesforce/blip2-opt-6.7b-coco": 7753,
+    "facebook/mask2former-swin-large-coco-panoptic": 216,
+    "facebook/sam-vit-huge": 641,
+    "IDEA-Research/grounding-dino-tiny": 172,
+    "openai/clip-vit-large-patch14": 428,
+    "laion/CLIP-ViT-H-14-laion2B-s32B-b79K": 986,
+}
+"""Millions, as their authors give them: for a guess at the memory where a model is not here."""
+COPY_BYTES = 345_000
+"""Of a working copy at a shorter side of 1024 (JPEG, quality 92); about as its area."""
+
+
+def plan_build(asked: Asked, out: Path = Path("out")) -> list[str]:
+    """Lines that say which photos and models a build takes, how large they are, what is missing and what mends it."""
+    return [*_photos(asked, out), "", *_models(asked), "", *_steps(asked)]
+
+
+def _photos(asked: Asked, out: Path) -> Iterator[str]:
+    try:
+        source = open_source(
+            asked.source,
+            photos=asked.photos,
+            seed=0,
+            size=asked.stack.image_size,
+            images=asked.images,
+            short_side=asked.short_side,
+        )
+    except FcbenchError as error:
+        yield f"photos     MISSING  {error}"
+        return
+    side = asked.stack.image_size if isinstance(source, World) else asked.short_side
+    each = COPY_BYTES * (side / 1024) ** 2 if side >= 512 else 3 * side * side * 0.6
+    yield f"photos     {len(source)}, working copies of shorter side {side} px at most"
+    there = Path(out)
+    while not there.exists():
+        there = there.parent
+    free = shutil.disk_usage(there.absolute()).free / 2**30
+    need = 2 * len(source) * each / 2**30
+    yield f"disk       about {need:.2f} GiB under {data_folder(out, asked.name).path}, {free:.1f} GiB are free"
+    yield from _known_of(source)
+
+
+def _known_of(source: Source) -> Iterator[str]:
+    if not isinstance(source, Ffhq):
+        return
+    if source.missing:
+        yield f"missing    {len(source.missing)} photos of the list: {ranges(source.missing)}"
+    licences = Counter(entry.sidecar.licence.licence for entry in source.entries)
+    yield "licences   " + ", ".join(f"{licence}: {count}" for licence, count in licences.most_common())
+
+
+def _models(asked: Asked) -> Iterator[str]:
+    from fcbench.stacks import describe_role
+
+    for role in LABELLING:
+        told = describe_role(asked.stack_name, role)
+        if told is None:
+            yield f"{role:<11}none in the stack {asked.stack.name!r}: {_without(role)}"
+            continue
+        size = f"{told.bytes / 2**20:.1f} MiB" if told.bytes is not None else _guess(told.place)
+        state = "here" if not told.mend else "MISSING"
+        yield f"{role:<11}{state:<8} {told.place} ({told.made_by}), {size}"
+        if told.mend:
+            yield f"{'':<11}{told.mend}"
+
+
+def _guess(place: str) -> str:
+    millions = PARAMETERS.get(place)
+    if millions is None:
+        return "size not known before it is here"
+    return f"about {millions} million parameters: {millions * 2e6 / 2**30:.1f} GiB on a GPU, twice that on a CPU"
+
+
+def _without(role: str) -> str:
+    return {
+        "captioner": "every photo needs a caption beside it",
+        "segmenter": "every photo needs its segments beside it",
+        "faces": "the scores of faces stay empty",
+    }.get(role, "the build stops there")
+
+
+def _steps(asked: Asked) -> Iterator[str]:
+    for step in steps_of(Screen(), asked.stack.digests, asked.assignment):
+        yield f"step       {step.name:<9} {', '.join(step.roles) or 'no model'}; batches of {step.batch}"

@@ -1,0 +1,225 @@
+"""The unit of work: a shard is a pure function of its slice of the inputs and of the recipe.
+
+Whatever schedules shards (this process, worker processes, a Ray cluster, a Slurm array), the same bytes come out: a
+shard's photos share batches with each other only, in their order, and on a CPU one thread computes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from time import perf_counter
+from typing import Any, TypeAlias
+
+from fcbench.build import cache
+from fcbench.build.cache import Kept
+from fcbench.build.records import Item, Photo, Reject
+from fcbench.build.screen import Screen
+from fcbench.build.source import Source
+from fcbench.build.steps import Step, steps_of
+from fcbench.errors import DataError, FcbenchError, UsageError
+from fcbench.store import DataFolder
+from fcbench.types import Stack
+
+Tell: TypeAlias = Callable[[str, int], None]
+"""Hears of a step's name, and how many more photos are through it."""
+
+PACKAGES = ("fcbench", "datasets", "numpy", "pillow", "pyarrow", "pycocotools", "spacy", "torch", "transformers")
+INGEST_VERSION = 1
+SMALLEST, LARGEST, PARTS = 100, 1000, 4
+"""Photos a shard, and into how many shards a build of between falls, whatever machine it runs on."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A build as its workers need it; ``digests`` are the stack's, which every worker's own must match."""
+
+    folder: DataFolder
+    source: Source
+    screen: Screen
+    digests: Mapping[str, str]
+    assignment: str = "greedy"
+
+    @property
+    def shards(self) -> list[range]:
+        """Each shard's slice of the inputs."""
+        size = shard_size(len(self.source))
+        return [range(first, min(first + size, len(self.source))) for first in range(0, len(self.source), size)]
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps after ingest."""
+        return steps_of(self.screen, self.digests, self.assignment)
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The models that the steps need."""
+        return tuple(dict.fromkeys(role for step in self.steps for role in step.roles))
+
+    def check(self, stack: Stack) -> None:
+        """UsageError where a worker's stack has other weights than the build's."""
+        for role in self.roles:
+            if stack.digests.get(role, "unknown") != self.digests.get(role, "unknown"):
+                raise UsageError(f"the {role} of a worker's stack {stack.name!r} is not the one that the build has")
+
+
+def shard_size(inputs: int) -> int:
+    """Photos a shard.
+
+    >>> [shard_size(inputs) for inputs in (65, 1000, 70_000)]
+    [100, 250, 1000]
+    """
+    return min(LARGEST, max(SMALLEST, -(-inputs // PARTS)))
+
+
+def last_kept(job: Job, index: int) -> Kept | None:
+    """A shard's final result where it is done, found without reading any item."""
+    kept = _find_ingest(job, index)
+    for step in job.steps:
+        if kept is None:
+            return None
+        kept = cache.find(job.folder, step.name, index, cache.key_of(step.name, step.recipe(job.digests), kept.output))
+    return kept
+
+
+def chain(job: Job, index: int) -> list[Kept]:
+    """The results of all steps of a shard that is done, ingest first."""
+    kept = [_find_ingest(job, index)]
+    for step in job.steps:
+        if kept[-1] is None:
+            break
+        key = cache.key_of(step.name, step.recipe(job.digests), kept[-1].output)
+        kept.append(cache.find(job.folder, step.name, index, key))
+    return [found for found in kept if found is not None]
+
+
+def run_shard(job: Job, index: int, stack: Stack, tell: Tell) -> Kept:
+    """Take a shard through all steps; those whose results are there already are not run."""
+    kept = _ingest(job, index, tell)
+    items: list[Item] | None = None
+    for step in job.steps:
+        key = cache.key_of(step.name, step.recipe(job.digests), kept.output)
+        found = cache.find(job.folder, step.name, index, key)
+        if found is not None:
+            kept, items = found, None
+            tell(step.name, len(job.shards[index]))
+            continue
+        items = _load(job, kept) if items is None else items
+        items, seconds = _run(step, items, stack, tell)
+        facts = _facts(step.name, step.recipe(job.digests), kept.output, seconds, items, stack.device)
+        kept = cache.keep(job.folder, step.name, index, key, items, facts)
+    return kept
+
+
+def items_of(job: Job, kept: Kept) -> list[Item]:
+    """A shard's items; DataError where what a step left is broken."""
+    return _load(job, kept)
+
+
+def _run(step: Step, items: list[Item], stack: Stack, tell: Tell) -> tuple[list[Item], float]:
+    for role in step.roles:
+        stack.role(role)  # loading is not the step's time
+    start = perf_counter()
+    with _one_thread(stack):
+        done = list(step(items, stack, lambda count: tell(step.name, count)))
+    if [item.id for item in done] != [item.id for item in items]:
+        raise FcbenchError(f"the step {step.name} lost or doubled photos: it must give one item for each")
+    return done, perf_counter() - start
+
+
+def _load(job: Job, kept: Kept) -> list[Item]:
+    try:
+        return cache.load(job.folder, kept)
+    except (OSError, EOFError, ValueError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise DataError(f"{kept.path}: broken ({why}); delete it and run the command again") from error
+
+
+def _find_ingest(job: Job, index: int) -> Kept | None:
+    """What ingest made, if the working copies are there still."""
+    kept = cache.find(job.folder, "ingest", index, _ingest_key(job, index))
+    if kept is None or not all((job.folder.photos / name).exists() for name in kept.facts["copies"]):
+        return None
+    return kept
+
+
+def _ingest_key(job: Job, index: int) -> str:
+    return cache.key_of("ingest", {"version": INGEST_VERSION}, job.source.key(job.shards[index]))
+
+
+def _ingest(job: Job, index: int, tell: Tell) -> Kept:
+    part = job.shards[index]
+    if (kept := _find_ingest(job, index)) is not None:
+        tell("ingest", len(part))
+        return kept
+    start, items = perf_counter(), []
+    for item in job.source.ingest(job.folder, part):
+        items.append(_fingerprinted(item))
+        tell("ingest", 1)
+    if len(items) != len(part):
+        raise FcbenchError(f"shard {index}: the source gave {len(items)} photos for {len(part)} inputs")
+    os.sync()  # the working copies were written without waiting for the disk; what says that they are there is not
+    facts = _facts("ingest", {}, job.source.key(part), perf_counter() - start, items, "cpu")
+    facts["copies"] = [item.path.name for item in items if isinstance(item, Photo)]
+    return cache.keep(job.folder, "ingest", index, _ingest_key(job, index), items, facts)
+
+
+def _fingerprinted(item: Item) -> Item:
+    if not isinstance(item, Photo):
+        return item
+    return replace(item, fingerprint=hashlib.sha256(item.path.read_bytes()).hexdigest())
+
+
+def _facts(
+    step: str, recipe: Mapping[str, Any], given: str, seconds: float, items: list[Item], device: str
+) -> dict[str, Any]:
+    """How a result came about."""
+    return {
+        "step": step,
+        "recipe": dict(recipe),
+        "input": given,
+        "items": len(items),
+        "photos": sum(isinstance(item, Photo) for item in items),
+        "rejected": dict(Counter(i.reason for i in items if isinstance(i, Reject) and i.step == step)),
+        "seconds": round(seconds, 3),
+        "device": device_name(device),
+        "versions": versions(),
+    }
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Of the packages that rows depend on."""
+    return {package: version(package) for package in PACKAGES}
+
+
+def device_name(device: str) -> str:
+    """A device as a person calls it."""
+    if device.startswith("cuda"):
+        import torch
+
+        return str(torch.cuda.get_device_name(device))
+    return device
+
+
+@contextlib.contextmanager
+def _one_thread(stack: Stack) -> Iterator[None]:
+    """On a CPU sums are taken in one order, however many workers share its cores."""
+    if stack.device != "cpu" or "torch" not in sys.modules:
+        yield
+        return
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,82 @@
+"""The steps in their order: what each one reads, which models it needs, and what its results depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from fcbench.build import match, phrases
+from fcbench.build.caption import caption
+from fcbench.build.isolate import isolated
+from fcbench.build.quality import quality
+from fcbench.build.records import Item, Photo, Reject, batches
+from fcbench.build.screen import Screen
+from fcbench.build.segment import segment
+from fcbench.errors import FcbenchError
+from fcbench.store import digest_json
+from fcbench.types import Stack
+
+Run: TypeAlias = Callable[[Iterable[Item], Stack], Iterator[Item]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A pure function of a batch of items; ``version`` is raised when equal items would come out otherwise."""
+
+    name: str
+    run: Run
+    roles: tuple[str, ...] = ()
+    batch: int = 256
+    version: int = 1
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def recipe(self, digests: Mapping[str, str]) -> dict[str, Any]:
+        """All that its results depend on beside its items, which share batches as they come."""
+        models = {role: digests.get(role, "unknown") for role in self.roles}
+        return {"version": self.version, "batch": self.batch, **self.settings, **models}
+
+    def __call__(self, items: Iterable[Item], stack: Stack, tell: Callable[[int], None]) -> Iterator[Item]:
+        """Take items through the step, a batch at a time; ``tell`` hears how many are through."""
+        for batch in batches(items, self.batch):
+            done = isolated(lambda part: list(self.run(part, stack)), batch, self.name)
+            self._refuse_failure(batch, done)
+            yield from done
+            tell(len(done))
+
+    def _refuse_failure(self, batch: list[Item], done: list[Item]) -> None:
+        """A model that fails on every photo of a batch is broken itself."""
+        photos = sum(isinstance(item, Photo) for item in batch)
+        failed = [item for item in done if isinstance(item, Reject) and item.step == self.name]
+        if photos > 1 and len([item for item in failed if item.reason == "model_error"]) == photos:
+            raise FcbenchError(f"the step {self.name} fails on every photo of a batch ({failed[0].message})")
+
+
+def steps_of(screen: Screen, roles: Collection[str] = (), assignment: str = "greedy") -> tuple[Step, ...]:
+    """The steps after ingest, for a stack that has ``roles``: without captioner or segmenter the sidecars must do."""
+
+    def model(role: str, stack: Stack) -> Any:
+        return stack.role(role) if role in roles else None
+
+    def used(role: str) -> tuple[str, ...]:
+        return (role,) if role in roles else ()
+
+    return (
+        Step("screen", lambda items, stack: screen(items), settings=_screening(screen)),
+        Step("caption", lambda items, stack: caption(items, model("captioner", stack)), used("captioner"), version=2),
+        Step("phrases", lambda items, stack: phrases.phrases(items, stack.role("parser")), ("parser",), version=2),
+        Step("segment", lambda items, stack: segment(items, model("segmenter", stack)), used("segmenter"), version=2),
+        Step("quality", lambda items, stack: quality(items, model("faces", stack)), used("faces")),
+        Step(
+            "match",
+            lambda items, stack: match.match(items, stack.role("matcher"), assignment),
+            ("matcher",),
+            version=2,
+            settings={"ambiguous_margin": match.AMBIGUOUS_MARGIN, "assignment": assignment},
+        ),
+    )
+
+
+def _screening(screen: Screen) -> dict[str, Any]:
+    listed = digest_json(sorted(screen.taken_down))[:12] if screen.taken_down else None
+    return {"licences": list(screen.licences), "taken_down": listed}

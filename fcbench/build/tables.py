@@ -1,0 +1,206 @@
+"""From labelled shards to the dataset's tables: what is a duplicate, which split a photo goes to, and the files.
+
+Two passes, each holding one shard's records: the first decides, the second writes. A shard's files are written again
+only where their rows have changed.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fcbench.build.accuracy import Accuracy, matching_accuracy
+from fcbench.build.cache import Kept
+from fcbench.build.records import Item, Photo, Reject
+from fcbench.build.shard import Job, chain, items_of
+from fcbench.build.split import SPLITS, split
+from fcbench.errors import DataError, FcbenchError
+from fcbench.store import DataFolder, digest_file, digest_json, read_json, write_json, write_text
+
+ATTRIBUTION = ("id", "split", "author", "source", "licence", "licence_url", "changes")
+
+
+@dataclass
+class Census:
+    """What the first pass finds out; photos by id, in the order of the inputs."""
+
+    splits: dict[str, str] = field(default_factory=dict)
+    """The split of every accepted photo."""
+    originals: dict[str, str] = field(default_factory=dict)
+    """For each duplicate the photo whose pixels it has."""
+    rejected: Counter[str] = field(default_factory=Counter)
+    """Photos by reason, duplicates apart."""
+    licences: Counter[str] = field(default_factory=Counter)
+    people: set[str] = field(default_factory=set)
+    segments: int = 0
+    matched: int = 0
+    ambiguous: int = 0
+    matching: dict[str, Accuracy] = field(default_factory=dict)
+    shards: dict[str, list[int]] = field(default_factory=dict)
+    """By split the shards that have photos in it."""
+
+
+def take_census(job: Job, kept: Sequence[Kept]) -> Census:
+    """Count all that was labelled, find duplicates and decide the splits."""
+    census = Census()
+    shares: dict[str, tuple[str, ...]] = {}
+    places: dict[str, int] = {}
+    census.matching = matching_accuracy(_counted(job, kept, census, shares, places))
+    if shares:
+        census.splits = split(shares)
+    for photo, chosen in census.splits.items():
+        shards = census.shards.setdefault(chosen, [])
+        if not shards or shards[-1] != places[photo]:
+            shards.append(places[photo])
+    return census
+
+
+def _counted(
+    job: Job, kept: Sequence[Kept], census: Census, shares: dict[str, tuple[str, ...]], places: dict[str, int]
+) -> Iterator[Photo]:
+    """The photos of all shards, counted on their way."""
+    seen: dict[str, str] = {}
+    ids: set[str] = set()
+    for index, result in enumerate(kept):
+        for item in items_of(job, result):
+            if item.id in ids:
+                raise FcbenchError(f"two photos are called {item.id}: a source must give each its own id")
+            ids.add(item.id)
+            if isinstance(item, Reject):
+                census.rejected[item.reason] += 1
+            elif (original := seen.setdefault(item.fingerprint or item.id, item.id)) != item.id:
+                census.originals[item.id] = original
+            else:
+                _count(census, item)
+                people = {s.person_id for s in item.segments if s.person_id is not None}
+                shares[item.id] = (*people, *([item.sidecar.group] if item.sidecar.group else []))
+                places[item.id] = index
+                yield item
+
+
+def _count(census: Census, photo: Photo) -> None:
+    census.licences[photo.sidecar.licence.licence] += 1
+    census.people.update(s.person_id for s in photo.segments if s.person_id is not None)
+    census.segments += len(photo.segments)
+    census.matched += sum(segment.phrase is not None for segment in photo.segments)
+    census.ambiguous += "ambiguous" in photo.flags
+
+
+def write_tables(job: Job, kept: Sequence[Kept], census: Census, recipe: str) -> dict[str, int]:
+    """Write every table; the sizes in bytes of the Parquet files, by their place in the folder."""
+    from fcbench.build.write import write_rejects
+
+    folder, files = job.folder, dict[str, int]()
+    rejects: list[Reject] = []
+    credits = io.StringIO()
+    table = csv.writer(credits, lineterminator="\n")
+    table.writerow(ATTRIBUTION)
+    for index, result in enumerate(kept):
+        items = [_settled(item, census) for item in items_of(job, result)]
+        rejects += [item for item in items if isinstance(item, Reject)]
+        photos = [item for item in items if isinstance(item, Photo)]
+        table.writerows(_credit(photo, census) for photo in photos)
+        files |= _write_shard(job, index, items, photos, census, recipe)
+    write_rejects(folder.rejects, rejects)
+    write_text(folder.attribution, credits.getvalue())
+    _remove_others(folder, files, len(kept))
+    if not census.splits:
+        told = ", ".join(f"{reason} {count}" for reason, count in census.rejected.most_common())
+        raise DataError(f"{folder.rejects}: no photo was accepted ({told}); each one's reason is in this table")
+    return files
+
+
+def _settled(item: Item, census: Census) -> Item:
+    original = census.originals.get(item.id)
+    if original is None:
+        return item
+    return Reject(item.id, "duplicate_of", "duplicates", f"the same pixels as {original}")
+
+
+def _credit(photo: Photo, census: Census) -> tuple[str, ...]:
+    licence = photo.sidecar.licence
+    return (
+        photo.id,
+        census.splits[photo.id],
+        licence.author,
+        licence.source,
+        licence.licence,
+        licence.licence_url,
+        licence.changes,
+    )
+
+
+def _write_shard(
+    job: Job, index: int, items: Sequence[Item], photos: Sequence[Photo], census: Census, recipe: str
+) -> dict[str, int]:
+    """A shard's files and, after them, what made them; nothing where they are there already."""
+    from fcbench.build.write import write_photos
+
+    parts = {name: [photo for photo in photos if census.splits[photo.id] == name] for name in SPLITS}
+    parts = {name: part for name, part in parts.items() if part}
+    steps = chain(job, index)
+    places = {name: (census.shards[name].index(index), len(census.shards[name])) for name in parts}
+    key = digest_json([steps[-1].output, {n: [p.id for p in part] for n, part in parts.items()}, places, recipe])
+    if (there := _files_there(job.folder, index, key)) is not None:
+        return there
+    written = {}
+    for name, part in parts.items():
+        for path, pixels in ((job.folder.shard, True), (job.folder.annotations, False)):
+            file = path(name, *places[name])
+            write_photos(file, part, recipe, pixels=pixels)
+            written[file] = len(part)
+    rejected = Counter(item.reason for item in items if isinstance(item, Reject))
+    duplicates = rejected.pop("duplicate_of", 0)
+    if len(job.shards[index]) != len(photos) + rejected.total() + duplicates:
+        raise FcbenchError(f"shard {index} lost or doubled photos, its tables cannot be trusted")
+    files = {_name(job.folder, file): file.stat().st_size for file in written}
+    write_json(
+        job.folder.provenance(index),
+        {
+            "shard": index,
+            "key": key,
+            "recipe": recipe,
+            "inputs": len(job.shards[index]),
+            "accepted": len(photos),
+            "rejected": rejected,
+            "duplicates": duplicates,
+            "files": [
+                {"path": _name(job.folder, file), "rows": rows, "bytes": size, "sha256": digest_file(file)}
+                for (file, rows), size in zip(written.items(), files.values(), strict=True)
+            ],
+            "steps": [{key: value for key, value in step.facts.items() if key != "copies"} for step in steps],
+        },
+    )
+    return files
+
+
+def _files_there(folder: DataFolder, index: int, key: str) -> dict[str, int] | None:
+    """The files of a shard that was written from the same rows."""
+    try:
+        told = read_json(folder.provenance(index))
+        files = {file["path"]: int(file["bytes"]) for file in told["files"]}
+    except (DataError, KeyError, TypeError):
+        return None
+    return files if told.get("key") == key and are_there(folder, files) else None
+
+
+def are_there(folder: DataFolder, files: Mapping[str, int]) -> bool:
+    """Whether files are there with their sizes."""
+    return all((path := folder.path / name).is_file() and path.stat().st_size == size for name, size in files.items())
+
+
+def _remove_others(folder: DataFolder, files: Iterable[str], shards: int) -> None:
+    """What an earlier build left."""
+    wanted = {folder.path / name for name in files} | {folder.provenance(index) for index in range(shards)}
+    for pattern in ("data/*.parquet", "annotations/*.parquet", "meta/*.json"):
+        for path in folder.path.glob(pattern):
+            if path not in wanted:
+                path.unlink()
+
+
+def _name(folder: DataFolder, file: Path) -> str:
+    return file.relative_to(folder.path).as_posix()

@@ -1,0 +1,333 @@
+"""The unit of work: pure, committed whole, kept by content, the same bytes whoever computes it."""
+
+from __future__ import annotations
+
+import gzip
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as parquet
+import pytest
+
+from fcbench.build import BuildCounts, build_data, build_shards, pipeline
+from fcbench.build import shard as shard_module
+from fcbench.build.engine import Workers
+from fcbench.build.isolate import isolated
+from fcbench.build.match import match
+from fcbench.build.records import Item, Photo, Reject, Sidecar
+from fcbench.build.screen import Screen, licence_family
+from fcbench.build.steps import Step
+from fcbench.errors import FcbenchError, MissingError, UsageError
+from fcbench.stacks import load_stack
+from fcbench.store import DataFolder, data_folder, read_json
+from fcbench.types import Stack
+from tests.toys.build_toys import drive, stack_file
+
+PHOTOS = 230
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return stack_file(tmp_path_factory.mktemp("stack"))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, toys: Path) -> DataFolder:
+    """Built in one go: three shards, of 100, 100 and 30 photos."""
+    out = tmp_path_factory.mktemp("out")
+    build_data(out, photos=PHOTOS, stack=load_stack(str(toys)), progress=None)
+    return data_folder(out, "world")
+
+
+def tables(folder: DataFolder) -> dict[str, bytes]:
+    found = {str(path.relative_to(folder.path)): path.read_bytes() for path in folder.path.rglob("*.parquet")}
+    return found | {"ATTRIBUTION.csv": folder.attribution.read_bytes(), "build.json": folder.build.read_bytes()}
+
+
+def ids_of(folder: DataFolder) -> list[str]:
+    return sorted(i for path in folder.path.glob("data/*.parquet") for i in parquet.read_table(path)["id"].to_pylist())
+
+
+@pytest.mark.timeout(900)
+def test_killed_at_twenty_random_moments_it_ends_in_the_same_bytes(
+    built: DataFolder, toys: Path, tmp_path: Path
+) -> None:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.toys.build_toys", "fcbench.build.write", "fcbench.build.card"])
+    moments, killed, rounds = random.Random(7), 0, 0
+    while killed < 20:
+        rounds += 1
+        folder, finished = data_folder(tmp_path / str(rounds), "world"), False
+        while not finished:
+            process = context.Process(target=drive, args=(str(tmp_path / str(rounds)), str(toys), PHOTOS))
+            process.start()
+            if killed < 20:
+                _wait_for(folder, process, progress_of(folder) + moments.randint(0, 8))
+                process.join(moments.uniform(0, 0.02))
+            else:
+                process.join()
+            finished = process.exitcode is not None
+            if not finished:
+                process.kill()
+                process.join()
+                killed += 1
+        assert process.exitcode == 0
+        assert tables(folder) == tables(built)
+        assert ids_of(folder) == [f"{number:09d}" for number in range(PHOTOS)]
+        assert not list(folder.path.rglob("*.tmp"))
+
+
+def progress_of(folder: DataFolder) -> int:
+    """How far a build is: 20 working copies count as much as one file of any other kind."""
+    there = list(folder.path.rglob("*.*"))
+    copies = sum(path.parent == folder.photos for path in there)
+    return copies // 20 + len(there) - copies
+
+
+def _wait_for(folder: DataFolder, process: Any, progress: int) -> None:
+    while process.is_alive() and progress_of(folder) < progress:
+        time.sleep(0.005)
+
+
+@pytest.mark.timeout(900)
+def test_two_workers_give_the_same_bytes_also_when_one_is_killed(built: DataFolder, tmp_path: Path) -> None:
+    dying = tmp_path / "dies"
+    dying.touch()
+    stack = stack_file(tmp_path / "dying", dies=str(dying))
+    plain = load_stack(str(stack_file(tmp_path)))
+    asked = replace(plain, digests=load_stack(str(stack)).digests)
+    build_data(tmp_path, photos=PHOTOS, stack=asked, engine=Workers(str(stack), ["cpu", "cpu"]), progress=None)
+    assert not dying.exists()
+    assert _rows(data_folder(tmp_path, "world")) == _rows(built)
+
+
+def _rows(folder: DataFolder) -> dict[str, Any]:
+    """Every table without the recipe's signature, which names the stack's weights."""
+    found = {}
+    for path in sorted(folder.path.rglob("*.parquet")):
+        table = parquet.read_table(path)
+        kept = [name for name in table.column_names if name != "recipe"]
+        found[str(path.relative_to(folder.path))] = table.select(kept).to_pylist()
+    return found
+
+
+def test_what_a_worker_raises_arrives(tmp_path: Path, toys: Path) -> None:
+    engine = Workers(str(tmp_path / "none.yaml"), ["cpu"])
+    with pytest.raises(UsageError, match="no such stack file"):
+        build_data(tmp_path, photos=5, stack=load_stack(str(toys)), engine=engine, progress=None)
+
+
+@pytest.mark.timeout(900)
+def test_workers_die_with_their_parent(tmp_path: Path, toys: Path) -> None:
+    command = [sys.executable, "-m", "tests.toys.build_toys", str(tmp_path), str(toys), "2000", "2"]
+    parent = subprocess.Popen(command, start_new_session=True)
+    work = data_folder(tmp_path, "world").photos
+    for _ in range(600):
+        if work.is_dir() and len(os.listdir(work)) > 10:
+            break
+        time.sleep(0.1)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    for _ in range(300):
+        if not _alive(parent.pid):
+            break
+        time.sleep(0.1)
+    assert not _alive(parent.pid)
+
+
+def _alive(group: int) -> bool:
+    """Whether a process of a session that was started for the test lives; those that ended unwaited do not count."""
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == group and fields[0] != "Z":
+            return True
+    return False
+
+
+def test_a_slurm_array_labels_and_one_command_finishes(built: DataFolder, toys: Path, tmp_path: Path) -> None:
+    stack = load_stack(str(toys))
+    assert build_shards(tmp_path, (2, 2), photos=PHOTOS, stack=stack, progress=None) == (1, 3)
+    assert build_shards(tmp_path, (1, 2), photos=PHOTOS, stack=stack, progress=None) == (3, 3)
+    assert not data_folder(tmp_path, "world").build.exists()
+    build_data(tmp_path, photos=PHOTOS, stack=Stack("toys", {}, 64, digests=stack.digests), progress=None)
+    assert tables(data_folder(tmp_path, "world")) == tables(built)
+    with pytest.raises(UsageError, match="from 1 to 2"):
+        build_shards(tmp_path, (3, 2), photos=PHOTOS, stack=stack, progress=None)
+
+
+def test_another_matcher_runs_the_matching_alone(
+    built: DataFolder, toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+    run = shard_module._run
+
+    def counted(step: Step, *rest: Any) -> Any:
+        ran.append(step.name)
+        return run(step, *rest)
+
+    monkeypatch.setattr(shard_module, "_run", counted)
+    build_data(tmp_path, photos=PHOTOS, stack=load_stack(str(toys)), progress=None)
+    assert ran == ["screen", "caption", "phrases", "segment", "quality", "match"] * 3
+    ran.clear()
+    other = load_stack(str(stack_file(tmp_path / "other", seed=5)))
+    with pytest.raises(UsageError, match=r"matcher .* there, .* asked.*give --update"):
+        build_data(tmp_path, photos=PHOTOS, stack=other, progress=None)
+    build_data(tmp_path, photos=PHOTOS, stack=other, update=True, progress=None)
+    assert ran == ["match"] * 3
+    assert _rows(data_folder(tmp_path, "world")) != _rows(built)
+    ran.clear()
+    counts = build_data(
+        tmp_path, photos=PHOTOS, stack=other, screen=Screen((), frozenset({"000000101"})), update=True, progress=None
+    )
+    assert counts.rejected["takedown"] == 1
+    assert ran == ["screen", "screen", "caption", "phrases", "segment", "quality", "match", "screen"]
+
+
+def test_only_files_whose_rows_changed_are_written_again(toys: Path, tmp_path: Path) -> None:
+    stack = load_stack(str(toys))
+    build_data(tmp_path, photos=PHOTOS, stack=stack, progress=None)
+    folder = data_folder(tmp_path, "world")
+    before = {path: path.stat().st_mtime_ns for path in folder.path.glob("data/*.parquet")}
+    folder.shard("train", 1, 3).unlink()
+    build_data(tmp_path, photos=PHOTOS, stack=stack, progress=None)
+    changed = {path.name for path, time_ in before.items() if path.stat().st_mtime_ns != time_}
+    assert "train-00001-of-00003.parquet" in changed
+    assert "train-00000-of-00003.parquet" not in changed
+
+
+def test_each_shard_tells_what_made_it_and_adds_up(built: DataFolder) -> None:
+    shards = [read_json(built.provenance(index)) for index in range(3)]
+    assert [shard["inputs"] for shard in shards] == [100, 100, 30]
+    for shard in shards:
+        assert shard["inputs"] == shard["accepted"] + sum(shard["rejected"].values()) + shard["duplicates"]
+        assert [step["step"] for step in shard["steps"]][0::6] == ["ingest", "match"]
+        assert shard["steps"][-1]["recipe"]["matcher"]
+        assert {"torch", "datasets"} <= shard["steps"][-1]["versions"].keys()
+        assert all(len(file["sha256"]) == 64 for file in shard["files"])
+
+
+def test_two_builds_do_not_share_a_folder(toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = load_stack(str(toys))
+    with pipeline._locked(data_folder(tmp_path, "world"), alone=False), pytest.raises(UsageError, match="at work"):
+        build_data(tmp_path, photos=5, stack=stack, progress=None)
+
+
+def test_a_broken_result_of_a_step_is_named(toys: Path, tmp_path: Path) -> None:
+    stack = load_stack(str(toys))
+    build_shards(tmp_path, (1, 1), photos=5, stack=stack, progress=None)
+    (kept,) = (data_folder(tmp_path, "world").work / "match").iterdir()
+    whole = gzip.decompress(kept.read_bytes())
+    kept.write_bytes(gzip.compress(whole[: len(whole) // 2]))
+    with pytest.raises(FcbenchError, match=r"match/.*broken .*delete it and run"):
+        build_data(tmp_path, photos=5, stack=stack, progress=None)
+
+
+def photos(count: int) -> list[Item]:
+    return [Photo(f"{number:03d}", Path("x.png"), 1, 1, Sidecar()) for number in range(count)]
+
+
+class Memory:
+    """A step with memory for so many photos at once; ``poison`` is too much alone."""
+
+    def __init__(self, room: int, poison: str = "", error: Exception | None = None) -> None:
+        self.room, self.poison, self.error = room, poison, error or RuntimeError("CUDA out of memory. Tried ...")
+        self.calls: list[int] = []
+
+    def __call__(self, items: Sequence[Item]) -> list[Item]:
+        self.calls.append(len(items))
+        if len(items) > self.room or any(item.id == self.poison for item in items):
+            raise self.error
+        return list(items)
+
+
+@pytest.mark.parametrize("room", [1, 2, 3, 7, 8])
+def test_out_of_memory_halves_the_batch_until_it_fits(room: int) -> None:
+    memory = Memory(room)
+    done = isolated(memory, photos(8), "caption")
+    assert [item.id for item in done] == [f"{number:03d}" for number in range(8)]
+    fits = max(size for size in memory.calls if size <= room)
+    assert {item.flags for item in done if isinstance(item, Photo)} == (
+        {()} if room == 8 else {(f"caption_batch_{fits}",)}
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MemoryError(), "oom"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "oom"),
+        (ValueError("odd"), "model_error"),
+    ],
+)
+def test_a_photo_that_fails_alone_is_rejected_and_no_other(error: Exception, reason: str) -> None:
+    done = isolated(Memory(8, "005", error), photos(8), "caption")
+    assert [item.id for item in done if isinstance(item, Reject)] == ["005"]
+    assert next(item.reason for item in done if isinstance(item, Reject)) == reason
+
+
+def test_later_batches_keep_their_size() -> None:
+    memory = Memory(8)
+    step = Step("caption", lambda items, stack: iter(memory(list(items))), batch=8)
+    memory.room = 4
+    first = list(step(photos(8), Stack("none", {}, 64), lambda count: None))
+    memory.room, memory.calls = 8, []
+    assert len(list(step(photos(24), Stack("none", {}, 64), lambda count: None))) == 24
+    assert memory.calls == [8, 8, 8]
+    assert len(first) == 8
+
+
+def test_weights_that_are_missing_are_no_photo_s_fault() -> None:
+    with pytest.raises(MissingError):
+        isolated(Memory(0, error=MissingError("no weights")), photos(4), "caption")
+
+
+def test_a_model_that_fails_on_everything_ends_the_build() -> None:
+    step = Step("caption", lambda items, stack: iter(Memory(0, error=ValueError("odd"))(list(items))), batch=4)
+    with pytest.raises(FcbenchError, match=r"fails on every photo of a batch \(ValueError: odd"):
+        list(step(photos(4), Stack("none", {}, 64), lambda count: None))
+
+
+def test_rejects_get_another_try_when_asked(toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forgetful(items: Iterator[Item], matcher: Any) -> Iterator[Item]:
+        for item in match(items, matcher):
+            if item.id == "000000002":
+                raise MemoryError
+            yield item
+
+    monkeypatch.setattr("fcbench.build.match.match", forgetful)
+    first = build_data(tmp_path, photos=4, stack=load_stack(str(toys)), progress=None)
+    assert first.rejected["oom"] == 1
+    assert first.failed == 0.25
+    monkeypatch.undo()
+    again = build_data(tmp_path, photos=4, stack=load_stack(str(toys)), progress=None)
+    assert again.rejected["oom"] == 1
+    third = build_data(tmp_path, photos=4, stack=load_stack(str(toys)), retry=["oom"], progress=None)
+    assert isinstance(third, BuildCounts)
+    assert third.rejected["oom"] == 0
+
+
+def test_licences_are_known_by_their_families() -> None:
+    names = {
+        "Attribution License": "by",
+        "Attribution-NonCommercial License": "by-nc",
+        "Public Domain Dedication (CC0)": "cc0",
+        "Public Domain Mark": "pd",
+        "United States Government Work": "usgov",
+        "CC-BY-SA-4.0": "by-sa",
+        "all rights reserved": "",
+    }
+    assert {name: licence_family(name) for name in names} == names
+    with pytest.raises(UsageError, match="known: by-nc-sa"):
+        Screen(("cc9",))

@@ -1,0 +1,184 @@
+"""FFHQ's tree, tar files, tables and folders: each picture decoded once, by its terms, and what is missing is named."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet as parquet
+import pytest
+from PIL import Image as Pillow
+from PIL import ImageCms
+
+from fcbench.build.archives import Table, WebDataset
+from fcbench.build.decode import decode
+from fcbench.build.ffhq import Ffhq, ranges, read_list
+from fcbench.build.records import Item, Photo, Reject
+from fcbench.build.source import Source, open_source
+from fcbench.errors import DataError, UsageError
+from fcbench.store import DataFolder
+from fcbench.types import Image
+
+PIXELS = np.random.default_rng(3).integers(0, 256, (40, 80, 3), np.uint8)
+
+
+def png(pixels: Image = PIXELS) -> bytes:
+    buffer = io.BytesIO()
+    Pillow.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def ingest(source: Source, tmp_path: Path) -> list[Item]:
+    return list(source.ingest(DataFolder(tmp_path / "data"), range(len(source))))
+
+
+def entry(number: int, data: bytes, **wrong: Any) -> dict[str, Any]:
+    """What ffhq-dataset-v2.json says of a photo, as far as it is read."""
+    wild = {
+        "file_path": f"in-the-wild-images/{number // 1000 * 1000:05d}/{number:05d}.png",
+        "file_size": len(data),
+        "file_md5": hashlib.md5(data).hexdigest(),
+        "pixel_size": [80, 40],
+        "face_rect": [10, 4, 50, 36],
+        "face_landmarks": [[20.0, 10.0], [40.0, 30.0]],
+    }
+    about = {
+        "photo_url": f"https://photos.example/{number // 2}",
+        "photo_title": "At home",
+        "author": "Ann",
+        "country": "",
+        "license": "Attribution License",
+        "license_url": "https://creativecommons.org/licenses/by/2.0/",
+    }
+    return {"category": "training", "metadata": about, "in_the_wild": wild | wrong}
+
+
+@pytest.fixture
+def ffhq(tmp_path: Path) -> Path:
+    root = tmp_path / "ffhq"
+    data = png()
+    listed = {str(n): entry(n, data) for n in range(6)} | {"6": entry(6, data, file_md5="0" * 32)}
+    (root / "in-the-wild-images" / "00000").mkdir(parents=True)
+    (root / "ffhq-dataset-v2.json").write_text(json.dumps(listed, indent=1))
+    for number in (0, 1, 4, 6):
+        (root / "in-the-wild-images" / "00000" / f"{number:05d}.png").write_bytes(data)
+    return root
+
+
+def test_a_part_of_ffhq_is_taken_with_terms_and_faces_and_the_rest_is_named(ffhq: Path, tmp_path: Path) -> None:
+    source = Ffhq.of(ffhq, 20)
+    assert (len(source), list(source.missing)) == (4, ["00002", "00003", "00005"])
+    assert source.recipe["missing"] == "00002-00003, 00005"
+    items = ingest(source, tmp_path)
+    assert [item.id for item in items] == ["ffhq-00000", "ffhq-00001", "ffhq-00004", "ffhq-00006"]
+    first, second, _, last = items
+    assert isinstance(last, Reject)
+    assert last.reason == "md5_mismatch"
+    assert isinstance(first, Photo)
+    assert isinstance(second, Photo)
+    assert (first.width, first.height) == (40, 20)
+    assert first.sidecar.face is not None
+    assert first.sidecar.face.box == (5.0, 2.0, 25.0, 18.0)
+    assert first.sidecar.face.landmarks == ((10.0, 5.0), (20.0, 15.0))
+    licence = first.sidecar.licence
+    assert (licence.author, licence.title, licence.licence) == ("Ann", "At home", "Attribution License")
+    assert licence.source == "https://photos.example/0"
+    assert licence.changes == "resized, converted to PNG"
+    assert first.sidecar.group == second.sidecar.group  # one photo of two faces
+
+
+def test_a_list_that_is_broken_or_not_there_and_a_tree_of_crops_are_told(ffhq: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"ffhq-dataset-v2\.json: not there"):
+        Ffhq.of(tmp_path, 20)
+    text = (ffhq / "ffhq-dataset-v2.json").read_text()
+    (ffhq / "ffhq-dataset-v2.json").write_text(text[:-900])
+    with pytest.raises(DataError, match="broken after entry '"):
+        list(read_list(ffhq / "ffhq-dataset-v2.json"))
+    (tmp_path / "images1024x1024").mkdir()
+    (tmp_path / "ffhq-dataset-v2.json").write_text(text)
+    with pytest.raises(DataError, match="images1024x1024 are aligned crops"):
+        Ffhq.of(tmp_path, 20)
+    assert ranges([]) == ""
+
+
+def test_a_webdataset_is_taken_with_captions_and_a_cut_archive_s_last_picture_is_rejected(tmp_path: Path) -> None:
+    root = tmp_path / "tars"
+    root.mkdir()
+    members = [("a.png", png()), ("a.json", b'{"caption": "a man", "url": "https://x.example/a"}')]
+    members += [("b.png", png(PIXELS[:, ::-1])), ("b.txt", b"a woman"), ("c.json", b"{}")]
+    with tarfile.open(root / "00000.tar", "w") as archive:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    items = ingest(WebDataset.of(root, 1024), tmp_path)
+    assert [item.sidecar.caption for item in items if isinstance(item, Photo)] == ["a man", "a woman"]
+    assert isinstance(items[0], Photo)
+    assert items[0].sidecar.licence.source == "https://x.example/a"
+    whole = (root / "00000.tar").read_bytes()
+    (root / "00000.tar").write_bytes(whole[: whole.index(png(PIXELS[:, ::-1])[:20]) + 900])
+    cut = list(WebDataset.of(root, 1024).ingest(DataFolder(tmp_path / "cut"), range(2)))
+    assert [item.reason for item in cut if isinstance(item, Reject)] == ["truncated"]
+    (root / "00001.tar").write_bytes(b"no tar file at all" * 100)
+    with pytest.raises(DataError, match=r"00001\.tar: not a tar file"):
+        WebDataset.of(root, 1024)
+
+
+def test_a_table_s_pictures_are_taken_with_captions_and_terms(tmp_path: Path) -> None:
+    root = tmp_path / "tables"
+    root.mkdir()
+    rows = [
+        {"id": "x", "image": {"bytes": png(), "path": "x.png"}, "text": "a man", "licence": "CC0-1.0"},
+        {"id": "y", "image": {"bytes": b"", "path": "y.png"}, "text": None, "licence": None},
+        {"id": "z", "image": {"bytes": png(PIXELS[::-1]), "path": "z.png"}, "text": "two", "licence": None},
+    ]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), root / "part.parquet", row_group_size=2)
+    source = Table.of(root, 1024)
+    items = ingest(source, tmp_path)
+    assert [item.sidecar.caption for item in items if isinstance(item, Photo)] == ["a man", "two"]
+    assert [item.reason for item in items if isinstance(item, Reject)] == ["empty_file"]
+    assert isinstance(items[0], Photo)
+    assert items[0].sidecar.licence.licence == "CC0-1.0"
+    assert [item.id for item in source.ingest(DataFolder(tmp_path / "again"), range(2, 3))] == [items[2].id]
+    parquet.write_table(pyarrow.table({"a": [1]}), root / "other.parquet")
+    with pytest.raises(DataError, match="no column of pictures"):
+        Table.of(root, 1024)
+
+
+def test_sources_are_named_and_need_a_place(tmp_path: Path) -> None:
+    for source in ("ffhq", "webdataset", "parquet", "folder"):
+        with pytest.raises(UsageError, match=f"--source {source} needs --images DIR"):
+            open_source(source, photos=1, seed=0, size=64)
+    with pytest.raises(UsageError, match="did you mean ffhq"):
+        open_source("fhq", photos=1, seed=0, size=64, images=tmp_path)
+
+
+def test_pictures_are_turned_upright_put_on_white_and_brought_to_srgb(tmp_path: Path) -> None:
+    turned = Pillow.Exif()
+    turned[0x0112] = 6
+    Pillow.fromarray(PIXELS).save(tmp_path / "turned.png", exif=turned)
+    image, changes = decode(tmp_path / "turned.png")
+    assert image.shape == (80, 40, 3)
+    assert changes == ("turned upright",)
+    clear = np.zeros((4, 4, 4), np.uint8)
+    clear[0] = (10, 20, 30, 255)
+    Pillow.fromarray(clear).save(tmp_path / "clear.png")
+    image, changes = decode(tmp_path / "clear.png")
+    assert image[0, 0].tolist() == [10, 20, 30]
+    assert image[3, 3].tolist() == [255, 255, 255]
+    assert changes == ("put on white",)
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
+    Pillow.fromarray(PIXELS).save(tmp_path / "odd.png", icc_profile=lab)
+    image, _ = decode(tmp_path / "odd.png")  # a profile of no use is left aside
+    assert image.shape == PIXELS.shape
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Pillow.fromarray(PIXELS).save(tmp_path / "plain.png", icc_profile=srgb)
+    image, changes = decode(tmp_path / "plain.png")
+    assert changes == ()
+    assert np.array_equal(image, PIXELS)
