@@ -214,7 +214,7 @@ def score(
     device: Device = "auto",
     out: Out = OUT,
 ) -> None:
-    """Score pictures of any method, or the runs that are there, and write no leaderboard.
+    """Score pictures of any method, or the runs in OUT.
 
     With PICTURES: a folder of pictures named by case, which become the run OUT/runs/SUITE/NAME; the contract is in
     docs/pictures.md, and fcbench suite show SUITE --cases lists the names. Costs stay empty: they were not measured.

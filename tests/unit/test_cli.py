@@ -11,7 +11,8 @@ import pytest
 from fcbench import __version__, cli
 from fcbench.errors import DataError, MethodError, MissingError, UsageError
 
-VERBS = ["build-data", "train", "run", "report", "demo", "doctor", "make-stack", "world", "checkpoint"]
+VERBS = ["build-data", "train", "run", "score", "report", "suite", "demo", "doctor", "make-stack", "world"]
+VERBS += ["checkpoint"]
 HEAVY = ["torch", "numpy", "pandas", "transformers", "diffusers", "spacy", "PIL", "rich"]
 
 
