@@ -297,4 +297,5 @@ class Merge:
         missing = torch.cat(
             [rows @ (own.double().cpu() - start).T for rows, own in zip(self._targets, tuned, strict=True)]
         )
-        return start + (self._solve @ missing).T @ self._directions
+        merged: torch.Tensor = start + (self._solve @ missing).T @ self._directions
+        return merged

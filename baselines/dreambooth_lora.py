@@ -66,7 +66,7 @@ class DreamBoothLora(Tuned):
         for name, fit in zip(names, fits, strict=True):
             tensors = {key.removeprefix(PREFIX): tensor for key, tensor in fit.tensors.items()}
             add_adapter(unet, name, next(len(t) for key, t in tensors.items() if "lora_A" in key))
-            unmatched = set_peft_model_state_dict(unet, tensors, adapter_name=name)
+            unmatched: Any = set_peft_model_state_dict(unet, tensors, adapter_name=name)
             if unmatched.unexpected_keys:
                 raise KeyError(unmatched.unexpected_keys[0])
         unet.set_adapters(names)

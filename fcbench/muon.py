@@ -46,7 +46,8 @@ def muon_groups(
 ) -> list[dict[str, Any]]:
     """Two groups of a model's trainable parameters: matrices; vectors and whatever has one of ``skip`` in its name."""
     names = tuple(skip)
-    matrices, rest = [], []
+    matrices: list[torch.nn.Parameter] = []
+    rest: list[torch.nn.Parameter] = []
     for name, weight in model.named_parameters():
         if weight.requires_grad:
             (matrices if weight.ndim >= 2 and not any(part in name for part in names) else rest).append(weight)
@@ -84,5 +85,5 @@ def orthogonal(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
     for _ in range(steps):
         factor = first * eye + second * gram + third * gram @ gram
         gathered, gram = factor @ gathered, factor @ gram @ factor
-    found = gathered @ flat
+    found: torch.Tensor = gathered @ flat
     return found if wide else found.T

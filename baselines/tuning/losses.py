@@ -29,7 +29,8 @@ def errors_of(unet: Any, schedule: Any, batch: Batch, text: torch.Tensor) -> tor
         target = schedule.get_velocity(batch.latents, batch.noise, batch.timesteps)
     else:
         raise UsageError(f"the scheduler predicts {kind!r}: tuning knows epsilon and v_prediction")
-    return (made.float() - target.float()) ** 2
+    errors: torch.Tensor = (made.float() - target.float()) ** 2
+    return errors
 
 
 def with_prior(errors: torch.Tensor, weight: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -42,4 +43,5 @@ def snr_weight(schedule: Any, timesteps: torch.Tensor, gamma: float) -> torch.Te
     """The min-SNR weight (n,) of each time (Hang et al., 2023): min(SNR, gamma) by SNR, or by SNR + 1 for velocity."""
     signal = schedule.alphas_cumprod.to(timesteps.device)[timesteps].float()
     snr = signal / (1 - signal)
-    return snr.clamp(max=gamma) / (snr if schedule.config.prediction_type == "epsilon" else snr + 1)
+    weight: torch.Tensor = snr.clamp(max=gamma) / (snr if schedule.config.prediction_type == "epsilon" else snr + 1)
+    return weight

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
+import torch
 from PIL import Image as Pillow
 
 from baselines.tuning.loop import replace
@@ -37,12 +39,16 @@ def class_images(stack: Stack, prompt: str, *, count: int, steps: int, guidance:
             continue
         text = sampling.encode_text(stack, [prompt] * len(files))
         seeds = range(start, start + len(files))
-        made = sampling.draw(stack, lambda call, text=text: text, seeds, steps=steps, guidance=guidance)
+        made = sampling.draw(stack, _always(text), seeds, steps=steps, guidance=guidance)
         for file, image in zip(files, made, strict=True):
-            replace(file, lambda path, image=image: Pillow.fromarray(image).save(path, "PNG"))
+            replace(file, partial(Pillow.fromarray(image).save, format="PNG"))
     return folder
 
 
 def pictures_in(folder: Path) -> list[Path]:
     """The class images of a folder, in order."""
     return sorted(path for path in folder.glob("*.png") if not path.name.startswith("."))
+
+
+def _always(text: torch.Tensor) -> Callable[[int], torch.Tensor]:
+    return lambda call: text

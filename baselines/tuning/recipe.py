@@ -95,4 +95,5 @@ def _recipe(values: Mapping[str, Any], where: str) -> Recipe:
     for key in values:
         if key not in known:
             raise UsageError(f"{where}: unknown key {key!r}: {did_you_mean(key, known)}")
-    return Recipe(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    return Recipe(**given)

@@ -99,8 +99,8 @@ def _found(photo: Photo, number: int, region: Region, person: Planted | None) ->
         bbox=box_of(region.mask),
         rle=encode_mask(region.mask),
         is_thing=region.is_thing,
-        person_id=person and person.person_id,
-        truth=person and _truth(photo, person),
+        person_id=person.person_id if person else None,
+        truth=_truth(photo, person) if person else None,
     )
 
 

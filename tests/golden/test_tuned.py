@@ -30,9 +30,12 @@ class Replay:
 
     def __init__(self, case: TunedCase, *, keep: bool) -> None:
         self.case, self.tuner = case, case.tuner(keep=keep)
-        task = self.tuner.task
+        self.task: Any = self.tuner.task
+        task = self.task
         self.first_gradients: dict[str, torch.Tensor] = {}
-        self.losses, self.norms, self.rates = [], [], []
+        self.losses: list[float] = []
+        self.norms: list[float] = []
+        self.rates: list[float] = []
         self.start = {key: p.detach().clone() for key, p in task.trained.items()}
         self.tuner.optimiser.register_step_pre_hook(self._note)
         self.predictions: list[torch.Tensor] = []
@@ -124,7 +127,8 @@ def test_predictions_and_text(name: str) -> None:
     for micro, made in enumerate(replay.predictions[: replay.case.facts["n_micro"]]):
         golden = replay.case.steps[f"micro{micro}.model_pred"]
         torch.testing.assert_close(made, golden, rtol=0, atol=1e-4)
-    text = replay.case.tuner().task.text(replay.case.batch(0).ids)
+    fresh: Any = replay.case.tuner().task
+    text = fresh.text(replay.case.batch(0).ids)
     golden = replay.case.steps["micro0.encoder_hidden_states"]
     torch.testing.assert_close(text.detach(), golden, rtol=0, atol=3e-5)
 
@@ -156,7 +160,7 @@ def test_nearly_every_element_changed_as_recorded(name: str) -> None:
 
 def test_the_tuned_model_predicts_as_recorded(name: str) -> None:
     replay = replayed(name)
-    final, task = replay.case.final, replay.tuner.task
+    final, task = replay.case.final, replay.task
     if replay.case.facts["method"] == "cd":  # the script lets the table's unused rows decay; we keep them
         table = task.text_encoder.get_input_embeddings()
         golden = final[f"final.{TABLE}"][: table.old.num_embeddings]
@@ -172,7 +176,7 @@ def test_the_tuned_model_predicts_as_recorded(name: str) -> None:
 def test_what_is_kept_is_what_the_script_wrote(name: str) -> None:
     """Shapes and names of the script's files for sampling, where it wrote any that we have."""
     replay = replayed(name)
-    kept = replay.tuner.task.weights()
+    kept = replay.task.weights()
     for file in sorted((GOLDENS / name).glob("ref_*.safetensors")):
         for key, golden in load_file(file).items():
             ours = {recorded_name(own).removeprefix("unet."): tensor for own, tensor in kept.items()}

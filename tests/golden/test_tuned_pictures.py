@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import PIL
 import pytest
 import torch
 from PIL import Image as Pillow
@@ -20,7 +21,7 @@ from fcbench.sampling import scaled_posterior, tokenize
 from tests.golden.tuned_cases import CASES, GOLDENS, tuned_case, tuned_stack
 
 FACTS = json.loads((GOLDENS / "preprocess.json").read_text())
-SPARE = 0 if int(Pillow.__version__.partition(".")[0]) >= 10 else 1
+SPARE = 0 if int(PIL.__version__.partition(".")[0]) >= 10 else 1
 """Levels of grey that an older Pillow rounds differently."""
 
 
@@ -91,7 +92,8 @@ def test_captions_become_the_recorded_tokens(name: str) -> None:
     """By our tokenizer with our new words, of the prompts among the flags."""
     case = tuned_case(name)
     given = dict(flag.removeprefix("--").partition("=")[::2] for flag in case.facts["argv"])
-    stack = case.tuner().task.stack
+    task: Any = case.tuner().task
+    stack = task.stack
     ids = {tuple(row) for row in case.steps["micro0.input_ids"].tolist()}
     if "instance_prompt" in given and case.facts["method"] == "db":
         assert tuple(tokenize(stack, [given["instance_prompt"]])[0].tolist()) in ids

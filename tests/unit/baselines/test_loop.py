@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -35,6 +35,14 @@ class Line:
 def draw(micro: int) -> Batch:
     latents = torch.randn(2, 3, generator=draws("line", micro))
     return Batch(latents, latents, torch.zeros(2).long(), torch.zeros(2, 1).long())
+
+
+def noting(seen: list[int]) -> Callable[[int], Batch]:
+    def noted(micro: int) -> Batch:
+        seen.append(micro)
+        return draw(micro)
+
+    return noted
 
 
 def course(steps: int = 10, passes: int = 100, **more: float) -> Course:
@@ -84,7 +92,7 @@ def test_a_fit_that_was_stopped_goes_on_to_the_same_weights(
     with pytest.raises(KeyboardInterrupt):
         tune(Tuner(Line(), plan), stops, tmp_path / "parts.pt", "parts")
     seen: list[int] = []
-    tune(Tuner(parts, plan), lambda micro: (seen.append(micro), draw(micro))[1], tmp_path / "parts.pt", "parts")
+    tune(Tuner(parts, plan), noting(seen), tmp_path / "parts.pt", "parts")
     assert torch.equal(whole.value, parts.value)
     assert seen[0] == goes_on_at
 
@@ -112,7 +120,7 @@ def test_a_fit_that_was_killed_goes_on_to_the_same_weights(tmp_path: Path) -> No
     assert done.returncode == -signal.SIGKILL
     seen: list[int] = []
     killed, whole = Line(), Line()
-    tune(Tuner(killed, course()), lambda micro: (seen.append(micro), draw(micro))[1], tmp_path / "state.pt", "killed")
+    tune(Tuner(killed, course()), noting(seen), tmp_path / "state.pt", "killed")
     tune(Tuner(whole, course()), draw, tmp_path / "whole.pt", "whole")
     assert seen == [6, 7, 8, 9]
     assert torch.equal(killed.value, whole.value)
