@@ -59,6 +59,7 @@ def build_data(
     engine: Annotated[str, typer.Option(help="local, or ray: on the cluster of RAY_ADDRESS.")] = "local",
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one a GPU, else one a core up to 8.")] = 0,
     shards: Annotated[str, typer.Option(help="Label one part only, K/N: task K from 1 to N of an array.")] = "",
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what it would take.")] = False,
     max_broken: Annotated[float, typer.Option(min=0, max=1, help="Exit 1 beyond this share of them.")] = 0.05,
     device: Device = "auto",
     out: Out = OUT,
@@ -72,6 +73,9 @@ def build_data(
 
     asked = command.Asked(source, name, photos, stack, device, licences, exclude, engine, workers)
     folder = store.data_folder(out, name)
+    if plan:
+        print(command.plan(out, asked))
+        return
     if shards:
         done, there = command.label(out, asked, shards)
         print(f"{folder.path}: {done} of {there} shards are labelled; without --shards the tables are written")

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from fcbench.build.engine import Engine, Here, Workers, devices_for
-from fcbench.build.pipeline import BuildCounts, build_data, build_shards
-from fcbench.build.screen import read_screen
+from fcbench.build.pipeline import BuildCounts, build_data, build_shards, job_of
+from fcbench.build.plan import tell_plan
+from fcbench.build.screen import Screen, read_screen
 from fcbench.errors import UsageError
 from fcbench.types import Stack
 
@@ -38,6 +39,11 @@ class Asked:
         return load_stack(self.stack_name, device=self.device)
 
     @property
+    def screen(self) -> Screen:
+        """What may be used."""
+        return read_screen(self.licences, self.exclude)
+
+    @property
     def engine(self) -> Engine:
         """Who computes the shards; a single worker is this process."""
         if self.engine_name == "ray":
@@ -58,7 +64,7 @@ class Asked:
             "photos": self.photos,
             "stack": self.stack,
             "engine": self.engine,
-            "screen": read_screen(self.licences, self.exclude),
+            "screen": self.screen,
         }
 
 
@@ -73,3 +79,10 @@ def label(out: Path, asked: Asked, shards: str) -> tuple[int, int]:
     if not part:
         raise UsageError(f"--shards {shards}: expected K/N, as in 17/70")
     return build_shards(out, (int(part[1]), int(part[2])), **asked.options)
+
+
+def plan(out: Path, asked: Asked) -> str:
+    """What the build would take."""
+    options = {key: value for key, value in asked.options.items() if key != "engine"}
+    workers = len(devices_for(asked.device, asked.workers)) if asked.engine_name == "local" else asked.workers
+    return "\n".join(tell_plan(job_of(out, **options), asked.stack, workers))
