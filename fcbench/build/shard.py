@@ -80,23 +80,20 @@ def shard_size(inputs: int) -> int:
 
 def last_kept(job: Job, index: int) -> Kept | None:
     """A shard's final result where it is done, found without reading any item."""
-    kept = _find_ingest(job, index)
-    for step in job.steps:
-        if kept is None:
-            return None
-        kept = cache.find(job.folder, step.name, index, cache.key_of(step.name, step.recipe(job.digests), kept.output))
-    return kept
+    kept = chain(job, index)
+    return kept[-1] if len(kept) == 1 + len(job.steps) else None
 
 
 def chain(job: Job, index: int) -> list[Kept]:
-    """The results of all steps of a shard that is done, ingest first."""
-    kept = [_find_ingest(job, index)]
+    """The results of a shard's steps as far as they are there, ingest first."""
+    kept = _find_ingest(job, index)
+    found: list[Kept] = []
     for step in job.steps:
-        if kept[-1] is None:
-            break
-        key = cache.key_of(step.name, step.recipe(job.digests), kept[-1].output)
-        kept.append(cache.find(job.folder, step.name, index, key))
-    return [found for found in kept if found is not None]
+        if kept is None:
+            return found
+        found.append(kept)
+        kept = cache.find(job.folder, step.name, index, cache.key_of(step.name, step.recipe(job.digests), kept.output))
+    return found if kept is None else [*found, kept]
 
 
 def run_shard(job: Job, index: int, stack: Stack, tell: Tell) -> Kept:
@@ -158,7 +155,8 @@ def _ingest(job: Job, index: int, tell: Tell) -> Kept:
     if (kept := _find_ingest(job, index)) is not None:
         tell("ingest", len(part))
         return kept
-    start, items = perf_counter(), []
+    items: list[Item] = []
+    start = perf_counter()
     for item in job.source.ingest(job.folder, part):
         items.append(_fingerprinted(item))
         tell("ingest", 1)
