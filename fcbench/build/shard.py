@@ -33,7 +33,7 @@ Tell: TypeAlias = Callable[[str, int], None]
 
 PACKAGES = ("fcbench", "datasets", "numpy", "pillow", "pyarrow", "pycocotools", "spacy", "torch", "transformers")
 INGEST_VERSION = 1
-SMALLEST, LARGEST, PARTS = 100, 1000, 4
+SMALLEST, LARGEST, PARTS = 50, 1000, 4
 """Photos a shard, and into how many shards a build of between falls, whatever machine it runs on."""
 
 
@@ -73,7 +73,7 @@ def shard_size(inputs: int) -> int:
     """Photos a shard.
 
     >>> [shard_size(inputs) for inputs in (65, 1000, 70_000)]
-    [100, 250, 1000]
+    [50, 250, 1000]
     """
     return min(LARGEST, max(SMALLEST, -(-inputs // PARTS)))
 
@@ -107,7 +107,7 @@ def run_shard(job: Job, index: int, stack: Stack, tell: Tell) -> Kept:
             kept, items = found, None
             tell(step.name, len(job.shards[index]))
             continue
-        items = _load(job, kept) if items is None else items
+        items = items_of(job, kept) if items is None else items
         items, seconds = _run(step, items, stack, tell)
         facts = _facts(step.name, step.recipe(job.digests), kept.output, seconds, items, stack.device)
         kept = cache.keep(job.folder, step.name, index, key, items, facts)
@@ -116,7 +116,11 @@ def run_shard(job: Job, index: int, stack: Stack, tell: Tell) -> Kept:
 
 def items_of(job: Job, kept: Kept) -> list[Item]:
     """A shard's items; DataError where what a step left is broken."""
-    return _load(job, kept)
+    try:
+        return cache.load(job.folder, kept)
+    except (OSError, EOFError, ValueError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise DataError(f"{kept.path}: broken ({why}); delete it and run the command again") from error
 
 
 def _run(step: Step, items: list[Item], stack: Stack, tell: Tell) -> tuple[list[Item], float]:
@@ -128,14 +132,6 @@ def _run(step: Step, items: list[Item], stack: Stack, tell: Tell) -> tuple[list[
     if [item.id for item in done] != [item.id for item in items]:
         raise FcbenchError(f"the step {step.name} lost or doubled photos: it must give one item for each")
     return done, perf_counter() - start
-
-
-def _load(job: Job, kept: Kept) -> list[Item]:
-    try:
-        return cache.load(job.folder, kept)
-    except (OSError, EOFError, ValueError) as error:
-        why = " ".join(str(error).split())[:200]
-        raise DataError(f"{kept.path}: broken ({why}); delete it and run the command again") from error
 
 
 def _find_ingest(job: Job, index: int) -> Kept | None:

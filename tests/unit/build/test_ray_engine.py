@@ -17,7 +17,7 @@ from fcbench.store import DataFolder, data_folder
 from tests.toys.build_toys import stack_file
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
-PHOTOS = 230
+PHOTOS = 115
 ROOT = Path(__file__).parents[3]
 
 
