@@ -87,7 +87,7 @@ def build_data(
     if plan:
         from fcbench.build.plan import plan_build
 
-        print("\n".join(plan_build(asked)))
+        print("\n".join(plan_build(asked, out)))
         return
     folder = store.data_folder(out, name)
     if shards:

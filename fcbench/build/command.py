@@ -12,7 +12,7 @@ from typing import Any
 from fcbench.build.engine import Engine, Here, Workers, devices_for
 from fcbench.build.match import ASSIGNMENTS
 from fcbench.build.pipeline import BuildCounts, build_data, build_shards
-from fcbench.build.screen import read_screen
+from fcbench.build.screen import Screen, read_screen
 from fcbench.errors import UsageError
 from fcbench.types import Stack
 
@@ -42,6 +42,11 @@ class Asked:
         return load_stack(self.stack_name, device=self.device)
 
     @property
+    def screen(self) -> Screen:
+        """What may be used."""
+        return read_screen(self.licences, self.exclude)
+
+    @property
     def engine(self) -> Engine:
         """Who computes the shards; a single worker is this process."""
         if self.engine_name == "ray":
@@ -66,7 +71,7 @@ class Asked:
             "photos": self.photos,
             "stack": self.stack,
             "engine": self.engine,
-            "screen": read_screen(self.licences, self.exclude),
+            "screen": self.screen,
             "images": self.images,
             "short_side": self.short_side,
             "assignment": self.assignment,

@@ -11,17 +11,15 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
-from fcbench.build.shard import Job, run_shard
+from fcbench.build.shard import Job, Tell, run_shard
 from fcbench.errors import FcbenchError
 from fcbench.types import Stack
-
-Told: TypeAlias = Callable[[str, int], None]
 
 MOST_ON_A_CPU = 8
 """Workers beyond this many are asked for, as each one loads the models."""
@@ -32,7 +30,7 @@ ATTEMPTS = 3
 class Engine(Protocol):
     """Computes shards."""
 
-    def run(self, job: Job, shards: Sequence[int], tell: Told) -> None:
+    def run(self, job: Job, shards: Sequence[int], tell: Tell) -> None:
         """Return when all of them are kept; raises the first error, whatever is kept by then."""
         ...
 
@@ -43,7 +41,7 @@ class Here:
 
     stack: Stack
 
-    def run(self, job: Job, shards: Sequence[int], tell: Told) -> None:
+    def run(self, job: Job, shards: Sequence[int], tell: Tell) -> None:
         """Compute them."""
         for index in shards:
             run_shard(job, index, self.stack, tell)
@@ -56,7 +54,7 @@ class Workers:
     stack: str
     devices: Sequence[str]
 
-    def run(self, job: Job, shards: Sequence[int], tell: Told) -> None:
+    def run(self, job: Job, shards: Sequence[int], tell: Tell) -> None:
         """Compute them; a worker that dies is replaced, and its shard begun again."""
         crew = _Crew(self, job, list(shards), tell)
         try:
@@ -82,7 +80,7 @@ def devices_for(device: str, workers: int) -> list[str]:
 class _Crew:
     """The workers of one run, and what each of them is at."""
 
-    def __init__(self, engine: Workers, job: Job, shards: list[int], tell: Told) -> None:
+    def __init__(self, engine: Workers, job: Job, shards: list[int], tell: Tell) -> None:
         self._engine, self._job, self._tell = engine, job, tell
         self._open = shards[::-1]
         self._begun: dict[int, int] = {}

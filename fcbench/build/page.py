@@ -24,7 +24,7 @@ EXAMPLES = 6
 """Rejects shown of each reason."""
 
 STEPS = {
-    "ingest": "read and made a working copy of",
+    "ingest": "read, with a working copy",
     "screen": "may be used",
     "caption": "captioned",
     "phrases": "with noun phrases",

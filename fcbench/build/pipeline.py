@@ -23,7 +23,7 @@ from fcbench.build.progress import Progress
 from fcbench.build.records import FAILURES, REASONS
 from fcbench.build.screen import Screen
 from fcbench.build.shard import INGEST_VERSION, Job, chain, last_kept, versions
-from fcbench.build.source import Source, open_source
+from fcbench.build.source import open_source
 from fcbench.build.split import SPLITS
 from fcbench.errors import FcbenchError, UsageError
 from fcbench.store import DataFolder, data_folder, digest_json, read_json, write_json
@@ -103,9 +103,19 @@ def build_data(
     Raises UsageError when the folder was begun with another recipe or another build is at work in it, DataError when
     no photo is accepted.
     """
-    taken = open_source(source, photos=photos, seed=seed, size=stack.image_size, images=images, short_side=short_side)
-    job = Job(data_folder(out, name), taken, screen or Screen(), stack.digests, assignment)
-    recipe = recipe_of(taken, job, stack)
+    job = job_of(
+        out,
+        source=source,
+        name=name,
+        photos=photos,
+        stack=stack,
+        seed=seed,
+        images=images,
+        short_side=short_side,
+        screen=screen,
+        assignment=assignment,
+    )
+    recipe = recipe_of(job, stack)
     with _locked(job.folder, alone=True):
         _claim(job.folder, recipe, update=update)
         if not _retry(job, retry) and (there := _finished(job.folder, recipe)) is not None:
@@ -140,21 +150,49 @@ def build_shards(
     task, tasks = part
     if not 1 <= task <= tasks:
         raise UsageError(f"--shards {task}/{tasks}: expected a task from 1 to {tasks}, as in 1/{tasks}")
-    taken = open_source(source, photos=photos, seed=seed, size=stack.image_size, images=images, short_side=short_side)
-    job = Job(data_folder(out, name), taken, screen or Screen(), stack.digests, assignment)
+    job = job_of(
+        out,
+        source=source,
+        name=name,
+        photos=photos,
+        stack=stack,
+        seed=seed,
+        images=images,
+        short_side=short_side,
+        screen=screen,
+        assignment=assignment,
+    )
     with _locked(job.folder, alone=False):
-        _claim(job.folder, recipe_of(taken, job, stack), update=False)
+        _claim(job.folder, recipe_of(job, stack), update=False)
         _label(job, range(task - 1, len(job.shards), tasks), engine or Here(stack), progress)
     return sum(last_kept(job, index) is not None for index in range(len(job.shards))), len(job.shards)
 
 
-def recipe_of(source: Source, job: Job, stack: Stack) -> dict[str, Any]:
+def job_of(
+    out: Path,
+    *,
+    source: str,
+    name: str,
+    photos: int,
+    stack: Stack,
+    seed: int,
+    images: Path | None,
+    short_side: int,
+    screen: Screen | None,
+    assignment: str,
+) -> Job:
+    """A build as its workers need it; arguments as those of :func:`build_data`."""
+    taken = open_source(source, photos=photos, seed=seed, size=stack.image_size, images=images, short_side=short_side)
+    return Job(data_folder(out, name), taken, screen or Screen(), stack.digests, assignment)
+
+
+def recipe_of(job: Job, stack: Stack) -> dict[str, Any]:
     """All that the rows depend on."""
     steps = job.steps
     settings = {key: value for step in steps for key, value in step.settings.items()}
     return {
         "format": FORMAT,
-        **source.recipe,
+        **job.source.recipe,
         "stack": stack.name,
         "image_size": stack.image_size,
         **{role: stack.digests.get(role, "unknown") for role in job.roles},

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fcbench.build.ffhq import Ffhq, ranges
-from fcbench.build.screen import Screen
 from fcbench.build.source import Source, World, open_source
 from fcbench.build.steps import steps_of
 from fcbench.errors import FcbenchError
@@ -110,5 +109,5 @@ def _without(role: str) -> str:
 
 
 def _steps(asked: Asked) -> Iterator[str]:
-    for step in steps_of(Screen(), asked.stack.digests, asked.assignment):
+    for step in steps_of(asked.screen, asked.stack.digests, asked.assignment):
         yield f"step       {step.name:<9} {', '.join(step.roles) or 'no model'}; batches of {step.batch}"

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fcbench.build.engine import ATTEMPTS, Told, load_checked
-from fcbench.build.shard import Job, run_shard
+from fcbench.build.engine import ATTEMPTS, load_checked
+from fcbench.build.shard import Job, Tell, run_shard
 from fcbench.errors import FcbenchError, MissingError
 from fcbench.types import Stack
 
@@ -25,7 +25,7 @@ class RayEngine:
     device: str = "auto"
     workers: int = 0
 
-    def run(self, job: Job, shards: Sequence[int], tell: Told) -> None:
+    def run(self, job: Job, shards: Sequence[int], tell: Tell) -> None:
         """Compute them; an actor that dies is replaced, and its shard begun again."""
         ray = _import_ray()
         ours = not ray.is_initialized()
@@ -63,7 +63,7 @@ class Labeller:
 class _Cast:
     """The actors of one run, and what each of them is at."""
 
-    def __init__(self, ray: Any, engine: RayEngine, job: Job, shards: list[int], tell: Told) -> None:
+    def __init__(self, ray: Any, engine: RayEngine, job: Job, shards: list[int], tell: Tell) -> None:
         self._ray, self._engine, self._tell = ray, engine, tell
         self._open = shards[::-1]
         self._job = ray.put(job)

@@ -33,7 +33,7 @@ Tell: TypeAlias = Callable[[str, int], None]
 
 PACKAGES = ("fcbench", "datasets", "numpy", "pillow", "pyarrow", "pycocotools", "spacy", "torch", "transformers")
 INGEST_VERSION = 1
-SMALLEST, LARGEST, PARTS = 100, 1000, 4
+SMALLEST, LARGEST, PARTS = 50, 1000, 4
 """Photos a shard, and into how many shards a build of between falls, whatever machine it runs on."""
 
 
@@ -74,30 +74,27 @@ def shard_size(inputs: int) -> int:
     """Photos a shard.
 
     >>> [shard_size(inputs) for inputs in (65, 1000, 70_000)]
-    [100, 250, 1000]
+    [50, 250, 1000]
     """
     return min(LARGEST, max(SMALLEST, -(-inputs // PARTS)))
 
 
 def last_kept(job: Job, index: int) -> Kept | None:
     """A shard's final result where it is done, found without reading any item."""
-    kept = _find_ingest(job, index)
-    for step in job.steps:
-        if kept is None:
-            return None
-        kept = cache.find(job.folder, step.name, index, cache.key_of(step.name, step.recipe(job.digests), kept.output))
-    return kept
+    kept = chain(job, index)
+    return kept[-1] if len(kept) == 1 + len(job.steps) else None
 
 
 def chain(job: Job, index: int) -> list[Kept]:
-    """The results of all steps of a shard that is done, ingest first."""
-    kept = [_find_ingest(job, index)]
+    """The results of a shard's steps as far as they are there, ingest first."""
+    kept = _find_ingest(job, index)
+    found: list[Kept] = []
     for step in job.steps:
-        if kept[-1] is None:
-            break
-        key = cache.key_of(step.name, step.recipe(job.digests), kept[-1].output)
-        kept.append(cache.find(job.folder, step.name, index, key))
-    return [found for found in kept if found is not None]
+        if kept is None:
+            return found
+        found.append(kept)
+        kept = cache.find(job.folder, step.name, index, cache.key_of(step.name, step.recipe(job.digests), kept.output))
+    return found if kept is None else [*found, kept]
 
 
 def run_shard(job: Job, index: int, stack: Stack, tell: Tell) -> Kept:
@@ -111,7 +108,7 @@ def run_shard(job: Job, index: int, stack: Stack, tell: Tell) -> Kept:
             kept, items = found, None
             tell(step.name, len(job.shards[index]))
             continue
-        items = _load(job, kept) if items is None else items
+        items = items_of(job, kept) if items is None else items
         items, seconds = _run(step, items, stack, tell)
         facts = _facts(step.name, step.recipe(job.digests), kept.output, seconds, items, stack.device)
         kept = cache.keep(job.folder, step.name, index, key, items, facts)
@@ -120,7 +117,11 @@ def run_shard(job: Job, index: int, stack: Stack, tell: Tell) -> Kept:
 
 def items_of(job: Job, kept: Kept) -> list[Item]:
     """A shard's items; DataError where what a step left is broken."""
-    return _load(job, kept)
+    try:
+        return cache.load(job.folder, kept)
+    except (OSError, EOFError, ValueError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise DataError(f"{kept.path}: broken ({why}); delete it and run the command again") from error
 
 
 def _run(step: Step, items: list[Item], stack: Stack, tell: Tell) -> tuple[list[Item], float]:
@@ -132,14 +133,6 @@ def _run(step: Step, items: list[Item], stack: Stack, tell: Tell) -> tuple[list[
     if [item.id for item in done] != [item.id for item in items]:
         raise FcbenchError(f"the step {step.name} lost or doubled photos: it must give one item for each")
     return done, perf_counter() - start
-
-
-def _load(job: Job, kept: Kept) -> list[Item]:
-    try:
-        return cache.load(job.folder, kept)
-    except (OSError, EOFError, ValueError) as error:
-        why = " ".join(str(error).split())[:200]
-        raise DataError(f"{kept.path}: broken ({why}); delete it and run the command again") from error
 
 
 def _find_ingest(job: Job, index: int) -> Kept | None:
@@ -159,7 +152,8 @@ def _ingest(job: Job, index: int, tell: Tell) -> Kept:
     if (kept := _find_ingest(job, index)) is not None:
         tell("ingest", len(part))
         return kept
-    start, items = perf_counter(), []
+    items: list[Item] = []
+    start = perf_counter()
     for item in job.source.ingest(job.folder, part):
         items.append(_fingerprinted(item))
         tell("ingest", 1)

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fcbench.build.records import REASONS
 from fcbench.build.rows import Row, Rows, picture, read_rows
 from fcbench.build.validate_official import check_official, is_official
 from fcbench.errors import DataError, UsageError
 from fcbench.masks import box_of, decode_mask
 from fcbench.store import DataFolder, digest_file, read_json
+from fcbench.types import Mask
 
 
 @dataclass(frozen=True)
@@ -195,7 +194,7 @@ def _masks(row: Row) -> Iterator[tuple[str, str]]:
         yield from _mask(segment, mask, (row["height"], row["width"]))
 
 
-def _mask(segment: dict[str, Any], mask: np.ndarray, shape: tuple[int, int]) -> Iterator[tuple[str, str]]:
+def _mask(segment: dict[str, Any], mask: Mask, shape: tuple[int, int]) -> Iterator[tuple[str, str]]:
     name, box = f"segment {segment['id']}", tuple(segment["bbox"])
     tight = box_of(mask)
     if mask.shape != shape:

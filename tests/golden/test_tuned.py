@@ -39,7 +39,7 @@ class Replay:
         self.start = {key: p.detach().clone() for key, p in task.trained.items()}
         self.tuner.optimiser.register_step_pre_hook(self._note)
         self.predictions: list[torch.Tensor] = []
-        task.unet.register_forward_hook(lambda module, inputs, made: self.predictions.append(made.sample.detach()))
+        self.task.unet.register_forward_hook(lambda module, inputs, made: self.predictions.append(made.sample.detach()))
         for micro in range(case.facts["n_micro"]):
             loss, norm = self.tuner.advance(case.batch(micro))
             self.losses.append(float(loss))

@@ -95,7 +95,7 @@ def test_faults_of_the_whole_are_named(built: DataFolder, tmp_path: Path) -> Non
     assert codes(folder.path) == {"lost_photos"}
     folder.build.unlink()
     assert codes(folder.path) == {"unfinished"}
-    shutil.copy(folder.shards("train")[0], folder.shard("test", 0, 1))
+    shutil.copy(folder.shards("train")[0], folder.shards("test")[0])
     assert codes(folder.path) == {"unfinished", "file_changed", "id_twice", "person_in_two_splits"}
     with pytest.raises(UsageError, match="neither"):
         validate(tmp_path)
