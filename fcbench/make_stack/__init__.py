@@ -19,7 +19,8 @@ class Sizes:
 
     scenes: int = 40_000
     groups: int = 1_200
-    codec_steps: int = 4_500
+    codec_steps: int = 5_600
+    codec_refined_steps: int = 5_400
     clip_steps: int = 5_000
     matcher_steps: int = 400
     description_steps: int = 1_500
@@ -74,6 +75,7 @@ def _make_models(folder: Path, work: Path, clock: Clock, device: str, sizes: Siz
     from fcbench.make_stack.base import draw_latents, new_scheduler, train_base
     from fcbench.make_stack.clip import WIDTH, tokenize, train_clip, train_tokenizer
     from fcbench.make_stack.codec import train_codec
+    from fcbench.make_stack.codec_refined import refine_codec
     from fcbench.make_stack.image_encoder import draw_references, train_image_encoder
     from fcbench.make_stack.matcher import train_matcher
     from fcbench.make_stack.pool import draw_pool, draw_prompted
@@ -114,6 +116,7 @@ def _make_models(folder: Path, work: Path, clock: Clock, device: str, sizes: Siz
         save_half(folder / "image_encoder", image_encoder)
     if not (folder / "vae").exists():
         codec = train_codec(scenes.pictures, work, clock, steps=sizes.codec_steps, seed=sizes.seed)
+        codec = refine_codec(codec, scenes.pictures, work, clock, steps=sizes.codec_refined_steps, seed=sizes.seed + 5)
         save_half(folder / "vae", codec)
     new_scheduler().save_pretrained(folder / "scheduler")
     latents = draw_latents(

@@ -18,6 +18,7 @@ SIZES = Sizes(
     scenes=120,
     groups=3,
     codec_steps=2,
+    codec_refined_steps=2,
     clip_steps=2,
     matcher_steps=2,
     description_steps=2,
