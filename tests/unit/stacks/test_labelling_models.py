@@ -311,7 +311,7 @@ def test_grounding_dino_s_boxes_are_read_off_a_phrase_s_own_tokens(tmp_path: Pat
         text_config=text,
         d_model=32,
         encoder_layers=1,
-        decoder_layers=1,
+        decoder_layers=2,
         encoder_ffn_dim=16,
         decoder_ffn_dim=16,
         encoder_attention_heads=2,
