@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image as Pillow
-from PIL import PngImagePlugin
+from PIL import PngImagePlugin, UnidentifiedImageError
 
 from fcbench.build.records import Reason
 from fcbench.errors import DataError
@@ -50,7 +50,7 @@ def inspected(path: Path) -> Path:
         raise UnfitError("bomb", f"{path}: {error}") from error
     except PermissionError as error:
         raise UnfitError("unreadable", f"{path}: {error.strerror}") from error
-    except Pillow.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise UnfitError("not_an_image", f"{path}: no kind of picture that is known") from error
     except (OSError, ValueError, SyntaxError, MemoryError) as error:
         raise UnfitError(_reason(error), f"{path}: {error}") from error
