@@ -14,7 +14,7 @@ from fcbench.world import TEST_PEOPLE, draw_person, draw_scene, portrait, render
 
 pytestmark = pytest.mark.weights
 
-QUICK = {"steps": "2"}
+QUICK = {"steps": "2", "tuning_steps": "2", "prior_images": "2"}
 """Options that make a method quick; those a method does not have are left out."""
 
 

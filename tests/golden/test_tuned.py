@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ class Replay:
 
     def __init__(self, case: TunedCase, *, keep: bool) -> None:
         self.case, self.tuner = case, case.tuner(keep=keep)
-        self.task: Any = self.tuner.task
+        self.task = cast(Any, self.tuner.task)
         task = self.task
         self.first_gradients: dict[str, torch.Tensor] = {}
         self.losses: list[float] = []
