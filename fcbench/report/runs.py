@@ -74,7 +74,7 @@ class Run:
     @property
     def needs_tuning(self) -> bool:
         """Whether the method is tuned to each subject."""
-        return bool(self.config.get("capabilities", {}).get("needs_tuning", False))
+        return bool((self.config.get("capabilities") or {}).get("needs_tuning", False))
 
     @property
     def method(self) -> str:
