@@ -6,6 +6,7 @@ an ``insightface.app.FaceAnalysis`` the faces of many pictures are embedded in o
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,19 +99,25 @@ def _from_get(found: Sequence[Any]) -> Faces:
 
 def _embed_together(app: Any, pictures: Sequence[npt.NDArray[np.uint8]]) -> Iterator[Faces]:
     """What ``app.get`` does of each picture, with one call of the recogniser for all of them."""
-    from insightface.utils.face_align import norm_crop
-
     recogniser = app.models["recognition"]
     boxes, crops = [], []
     for picture in pictures:
         found, points = app.det_model.detect(picture, max_num=0, metric="default")
         order = sorted(range(len(found)), key=lambda row: -_area(found[row, :4]))
         boxes.append(np.asarray(found[order, :4], np.float32).reshape(-1, 4))
-        crops += [norm_crop(picture, landmark=points[row], image_size=recogniser.input_size[0]) for row in order]
+        crops += [_aligned(picture, points[row], recogniser.input_size[0]) for row in order]
     embedded = _unit(recogniser.get_feat(crops)) if crops else np.zeros((0, 1), np.float32)
     for own in boxes:
         yield Faces(own, embedded[: len(own)])
         embedded = embedded[len(own) :]
+
+
+def _aligned(picture: npt.NDArray[np.uint8], points: npt.NDArray[np.float32], side: int) -> Any:
+    from insightface.utils.face_align import norm_crop
+
+    with warnings.catch_warnings():  # insightface calls scikit-image by an old name for every face
+        warnings.simplefilter("ignore", FutureWarning)
+        return norm_crop(picture, landmark=points, image_size=side)
 
 
 def _unit(vectors: npt.NDArray[np.floating]) -> Embeddings:

@@ -20,5 +20,7 @@ FAILED = tuple(name for name in OUTCOMES if name != "both_right")
 
 
 def outcomes(rows: Sequence[Row]) -> dict[str, str]:
-    """The outcomes that were judged in any of the rows, with their headings."""
+    """The outcomes that were judged in any of the rows, with their headings; none where no picture is of two people."""
+    if not any("both_right" in row.scores and row.scores["both_right"].count for row in rows):
+        return {}
     return {name: heading for name, heading in OUTCOMES.items() if any(name in row.scores for row in rows)}
