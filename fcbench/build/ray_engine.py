@@ -34,7 +34,11 @@ class RayEngine:
             alone = {} if os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}
             ray.init(log_to_driver=False, configure_logging=False, **alone)
         try:
-            _Cast(ray, self, job, list(shards), tell).work()
+            cast = _Cast(ray, self, job, list(shards), tell)
+            try:
+                cast.work()
+            finally:
+                cast.dismiss()
         finally:
             if ours:
                 ray.shutdown()
@@ -69,6 +73,12 @@ class _Cast:
         self._job = ray.put(job)
         self._begun: dict[int, int] = {}
         self._at: dict[Any, tuple[Any, int]] = {}
+        self._hired: list[Any] = []
+
+    def dismiss(self) -> None:
+        """End the actors, whose CPUs and GPUs Ray would else keep for as long as anything refers to them."""
+        for actor in self._hired:
+            self._ray.kill(actor)
 
     def work(self) -> None:
         for _ in range(min(self._count(), len(self._open))):
@@ -84,7 +94,8 @@ class _Cast:
     def _hire(self) -> Any:
         gpus = bool(self._ray.cluster_resources().get("GPU", 0)) and self._engine.device != "cpu"
         actor = self._ray.remote(Labeller).options(num_cpus=1, num_gpus=1 if gpus else 0)
-        return actor.remote(self._job, self._engine.stack, self._engine.device)
+        self._hired.append(actor.remote(self._job, self._engine.stack, self._engine.device))
+        return self._hired[-1]
 
     def _give(self, actor: Any) -> None:
         if self._open:
