@@ -36,7 +36,7 @@ def test_a_stack_is_made_from_nothing_in_pieces_and_every_role_of_it_loads(tmp_p
     shipped, made = find_stack("mini").parent, tmp_path / "stack"
     for role in ("parser", "faces"):
         shutil.copytree(shipped / role, made / role)
-    with pytest.raises(OutOfTimeError, match="contrastive: time is up after 1 of 2 steps"):
+    with pytest.raises(OutOfTimeError, match="attributes: time is up after 1 of 2 steps"):
         make_base(made, tmp_path / "work", Clock(-1), device="cpu", sizes=SIZES)
     make_base(made, tmp_path / "work", Clock(10), device="cpu", sizes=SIZES)
     stack = load_stack(str(made / "stack.yaml"))

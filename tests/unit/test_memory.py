@@ -57,5 +57,6 @@ def test_pictures_stay_near_those_drawn_at_once() -> None:
     assert vae.use_tiling
     assert vae.tile_latent_min_size * 2 == spared.role("unet").config.sample_size
     a, b = (TextOnlySampler(stack, "a man", 2, 0.0)(PROMPTS[:1], [0])[0].astype(float) for stack in (usual, spared))
-    assert 0 < np.abs(a - b).mean() < 8, "tiles change a picture, but not into another"
+    other = TextOnlySampler(usual, "a man", 2, 0.0)(PROMPTS[:1], [1])[0].astype(float)
+    assert 0 < np.abs(a - b).mean() < np.abs(a - other).mean() / 3, "tiles change a picture, but not into another"
     assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.98

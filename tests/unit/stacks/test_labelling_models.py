@@ -320,7 +320,7 @@ def test_grounding_dino_s_boxes_are_read_off_a_phrase_s_own_tokens(tmp_path: Pat
         max_text_len=32,
     )
     GroundingDinoForObjectDetection(config).save_pretrained(tmp_path)
-    GroundingDinoImageProcessorPil(size={"height": 64, "width": 64}).save_pretrained(tmp_path)
+    GroundingDinoImageProcessorPil(size={"height": 128, "width": 128}).save_pretrained(tmp_path)
     bert().save_pretrained(tmp_path)
     grounder = load_grounding_dino(tmp_path, threshold=0.0, most=2)
     assert isinstance(grounder, Grounder)
