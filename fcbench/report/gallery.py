@@ -79,8 +79,10 @@ def choose(known: dict[str, Case], runs: Sequence[Run], suite: str) -> list[str]
     chosen: list[str] = []
     while len(chosen) < wanted:
         failed = [case for case in order if len(chosen) >= wanted / 2 and any(problems(known[case], r) for r in runs)]
+        sign = 1 if failed else -1  # of failures first those without a picture
         best = min(
-            failed or order, key=lambda case: (-made[case], seen[known[case].prompt.id], seen[group_of(known[case])])
+            failed or order,
+            key=lambda case: (sign * made[case], seen[known[case].prompt.id], seen[group_of(known[case])]),
         )
         order.remove(best)
         chosen.append(best)

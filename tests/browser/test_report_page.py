@@ -20,7 +20,7 @@ pytestmark = pytest.mark.browser
 
 PROBE = """<script>
 addEventListener("load", () => {
-  const visible = (selector) => [...document.querySelectorAll(selector)].filter((found) => found.getClientRects().length);
+  const visible = (selector) => [...document.querySelectorAll(selector)].filter((e) => e.getClientRects().length);
   for (const image of document.images) image.loading = "eager";
   const names = () => visible(".ranking tbody:first-of-type td.method").map((cell) => cell.dataset.value);
   const before = names();
