@@ -243,11 +243,12 @@ def report(
 
     Writes OUT/reports/SUITE. Without --suite every suite that has runs.
     """
-    from fcbench import plugins, report
+    from fcbench import report
 
     if check:
-        metrics = {name: plugins.load("metrics", name) for name in plugins.names("metrics")}
-        _check(report.stale_reports(out, metrics, None if suite is None else _reported(suite, out)))
+        from fcbench.score import chosen_metrics
+
+        _check(report.stale_reports(out, chosen_metrics(()), None if suite is None else _reported(suite, out)))
         return
     for other in merge or []:
         for name in _reported(suite, other):

@@ -11,6 +11,8 @@ from fcbench.report.manifest import KEPT, MANIFEST
 from fcbench.store import digest_file, read_json, runs_of
 
 TABLES = "leaderboard.csv"
+LABELLING = ("captioner", "parser", "segmenter", "matcher")
+"""Roles that no picture and no score depends on."""
 
 
 def stale(folder: Path, out: Path, metrics: Mapping[str, Any]) -> list[str]:
@@ -48,7 +50,8 @@ def _weights(manifest: Mapping[str, Any]) -> Iterator[str]:
         except FcbenchError:
             continue
         then = run.get("stack_digests", {})
-        if changed := sorted(role for role, digest in digests.items() if then.get(role, digest) != digest):
+        asked = set(digests) - set(LABELLING)
+        if changed := sorted(role for role in asked if then.get(role, digests[role]) != digests[role]):
             yield f"{label} was drawn with other weights than {run['stack']} has now: {', '.join(changed)}"
 
 
