@@ -93,15 +93,6 @@ def cosine(step: int, steps: int, *, warm_up: float = 0.03) -> float:
     return 0.5 + 0.5 * math.cos(math.pi * (step - begin) / max(1, steps - begin))
 
 
-def level_then_down(step: int, steps: int, *, level: float = 0.4) -> float:
-    """The factor on Muon's learning rate: up over 20 steps, level until ``level`` of all, then down a straight line.
-
-    >>> level_then_down(0, 100), level_then_down(30, 100), level_then_down(70, 100)
-    (0.05, 1.0, 0.5)
-    """
-    return min(1.0, (step + 1) / 20, max(0.01, (steps - step) / ((1 - level) * steps)))
-
-
 def batch_generator(seed: int, step: int) -> torch.Generator:
     """The generator that draws step ``step``'s batch and noise."""
     return torch.Generator().manual_seed(seed * 1_000_003 + step)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from fcbench.errors import MissingError, UsageError
-from fcbench.types import ROLES, Generation, Image, Method, Metric, Prompt, Sampler, Score, Stack, Subject
+from fcbench.types import GENERATING, ROLES, Generation, Image, Method, Metric, Prompt, Sampler, Score, Stack, Subject
 
 PROMPTS = (Prompt("snow", "{} in the snow", "context"), Prompt("red-hat", "{} wearing a red hat", "accessory"))
 
@@ -135,7 +135,7 @@ def weights_digest(stack: Stack) -> str:
     import torch
 
     digest = hashlib.sha256()
-    for role in ROLES[:7]:
+    for role in GENERATING:
         model = stack.role(role) if role in stack.load else None
         if isinstance(model, torch.nn.Module):
             digest.update(f"{role} training={model.training}".encode())

@@ -23,24 +23,11 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 PromptKind: TypeAlias = Literal["accessory", "style", "action", "context"]
 """The paper's four categories of prompts."""
 
-ROLES = (
-    "tokenizer",
-    "text_encoder",
-    "vae",
-    "unet",
-    "scheduler",
-    "image_encoder",
-    "fusion",
-    "captioner",
-    "parser",
-    "segmenter",
-    "matcher",
-    "faces",
-    "clip",
-    "attributes",
-    "facenet",
-)
-"""What a stack can hold: seven roles to generate, four to label, four to judge."""
+GENERATING = ("tokenizer", "text_encoder", "vae", "unet", "scheduler", "image_encoder", "fusion")
+LABELLING = ("captioner", "parser", "segmenter", "matcher")
+JUDGING = ("faces", "clip", "attributes", "facenet")
+ROLES = GENERATING + LABELLING + JUDGING
+"""What a stack can hold: roles to generate, to label, to judge."""
 
 
 @dataclass(frozen=True)

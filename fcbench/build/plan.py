@@ -13,13 +13,13 @@ from fcbench.build.source import Source, World, open_source
 from fcbench.build.steps import steps_of
 from fcbench.errors import FcbenchError
 from fcbench.store import data_folder
-from fcbench.types import ROLES
+from fcbench.types import LABELLING
 
 if TYPE_CHECKING:
     from fcbench.build.command import Asked
 
-LABELLING = ROLES[7:12]
-"""The roles that the steps use: captioner, parser, segmenter, matcher, and faces for the scores."""
+ASKED = (*LABELLING, "faces")
+"""The roles that the steps use; faces for the scores."""
 
 PARAMETERS = {
     "Salesforce/blip-image-captioning-base": 247,
@@ -81,7 +81,7 @@ def _known_of(source: Source) -> Iterator[str]:
 def _models(asked: Asked) -> Iterator[str]:
     from fcbench.stacks import describe_role
 
-    for role in LABELLING:
+    for role in ASKED:
         told = describe_role(asked.stack_name, role)
         if told is None:
             yield f"{role:<11}none in the stack {asked.stack.name!r}: {_without(role)}"

@@ -16,9 +16,9 @@ from diffusers import AutoencoderKL
 from torch.nn import functional
 
 from fcbench.images import to_tensor
-from fcbench.loop import Clock, batch_generator, level_then_down, run_steps
+from fcbench.loop import Clock, batch_generator, run_steps
 from fcbench.make_stack.codec import psnr
-from fcbench.muon import Muon, muon_groups
+from fcbench.make_stack.muon import Muon, level_then_down, muon_groups
 
 BATCH = 6
 HOLD = 0.5

@@ -9,10 +9,9 @@ from typing import Any
 from fcbench.errors import FcbenchError
 from fcbench.report.manifest import KEPT, MANIFEST
 from fcbench.store import digest_file, read_json, runs_of
+from fcbench.types import LABELLING
 
 TABLES = "leaderboard.csv"
-LABELLING = ("captioner", "parser", "segmenter", "matcher")
-"""Roles that no picture and no score depends on."""
 
 
 def stale(folder: Path, out: Path, metrics: Mapping[str, Any]) -> list[str]:
@@ -50,7 +49,7 @@ def _weights(manifest: Mapping[str, Any]) -> Iterator[str]:
         except FcbenchError:
             continue
         then = run.get("stack_digests", {})
-        asked = set(digests) - set(LABELLING)
+        asked = set(digests) - set(LABELLING)  # no picture and no score depends on those
         if changed := sorted(role for role in asked if then.get(role, digests[role]) != digests[role]):
             yield f"{label} was drawn with other weights than {run['stack']} has now: {', '.join(changed)}"
 

@@ -28,12 +28,9 @@ from fcbench.memory import spare
 from fcbench.stacks.hub import cached_commit
 from fcbench.stacks.presence import RoleFacts, RoleSpec, facts_of
 from fcbench.store import digest_file, digest_json
-from fcbench.types import ROLES, Stack
+from fcbench.types import GENERATING, ROLES, Stack
 
 _SHIPPED = Path(__file__).parent
-
-GENERATING = ROLES[:7]
-"""The roles that draw; the others label and judge."""
 
 
 class SamplingSpec(Closed):

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fcbench.make_stack.card import PAIR, SINGLE, oracle
+from fcbench.make_stack.card import PAIR, SINGLE, oracle, unseen_pictures
+from fcbench.make_stack.codec_scores import codec_scores
 from fcbench.make_stack.image_encoder import encoder_scores
 from fcbench.metrics.identity import Identity
 from fcbench.metrics.prompt import PromptConsistency
@@ -61,3 +62,14 @@ def test_the_image_encoder_knows_unseen_people_again(stack: Stack) -> None:
     scores = encoder_scores(stack.role("image_encoder"), people=100)
     assert scores["auc"] > 0.99
     assert scores["top1"] > 0.9
+
+
+def test_the_codec_keeps_scenes_and_colours(stack: Stack) -> None:
+    scores = codec_scores(stack.role("vae"), unseen_pictures(200))
+    assert scores["psnr_db"] > 30
+    assert abs(scores["saturation_kept"] - 1) < 0.03
+
+
+def test_the_prompt_judge_tells_twelve_prompts_apart(stack: Stack, tmp_path: Path) -> None:
+    wanted = oracle(tmp_path, 40, 1, SINGLE)
+    assert mean(PromptConsistency()(stack, wanted), "prompt_rank1") > 0.98

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from fcbench.errors import MissingError
-from fcbench.stacks import GENERATING, load_stack
-from fcbench.types import Stack
+from fcbench.stacks import load_stack
+from fcbench.types import GENERATING, Stack
 
 PARAMETERS = {
     "text_encoder": 123_060_480,

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from fcbench.muon import Muon, muon_groups, orthogonal
+from fcbench.make_stack.muon import Muon, muon_groups, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (4, 30), (30, 4)])

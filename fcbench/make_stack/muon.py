@@ -57,6 +57,15 @@ def muon_groups(
     ]
 
 
+def level_then_down(step: int, steps: int, *, level: float = 0.4) -> float:
+    """The factor on Muon's learning rate: up over 20 steps, level until ``level`` of all, then down a straight line.
+
+    >>> level_then_down(0, 100), level_then_down(30, 100), level_then_down(70, 100)
+    (0.05, 1.0, 0.5)
+    """
+    return min(1.0, (step + 1) / 20, max(0.01, (steps - step) / ((1 - level) * steps)))
+
+
 def _move(weight: torch.Tensor, gradient: torch.Tensor, state: Any, group: dict[str, Any]) -> None:
     if not state:
         state["momentum"] = torch.zeros_like(weight)
