@@ -11,7 +11,7 @@ from fcbench import cli
 
 pytestmark = pytest.mark.weights
 
-OURS = Path(cli.__file__).parent / "stacks" / "mini" / "fastcomposer"
+OURS = Path(cli.__file__).parents[1] / "stacks" / "mini" / "fastcomposer"
 SUITE = """
 name: one
 stack: mini

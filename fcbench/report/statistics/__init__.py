@@ -1,8 +1,8 @@
 """Means over pictures that share people and prompts, and how sure they are; numpy only, one idea a file.
 
 The people are the sample, not the pictures: what one face does to a score it does to every picture of that person.
-``benchmarks/statistics.py`` shows by simulation that 95 % intervals cover what they should, and that the test finds
-no difference where there is none.
+``benchmarks/simulate_statistics.py`` shows by simulation how often 95 % intervals cover what they should, and how often
+the test finds a difference where there is none.
 """
 
 from fcbench.report.statistics.estimate import Difference, Estimate, difference, mean

@@ -1,18 +1,16 @@
-"""The command line: arguments and exit codes only. Each verb imports what it needs when it is called."""
+"""The verbs, each a few lines: what it needs is imported when it is called."""
 
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.exceptions import TyperException
 
-from fcbench import __version__
-from fcbench.errors import FcbenchError, UsageError, did_you_mean
+from fcbench.cli.arguments import OUT, Device, Out, StackName, Suites
+from fcbench.errors import UsageError
 
 if TYPE_CHECKING:
     from fcbench.config import Suite
@@ -24,23 +22,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-world_app = typer.Typer(help="Look at the miniature world.", rich_markup_mode=None)
-app.add_typer(world_app, name="world")
-checkpoint_app = typer.Typer(help="Handle FastComposer checkpoints.", rich_markup_mode=None)
-app.add_typer(checkpoint_app, name="checkpoint")
-suite_app = typer.Typer(help="Look at suites, and make one of your own people.", rich_markup_mode=None)
-app.add_typer(suite_app, name="suite")
-data_app = typer.Typer(help="Look at a dataset, check it, write it for other programs.", rich_markup_mode=None)
-app.add_typer(data_app, name="data")
-
-Out = Annotated[Path, typer.Option(help="Folder that everything lands under.")]
-StackName = Annotated[str, typer.Option("--stack", help="mini, sd15, or a YAML file of your own.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
-Suites = Annotated[list[str] | None, typer.Option("--suite", help="Name or YAML file; may be repeated.")]
-OUT = Path("out")
-
-STOPPED = 130
-"""The exit code after Ctrl-C, which typer also returns where it caught the interrupt itself."""
 
 
 @app.callback()
@@ -332,153 +313,6 @@ def make_stack(
     print(f"{out / 'README.md'}: the card; draw with it: fcbench run --stack {description}")
 
 
-@world_app.command("show")
-def show(
-    rows: Annotated[int, typer.Option(min=1, help="People, one a row.")] = 6,
-    seed: Annotated[int, typer.Option(help="Other people and scenes.")] = 0,
-    out: Out = OUT,
-) -> None:
-    """Draw a sheet of people, alone and in scenes.
-
-    Writes OUT/world.png.
-    """
-    from fcbench.store import write_image
-    from fcbench.world.sheet import draw_sheet
-
-    write_image(out / "world.png", draw_sheet(rows, seed=seed))
-    print(out / "world.png")
-
-
-@suite_app.command("show")
-def show_suite(
-    suite: Annotated[str, typer.Argument(help="Name or YAML file.")],
-    cases: Annotated[bool, typer.Option("--cases", help="All cases as CSV: name, prompt, seed, photos.")] = False,
-    out: Out = OUT,
-) -> None:
-    """Say what a suite asks for, and what of its people is missing."""
-    from fcbench.config import load_suites
-    from fcbench.run import suites
-
-    for plan in load_suites(suite):
-        print(suites.case_table(plan, out) if cases else suites.describe(plan, out))
-
-
-@suite_app.command("check")
-def check_suite(suite: Annotated[str, typer.Argument(help="Name or YAML file.")]) -> None:
-    """Name everything that is missing of a suite's people, as of your copy of CelebA; exit code 1 if anything is."""
-    from fcbench.config import load_suites
-    from fcbench.run.suites import missing_people
-
-    found = {plan.name: missing_people(plan) for plan in load_suites(suite)}
-    for name, missing in found.items():
-        print("\n".join([f"{name}: {len(missing)} missing", *missing]) if missing else f"{name}: nothing is missing")
-    if any(found.values()):
-        raise typer.Exit(1)
-
-
-@suite_app.command("new")
-def new_suite(
-    name: Annotated[str, typer.Argument(help="The suite's name, in-kebab-case.")],
-    people: Annotated[Path, typer.Option(help="A folder with one folder of photos a person, the reference first.")],
-    prompts: Annotated[Path, typer.Option(help="YAML: people: {ann: woman}, prompts: {context: ['{} in the snow']}.")],
-    pairs: Annotated[int, typer.Option(min=0, help="Draw so many pairs instead of single people.")] = 0,
-    seeds: Annotated[int, typer.Option(min=1, help="Pictures of each subject and prompt.")] = 4,
-    stack: StackName = "sd15",
-) -> None:
-    """Make a suite of your own people and prompts: writes NAME.yaml here."""
-    from fcbench.run import suites
-
-    path = suites.new_suite(name, people, prompts, stack=stack, pairs=pairs, seeds=seeds)
-    print(f"{path}: look at it with: fcbench suite show {path}; draw it with: fcbench run --suite {path}")
-
-
-@data_app.command("export")
-def export_data(
-    name: Annotated[str, typer.Argument(help="Name of the dataset in OUT/data, or its path.")],
-    target: Annotated[Path, typer.Argument(help="Folder to write; it must not be there yet.")],
-    layout: Annotated[str, typer.Option(help="fastcomposer, webdataset, imagefolder or coco.")] = "fastcomposer",
-    stack: Annotated[str, typer.Option(help="Whose tokenizer tells what lies within a caption's tokens.")] = "mini",
-    out: Out = OUT,
-) -> None:
-    """Write a built dataset in another program's layout."""
-    from fcbench import store
-    from fcbench.build.export import export
-    from fcbench.stacks import load_stack
-
-    tokenizer = load_stack(stack).role("tokenizer") if layout == "fastcomposer" else None
-    counts = export(store.DataFolder(store.dataset_path(out, name)), layout, target, tokenizer)
-    print(f"{target}: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
-
-
-@data_app.command("validate")
-def validate_data(
-    name: Annotated[str, typer.Argument(help="Name in OUT/data, or a path; ffhq_fastcomposer's too.")] = "world",
-    stack: Annotated[str, typer.Option(help="Whose tokenizer tells what lies within a caption's tokens.")] = "mini",
-    show: Annotated[int, typer.Option(min=0, help="How many faults are told one by one.")] = 20,
-    out: Out = OUT,
-) -> None:
-    """Check all that the trainer and the official reader demand; exit code 1 if there is a fault."""
-    from fcbench import store
-    from fcbench.build.validate import validate
-    from fcbench.stacks import load_stack
-
-    found = validate(store.dataset_path(out, name), load_stack(stack).role("tokenizer"))
-    for fault in found.faults[:show]:
-        print(fault)
-    print(f"{name}: {found.summary}")
-    if found.faults:
-        raise typer.Exit(1)
-
-
-@data_app.command("evaluate")
-def evaluate_data(
-    name: Annotated[str, typer.Argument(help="Name of the dataset in OUT/data, or its path.")] = "world",
-    out: Out = OUT,
-) -> None:
-    """Score a build's captions, phrases, masks and matches against what its source knows.
-
-    Writes OUT/data/NAME/evaluation.json.
-    """
-    from fcbench import store
-    from fcbench.build.evaluate import evaluate
-
-    print(evaluate(store.DataFolder(store.dataset_path(out, name))))
-
-
-@data_app.command("show")
-def show_data(
-    name: Annotated[str, typer.Argument(help="Name of the dataset in OUT/data, or its path.")] = "world",
-    samples: Annotated[int, typer.Option(min=1, help="How many photos are drawn at random.")] = 60,
-    seed: Annotated[int, typer.Option(help="Other photos.")] = 0,
-    out: Out = OUT,
-) -> None:
-    """Write a page to look at: samples with their masks, rejects, and keys to judge with.
-
-    Writes OUT/data/NAME/qa/index.html.
-    """
-    from fcbench import store
-    from fcbench.build.page import write_page
-
-    print(write_page(store.DataFolder(store.dataset_path(out, name)), samples=samples, seed=seed))
-
-
-@checkpoint_app.command("convert")
-def convert_checkpoint(
-    source: Annotated[str, typer.Argument(help="Official pytorch_model.bin, our folder, or a hub id.")],
-    target: Annotated[Path, typer.Argument(help="What to write: a folder, or a file that ends in .bin.")],
-    stack: StackName = "sd15",
-    random_weights: Annotated[bool, typer.Option("--random-weights", help="Take architectures only.")] = False,
-) -> None:
-    """Turn the official file into our folder, or our folder into the official file, bit for bit.
-
-    The stack is the one that the checkpoint was trained on: it gives the architectures and the frozen weights.
-    """
-    from fcbench.fastcomposer.convert import convert
-    from fcbench.stacks import load_stack
-
-    print(convert(source, target, load_stack(stack, random_weights=random_weights)))
-
-
 def _options(settings: Sequence[str]) -> dict[str, str]:
     chosen = {}
     for setting in settings:
@@ -542,44 +376,3 @@ def _reported(names: Sequence[str] | None, out: Path) -> list[str]:
     if names is None and not there:
         raise UsageError(f"{out}: no runs there; make one with: fcbench run")
     return there if names is None else [suite.name for name in names for suite in config.load_suites(name)]
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code: 0, 1, 2 for wrong usage, 130 for Ctrl-C."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in words
-    if "--version" in words:
-        print(f"fcbench {__version__}")
-        return 0
-    failure: BaseException
-    try:
-        code = app([word for word in words if word != "--debug"] or ["--help"], "fcbench", standalone_mode=False) or 0
-        if code != STOPPED:
-            return code
-        failure = KeyboardInterrupt()
-    except (Exception, KeyboardInterrupt) as error:
-        failure = error
-    if debug:
-        traceback.print_exception(failure)
-    message, code = explain(failure)
-    print(f"fcbench: {' '.join(message.split())}", file=sys.stderr)
-    return code
-
-
-def explain(error: BaseException) -> tuple[str, int]:
-    """What to tell a person about an error, and the exit code."""
-    if isinstance(error, FcbenchError):
-        return str(error), error.exit_code
-    if isinstance(error, (KeyboardInterrupt, typer.Abort)):
-        return "stopped", STOPPED
-    if isinstance(error, TyperException):
-        word, known = getattr(error, "option_name", ""), getattr(error, "possibilities", None)
-        return (
-            f"no such option: {word}; {did_you_mean(word, known)}" if known else error.format_message(),
-            error.exit_code,
-        )
-    if isinstance(error, ModuleNotFoundError):
-        return f"the package {error.name!r} is not installed; what mends it: fcbench doctor", 1
-    if isinstance(error, OSError):
-        return f"{error.filename or 'the system says'}: {error.strerror or error}", 1
-    return f"{type(error).__name__}: {error} (a bug: run again with --debug to see where)", 1

@@ -1,0 +1,82 @@
+"""The commands of ``fcbench data``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fcbench.cli.arguments import OUT, Out
+
+app = typer.Typer(help="Look at a dataset, check it, write it for other programs.", rich_markup_mode=None)
+
+
+@app.command("export")
+def export_data(
+    name: Annotated[str, typer.Argument(help="Name of the dataset in OUT/data, or its path.")],
+    target: Annotated[Path, typer.Argument(help="Folder to write; it must not be there yet.")],
+    layout: Annotated[str, typer.Option(help="fastcomposer, webdataset, imagefolder or coco.")] = "fastcomposer",
+    stack: Annotated[str, typer.Option(help="Whose tokenizer tells what lies within a caption's tokens.")] = "mini",
+    out: Out = OUT,
+) -> None:
+    """Write a built dataset in another program's layout."""
+    from fcbench import store
+    from fcbench.build.export import export
+    from fcbench.stacks import load_stack
+
+    tokenizer = load_stack(stack).role("tokenizer") if layout == "fastcomposer" else None
+    counts = export(store.DataFolder(store.dataset_path(out, name)), layout, target, tokenizer)
+    print(f"{target}: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
+
+
+@app.command("validate")
+def validate_data(
+    name: Annotated[str, typer.Argument(help="Name in OUT/data, or a path; ffhq_fastcomposer's too.")] = "world",
+    stack: Annotated[str, typer.Option(help="Whose tokenizer tells what lies within a caption's tokens.")] = "mini",
+    show: Annotated[int, typer.Option(min=0, help="How many faults are told one by one.")] = 20,
+    out: Out = OUT,
+) -> None:
+    """Check all that the trainer and the official reader demand; exit code 1 if there is a fault."""
+    from fcbench import store
+    from fcbench.build.validate import validate
+    from fcbench.stacks import load_stack
+
+    found = validate(store.dataset_path(out, name), load_stack(stack).role("tokenizer"))
+    for fault in found.faults[:show]:
+        print(fault)
+    print(f"{name}: {found.summary}")
+    if found.faults:
+        raise typer.Exit(1)
+
+
+@app.command("evaluate")
+def evaluate_data(
+    name: Annotated[str, typer.Argument(help="Name of the dataset in OUT/data, or its path.")] = "world",
+    out: Out = OUT,
+) -> None:
+    """Score a build's captions, phrases, masks and matches against what its source knows.
+
+    Writes OUT/data/NAME/evaluation.json.
+    """
+    from fcbench import store
+    from fcbench.build.evaluate import evaluate
+
+    print(evaluate(store.DataFolder(store.dataset_path(out, name))))
+
+
+@app.command("show")
+def show_data(
+    name: Annotated[str, typer.Argument(help="Name of the dataset in OUT/data, or its path.")] = "world",
+    samples: Annotated[int, typer.Option(min=1, help="How many photos are drawn at random.")] = 60,
+    seed: Annotated[int, typer.Option(help="Other photos.")] = 0,
+    out: Out = OUT,
+) -> None:
+    """Write a page to look at: samples with their masks, rejects, and keys to judge with.
+
+    Writes OUT/data/NAME/qa/index.html.
+    """
+    from fcbench import store
+    from fcbench.build.page import write_page
+
+    print(write_page(store.DataFolder(store.dataset_path(out, name)), samples=samples, seed=seed))
