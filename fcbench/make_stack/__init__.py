@@ -108,12 +108,13 @@ def _make_models(folder: Path, work: Path, clock: Clock, device: str, sizes: Siz
             "clip", scenes, prompted, tokenizer, work, clock, steps=sizes.clip_steps, seed=sizes.seed + 23
         )
         save_half(folder / "clip", judge)
-    if not (folder / "image_encoder").exists():
+    frozen = folder / "fastcomposer" / "image_encoder"  # FastComposer's training leaves it as it is
+    if not frozen.exists():
         references = draw_references(sizes.references, seed=sizes.seed)
         image_encoder = train_image_encoder(
             references, work, clock, dim=WIDTH, steps=sizes.image_encoder_steps, seed=sizes.seed
         )
-        save_half(folder / "image_encoder", image_encoder)
+        save_half(frozen, image_encoder)
     if not (folder / "vae").exists():
         codec = train_codec(scenes.pictures, work, clock, steps=sizes.codec_steps, seed=sizes.seed)
         codec = refine_codec(codec, scenes.pictures, work, clock, steps=sizes.codec_refined_steps, seed=sizes.seed + 5)
