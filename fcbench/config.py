@@ -112,6 +112,9 @@ class Recipe(Closed):
 
     name: Name
     stack: str = "mini"
+    start: str = ""
+    """A FastComposer checkpoint to train on from, as ``run`` takes them, or ``stack`` for the stack's own; empty: the
+    stack's denoiser and image encoder, and a fusion module that begins from nothing."""
     steps: int = Field(default=150_000, ge=1)
     batch_size: int = Field(default=128, ge=1)
     """Pictures a step, over all processes."""
@@ -127,6 +130,8 @@ class Recipe(Closed):
     """Decay of the weights' exponential moving average; 0 keeps none."""
     vision_layers: int = Field(default=2, ge=0)
     """How many of the image encoder's last layers are trained."""
+    min_margin: float = Field(default=0.0, ge=0)
+    """Segments whose phrase won by less than this margin are no subjects; their photo stays. 0 keeps all."""
     max_subjects: int = Field(default=4, ge=1)
     subject_drop: Share = 0.1
     text_only: Share = 0.1
@@ -165,8 +170,12 @@ class Recipe(Closed):
 
     @property
     def what_is_learned(self) -> dict[str, Any]:
-        """The keys that decide which weights come out; with others changed, a stopped training may go on."""
-        return self.model_dump(exclude={"accumulation", "precision", "save_every", "keep", "sample_every", "wandb"})
+        """The keys that decide which weights come out; with others changed, a stopped training may go on.
+
+        Not ``start``: what lies there decides, and is told apart by its digest.
+        """
+        others = {"start", "accumulation", "precision", "save_every", "keep", "sample_every", "wandb"}
+        return self.model_dump(exclude=others)
 
 
 class Collection(Closed):

@@ -117,6 +117,17 @@ def digest_file(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def digest_place(place: str | None) -> str | None:
+    """Sha256 of a file, or of a folder's files and their names; what is no path is a pinned hub id, its own digest."""
+    path = Path(place) if place else None
+    if path is None or not path.exists():
+        return place
+    if path.is_file():
+        return digest_file(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return digest_json([[str(file.relative_to(path)), digest_file(file)] for file in files])
+
+
 def digest_json(value: Any) -> str:
     """Sha256 of a value's canonical JSON, in hex: equal values, equal digest."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()

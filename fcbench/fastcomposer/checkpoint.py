@@ -19,9 +19,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from fcbench.errors import MissingError, WeightsError
+from fcbench.config import Recipe
+from fcbench.errors import MissingError, UsageError, WeightsError
 from fcbench.fastcomposer.encoder import Fusion
-from fcbench.fastcomposer.hub import fetch, is_hub_id
+from fcbench.fastcomposer.hub import fetch, is_hub_id, pin
 from fcbench.fastcomposer.official import (
     FUSION,
     OFFICIAL_FILE,
@@ -86,6 +87,17 @@ def find_checkpoint(place: str) -> Path:
     raise MissingError(
         f"{path}: no FastComposer checkpoint ({FACTS} or {OFFICIAL_FILE}) there; make one with: fcbench train"
     )
+
+
+def place_of_start(stack: Stack, recipe: Recipe) -> str | None:
+    """Which checkpoint a training goes on from, a hub id with its revision; None if it starts from the stack.
+
+    Raises UsageError where the recipe names the stack's own and it has none.
+    """
+    if recipe.start == "stack" and not stack.checkpoint:
+        raise UsageError(f"recipe {recipe.name}: start: stack {stack.name} has no checkpoint of its own; name one")
+    place = stack.checkpoint if recipe.start == "stack" else recipe.start
+    return pin(place) if place else None
 
 
 def load_fusion(place: Path) -> Fusion:

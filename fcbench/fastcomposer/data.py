@@ -37,9 +37,10 @@ class Example:
     mirrored: bool = False
 
 
-def open_photos(data: Path) -> Photos:
+def open_photos(data: Path, min_margin: float = 0.0) -> Photos:
     """The training photos of a folder that ``build-data`` made, or of one laid out as the official dataset.
 
+    ``min_margin``: see Recipe; the official layout keeps no margins, and all of its segments stay.
     DataError when it is neither, or names the file of it that is wrong.
     """
     if is_official(data):
@@ -50,7 +51,7 @@ def open_photos(data: Path) -> Photos:
             f"{data}: no dataset: neither data/train-*.parquet (make it with: fcbench build-data) nor the official "
             "image_ids_train.txt there"
         )
-    return ParquetPhotos(folder.shards("train"))
+    return ParquetPhotos(folder.shards("train"), min_margin)
 
 
 def make_example(

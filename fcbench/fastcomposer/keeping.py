@@ -10,7 +10,7 @@ from typing import Any
 from fcbench.config import Recipe
 from fcbench.errors import DivergedError, UsageError
 from fcbench.fastcomposer.checkpoint import Checkpoint, save_checkpoint
-from fcbench.store import TrainingFolder, read_json, write_json
+from fcbench.store import TrainingFolder, digest_place, read_json, write_json
 from fcbench.types import Stack
 
 WINDOW = 100
@@ -21,16 +21,20 @@ FAR = 10
 _ROLES = ("tokenizer", "text_encoder", "vae", "unet", "image_encoder")
 
 
-def training_facts(data: str, stack: Stack, recipe: Recipe, *, parts: int, precision: str) -> dict[str, Any]:
+def training_facts(
+    data: str, stack: Stack, recipe: Recipe, *, start: str | None = None, parts: int, precision: str
+) -> dict[str, Any]:
     """All that decides which weights come out.
 
-    ``data``: the dataset's digest; ``parts``: in how many a batch is taken, over all processes.
+    ``data``: the dataset's digest; ``start``: the checkpoint that it goes on from; ``parts``: in how many a batch is
+    taken, over all processes.
     """
     return {
         "recipe": recipe.model_dump(),
         "stack": stack.name,
         "digests": {role: stack.digests.get(role) for role in _ROLES},
         "data": data,
+        "start": digest_place(start),
         "parts": parts,
         "precision": precision,
     }
@@ -104,6 +108,7 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
         words += [each.format(k, then[k], today[k]) for k in sorted(today) if then.get(k, today[k]) != today[k]]
     plain = {
         "data": "another dataset",
+        "start": "another checkpoint to start from",
         "stack": "stack {}, not {}",
         "parts": "{} for processes x accumulation, not {}",
         "precision": "precision {}, not {}",

@@ -87,9 +87,10 @@ class Photos(ABC):
 class ParquetPhotos(Photos):
     """A dataset that ``build-data`` made: pictures stay encoded in memory and are decoded when asked for."""
 
-    def __init__(self, shards: Sequence[Path]) -> None:
+    def __init__(self, shards: Sequence[Path], min_margin: float = 0.0) -> None:
         super().__init__()
         self._shards = shards
+        self._min_margin = min_margin
         self._encoded: list[bytes] = []
         self._masks: list[list[Rle]] = []
         self._names: list[str] = []
@@ -125,7 +126,8 @@ class ParquetPhotos(Photos):
             ) from error
 
     def _keep(self, record: dict[str, Any]) -> None:
-        kept = [s for s in record["segments"] if s["label"] == "person" and s["end"] is not None]
+        named = [s for s in record["segments"] if s["label"] == "person" and s["end"] is not None]
+        kept = [s for s in named if s.get("margin") is None or s["margin"] >= self._min_margin]
         kept.sort(key=lambda s: s["end"])
         self._encoded.append(record["image"]["bytes"])
         self._masks.append([s["rle"] for s in kept])

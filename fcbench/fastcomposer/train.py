@@ -25,7 +25,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fcbench.config import Recipe
 from fcbench.diffusion import add_noise, training_scheduler
-from fcbench.fastcomposer.checkpoint import Checkpoint, save_checkpoint
+from fcbench.fastcomposer.checkpoint import Checkpoint, load_checkpoint, place_of_start, save_checkpoint
 from fcbench.fastcomposer.course import Course
 from fcbench.fastcomposer.data import Example, open_photos
 from fcbench.fastcomposer.encoder import Fusion, embed_subjects
@@ -49,10 +49,11 @@ def train(data: Path, checkpoint: Path, stack: Stack, recipe: Recipe, clock: Clo
 
     Called by every process that torchrun or accelerate began; the first one writes. Raises OutOfTimeError when the
     clock says so, DataError for a dataset that cannot be read, UsageError when the folder holds a training of another
-    recipe, dataset or stack, DivergedError when the loss is not finite.
+    recipe, dataset or stack, DivergedError when the loss is not finite, and what ``load_checkpoint`` raises when the
+    recipe starts from a checkpoint.
     """
     with joined_processes(recipe, stack) as accelerator:
-        _train(open_photos(data), TrainingFolder(checkpoint), stack, recipe, clock, accelerator)
+        _train(open_photos(data, recipe.min_margin), TrainingFolder(checkpoint), stack, recipe, clock, accelerator)
 
 
 def _train(
@@ -64,7 +65,9 @@ def _train(
     accelerator: Accelerator,
 ) -> None:
     first, parts = accelerator.is_main_process, accelerator.num_processes * recipe.accumulation
-    facts = training_facts(photos.digest, stack, recipe, parts=parts, precision=accelerator.mixed_precision)
+    start = place_of_start(stack, recipe)
+    precision = accelerator.mixed_precision
+    facts = training_facts(photos.digest, stack, recipe, start=start, parts=parts, precision=precision)
     with accelerator.main_process_first():
         if claim(folder, facts, writes=first):
             if first:  # killed when all was done but this
@@ -73,7 +76,7 @@ def _train(
         if first:
             folder.sweep()
         latents = photo_latents(photos, stack, recipe, folder.latents)
-    trainer = Trainer(photos, latents, stack, recipe, accelerator)
+    trainer = Trainer(photos, latents, stack, recipe, accelerator, start)
     with closing(Course(trainer, folder, recipe, facts)) as course:
         run_steps(
             "train",
@@ -96,12 +99,15 @@ def _train(
 class FastComposerModel(nn.Module):
     """What is trained, as one module: the denoiser, the image encoder's last layers, the fusion."""
 
-    def __init__(self, stack: Stack, recipe: Recipe) -> None:
+    def __init__(self, stack: Stack, recipe: Recipe, start: Checkpoint | None = None) -> None:
         super().__init__()
         torch.manual_seed(recipe.seed)
-        self.unet = copy.deepcopy(stack.role("unet")).float()
-        self.image_encoder = copy.deepcopy(stack.role("image_encoder")).float()
-        self.fusion = Fusion(self.image_encoder.config.projection_dim)
+        if start is None:
+            image_encoder = stack.role("image_encoder")
+            start = Checkpoint(stack.role("unet"), image_encoder, Fusion(image_encoder.config.projection_dim))
+        self.unet = copy.deepcopy(start.unet).float()
+        self.image_encoder = copy.deepcopy(start.image_encoder).float()
+        self.fusion = copy.deepcopy(start.fusion).float()
         self.train().requires_grad_(True)
         freeze_image_encoder(self.image_encoder, recipe.vision_layers)
 
@@ -123,14 +129,21 @@ class Trainer:
     """One step at a time; everything random follows from (seed, step, part)."""
 
     def __init__(
-        self, photos: Photos, latents: torch.Tensor, stack: Stack, recipe: Recipe, accelerator: Accelerator
+        self,
+        photos: Photos,
+        latents: torch.Tensor,
+        stack: Stack,
+        recipe: Recipe,
+        accelerator: Accelerator,
+        start: str | None = None,
     ) -> None:
         self._photos, self._latents, self._stack, self._recipe = photos, latents, stack, recipe
         self.accelerator = accelerator
         first = accelerator.process_index * recipe.accumulation
         self._parts = range(first, first + recipe.accumulation)
         self._coming: Iterator[Batch] | None = None
-        model = FastComposerModel(stack, recipe).to(accelerator.device)
+        model = FastComposerModel(stack, recipe, load_checkpoint(start, stack) if start else None)
+        model = model.to(accelerator.device)
         model.unet.to(memory_format=torch.channels_last)
         if recipe.gradient_checkpointing:
             model.unet.enable_gradient_checkpointing()

@@ -43,7 +43,7 @@ def describe_stack(stack: Stack) -> dict[str, Any]:
     """Its name and what names its weights, those of the FastComposer checkpoint among them."""
     return {
         "stack": stack.name,
-        "stack_digests": {**stack.digests, "checkpoint": _checkpoint_digest(stack.checkpoint)},
+        "stack_digests": {**stack.digests, "checkpoint": store.digest_place(stack.checkpoint)},
         "random_weights": stack.random_weights,
         "low_memory": stack.low_memory,
         "sampling": dict(stack.sampling),
@@ -79,17 +79,6 @@ def refuse_other_versions(out: Path, suite: str, digest: str) -> None:
                 f"suite {suite} has changed since {folder.path} was made (version {_short(there)} there, "
                 f"{_short(digest)} now): suites are never edited; give it another name, or use another --out"
             )
-
-
-def _checkpoint_digest(checkpoint: str | None) -> str | None:
-    """Sha256 of a file, or of a folder's files and their names; what is no path is a pinned hub id, its own digest."""
-    path = Path(checkpoint) if checkpoint else None
-    if path is None or not path.exists():
-        return checkpoint
-    if path.is_file():
-        return store.digest_file(path)
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    return store.digest_json([[str(file.relative_to(path)), store.digest_file(file)] for file in files])
 
 
 def _changes(key: str, then: Any, now: Any) -> Iterator[str]:

@@ -122,3 +122,18 @@ def test_photos_are_named_by_their_ids_or_by_their_place(data: Path, tmp_path: P
     parquet.write_table(table.append_column("id", pyarrow.array([f"p{row}" for row in range(len(table))])), named)
     photos = ParquetPhotos([named, shard])
     assert [photos.name(1), photos.name(6)] == ["p1", "train-00000-of-00001.parquet row 0"]
+
+
+def test_segments_whose_phrase_hardly_won_are_left_out_where_a_recipe_asks_for_a_margin(
+    data: Path, tmp_path: Path
+) -> None:
+    rows = [parquet.read_table(DataFolder(data).shard("train")).to_pylist()[0] for _ in range(2)]
+    for record, margins in zip(rows, ((0.005, 0.2), (None, 0.01)), strict=True):
+        for segment, margin in zip(record["segments"], margins, strict=True):
+            segment["margin"] = margin
+    shard = DataFolder(tmp_path).shard("train")
+    shard.parent.mkdir(parents=True)
+    parquet.write_table(pyarrow.Table.from_pylist(rows), shard)
+    every, sure = open_photos(tmp_path).segments, open_photos(tmp_path, 0.01).segments
+    assert [len(segments) for segments in every] == [2, 2]
+    assert sure == [every[0][1:], every[1]]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,27 @@ def test_rows_with_fewer_subjects_are_padded_and_padding_marks_no_token() -> Non
     assert positions.tolist() == [[2, 4], [-1, -1]]
     assert masks.sum(dim=(2, 3)).tolist() == [[64, 64], [0, 0]]
     assert token_mask(positions, 5).tolist() == [[False, False, True, False, True], [False] * 5]
+
+
+def test_a_training_starts_from_the_checkpoint_that_its_recipe_names(
+    trained: Path, data: Path, stack: Stack, recipe: Recipe, tmp_path: Path
+) -> None:
+    still = recipe.model_copy(update={"start": str(trained), "steps": 1, "learning_rate": 1e-12})
+    train(data, tmp_path / "on", stack, still)
+    expected, found = (weights(load_checkpoint(str(folder), stack)) for folder in (trained, tmp_path / "on"))
+    assert expected.keys() == found.keys()
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value, msg=key)
+    other = tmp_path / "other"
+    shutil.copytree(trained, other)
+    (other / "notes.txt").write_text("another digest")
+    with pytest.raises(UsageError, match="another checkpoint to start from"):
+        train(data, tmp_path / "on", stack, still.model_copy(update={"start": str(other)}))
+
+
+def test_a_stack_without_a_checkpoint_cannot_be_started_from(
+    data: Path, stack: Stack, recipe: Recipe, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="stack tiny has no checkpoint of its own"):
+        train(data, tmp_path, stack, recipe.model_copy(update={"start": "stack"}))
+    assert not list(tmp_path.iterdir())
