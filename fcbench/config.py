@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from math import comb
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
@@ -63,13 +64,14 @@ class FolderPeople(Closed):
 
 
 class Suite(Closed):
-    """Subjects x prompts x seeds. ``group`` subjects share a picture; ``pairs`` says how many twos are drawn."""
+    """Subjects x prompts x seeds. ``group`` subjects share a picture; ``pairs`` or ``trios`` says how many groups."""
 
     name: Name
     stack: str = "mini"
     subjects: Annotated[WorldPeople | FolderPeople, Field(discriminator="source")]
-    group: Literal[1, 2] = 1
+    group: Literal[1, 2, 3] = 1
     pairs: int | None = Field(default=None, ge=1)
+    trios: int | None = Field(default=None, ge=1)
     prompts: tuple[Prompt, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     options: dict[str, dict[str, str | int | float]] = Field(default_factory=dict)
@@ -94,14 +96,24 @@ class Suite(Closed):
         _refuse_twice(seeds)
         return seeds
 
+    @property
+    def groups(self) -> int:
+        """How many groups of ``group`` subjects are drawn."""
+        return self._people if self.group == 1 else self.pairs or self.trios or 0
+
     @model_validator(mode="after")
-    def _pairs_go_with_group_2(self) -> Suite:
-        if (self.group == 2) != (self.pairs is not None):
-            raise ValueError("pairs: is given with group: 2 and only then")
-        count = self.subjects.count if isinstance(self.subjects, WorldPeople) else len(self.subjects.nouns)
-        if self.pairs is not None and self.pairs > count * (count - 1) // 2:
-            raise ValueError(f"{count} subjects make {count * (count - 1) // 2} pairs, not {self.pairs}")
+    def _groups_are_counted_by_their_own_name(self) -> Suite:
+        for size, name in ((2, "pairs"), (3, "trios")):
+            wanted, most = getattr(self, name), comb(self._people, size)
+            if (self.group == size) != (wanted is not None):
+                raise ValueError(f"{name}: is given with group: {size} and only then")
+            if wanted is not None and wanted > most:
+                raise ValueError(f"{self._people} subjects make {most} {name}, not {wanted}")
         return self
+
+    @property
+    def _people(self) -> int:
+        return self.subjects.count if isinstance(self.subjects, WorldPeople) else len(self.subjects.nouns)
 
 
 class Recipe(Closed):

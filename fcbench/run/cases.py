@@ -63,9 +63,8 @@ def cases_of(suite: Suite, subjects: Sequence[Subject]) -> list[Case]:
 
 
 def groups_of(suite: Suite, subjects: Sequence[Subject]) -> list[Group]:
-    """The suite's groups in the order they are drawn: every subject alone, or ``pairs`` balanced groups."""
-    wanted = len(subjects) if suite.group == 1 else suite.pairs or 0
-    chosen = [tuple(subjects[i] for i in group) for group in balanced(len(subjects), suite.group, wanted)]
+    """The suite's groups in the order they are drawn: every subject alone, or balanced groups of two or three."""
+    chosen = [tuple(subjects[i] for i in group) for group in balanced(len(subjects), suite.group, suite.groups)]
     settings = list(product(suite.prompts, suite.seeds))
     return [Group(group, tuple(Case(group, prompt, seed) for prompt, seed in settings)) for group in chosen]
 
@@ -108,6 +107,8 @@ def fit_seed(group: Group) -> int:
 def suite_digest(suite: Suite, subjects: Sequence[Subject]) -> str:
     """Sha256 over the suite and the bytes of its photos, wherever they lie; a run records options and stack itself."""
     plain = suite.model_dump(mode="json", exclude={"stack": True, "options": True, "note": True, "subjects": {"path"}})
+    if suite.trios is None:  # the key came later: suites without it stay what they were
+        del plain["trios"]
     return store.digest_json([plain, [[s.id, s.noun, [store.digest_file(p) for p in s.images]] for s in subjects]])
 
 

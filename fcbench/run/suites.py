@@ -35,11 +35,10 @@ def describe(suite: Suite, out: Path) -> str:
     people = suite.subjects
     words = list(people.nouns.values()) if isinstance(people, FolderPeople) else [s.noun for s in subjects]
     nouns = Counter(words)
-    groups = suite.pairs if suite.group == 2 else sum(nouns.values())
     lines = [
-        f"{suite.name}: {_count(groups or 0, 'pair' if suite.group == 2 else 'subject')}"
+        f"{suite.name}: {_count(suite.groups, ('subject', 'pair', 'trio')[suite.group - 1])}"
         f" x {_count(len(suite.prompts), 'prompt')} x {_count(len(suite.seeds), 'seed')}"
-        f" = {(groups or 0) * len(suite.prompts) * len(suite.seeds)} cases, stack {suite.stack}",
+        f" = {suite.groups * len(suite.prompts) * len(suite.seeds)} cases, stack {suite.stack}",
         f"version   {suite_digest(suite, subjects)[:12] if subjects else 'known when its people are there'}",
         f"people    {', '.join(f'{count} {noun}' for noun, count in sorted(nouns.items()))}"
         + (f" in {people.path}" if isinstance(people, FolderPeople) else ", drawn by the world"),

@@ -69,6 +69,8 @@ def test_a_folder_of_photos_is_found_beside_the_suite(tmp_path: Path) -> None:
         ("group: 1", "group: 2", "pairs: is given with group: 2"),
         ("group: 1", "pairs: 2", "pairs: is given with group: 2"),
         ("group: 1", "group: 2\npairs: 4", "3 subjects make 3 pairs, not 4"),
+        ("group: 1", "group: 3", "trios: is given with group: 3"),
+        ("group: 1", "group: 3\ntrios: 2", "3 subjects make 1 trios, not 2"),
     ],
 )
 def test_a_wrong_suite_is_refused_with_its_file_and_key(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -145,12 +147,13 @@ def test_the_sizes_of_the_shipped_suites_are_as_documented() -> None:
         "mini-demo": "48 + 36",
         "mini-single": "288",
         "mini-pair": "192",
+        "mini-trio": "128",
         "mini-full": "2400 + 3200",
     }.items():
         cases = []
         for suite in load_suites(name):
             assert isinstance(suite.subjects, WorldPeople)
-            cases.append((suite.pairs or suite.subjects.count) * len(suite.prompts) * len(suite.seeds))
+            cases.append(suite.groups * len(suite.prompts) * len(suite.seeds))
         assert " + ".join(map(str, cases)) == text
         assert f"| {text} |" in readme
 
