@@ -6,9 +6,9 @@ the moment that one layer's forward and its backward pass take.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch.nn import functional
@@ -16,16 +16,57 @@ from torch.utils.checkpoint import checkpoint
 
 _TINY = 1e-5
 
+Measure: TypeAlias = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+"""What is made of one layer's attention to the subjects, their masks, and which of them there are: a scalar."""
+
+
+def subject_attention(query: torch.Tensor, key: torch.Tensor, tokens: torch.Tensor, scale: float) -> torch.Tensor:
+    """Attention to some of the tokens, (n, heads, subjects, positions): the softmax is over all of them.
+
+    ``query`` (n, heads, positions, channels); ``key`` (n, heads, all tokens, channels); ``tokens`` (n, subjects).
+    """
+    probabilities = (query @ key.transpose(-1, -2) * scale).softmax(dim=-1)
+    index = tokens[:, None, None, :].expand(*probabilities.shape[:3], -1)
+    return probabilities.gather(3, index).transpose(2, 3)
+
+
+def localization_loss(
+    attention: torch.Tensor, masks: torch.Tensor, valid: torch.Tensor, *, normalize: bool = False
+) -> torch.Tensor:
+    """One layer's loss: mean attention outside each subject's mask minus mean attention inside it.
+
+    ``attention`` (n, heads, subjects, positions); ``masks`` (n, subjects, positions) in [0, 1]; ``valid`` bool
+    (n, subjects). Averaged over a row's subjects, then over all rows and heads; a row without subjects counts as 0.
+    ``normalize`` divides each token's attention by its maximum first.
+    """
+    if normalize:
+        attention = attention / (attention.amax(dim=-1, keepdim=True) + _TINY)
+    inside = masks[:, None].to(attention.dtype)
+    outside = 1 - inside
+    mean_inside = (attention * inside).sum(-1) / (inside.sum(-1) + _TINY)
+    mean_outside = (attention * outside).sum(-1) / (outside.sum(-1) + _TINY)
+    counted = (mean_outside - mean_inside) * valid[:, None].to(attention.dtype)
+    return (counted.sum(-1) / (valid.sum(-1)[:, None] + _TINY)).mean()
+
+
+def attention_inside(attention: torch.Tensor, masks: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    """Which share of the subjects' tokens' attention falls inside their masks: a scalar in [0, 1].
+
+    Shapes as in ``localization_loss``; averaged over heads and over all subjects. NaN where there is none.
+    """
+    share = (attention * masks[:, None].to(attention.dtype)).sum(-1) / (attention.sum(-1) + _TINY)
+    return share.mean(1)[valid].mean()
+
 
 class Localizer:
     """Watches the cross-attention of a denoiser's middle blocks and sums up the localisation loss.
 
-    One for each U-Net; ``with localizer.watch(positions, masks)`` around its forward pass, then ``loss()``.
-    ``normalize``: as for ``localization_loss``.
+    One for each U-Net; ``with localizer.watch(positions, masks)`` around its forward pass, then ``loss()``. Another
+    ``measure`` can be taken in the loss's place.
     """
 
-    def __init__(self, unet: Any, blocks: int = 5, *, normalize: bool = False) -> None:
-        self._normalize = normalize
+    def __init__(self, unet: Any, blocks: int = 5, *, measure: Measure = localization_loss) -> None:
+        self._measure = measure
         self._losses: dict[str, torch.Tensor] = {}
         self._positions: torch.Tensor | None = None
         self._masks: torch.Tensor | None = None
@@ -79,38 +120,7 @@ class Localizer:
         attention: torch.Tensor = checkpoint(
             subject_attention, query, key, positions.clamp(min=0), scale, use_reentrant=False
         )
-        self._losses[layer] = localization_loss(
-            attention, self._resized[side], positions >= 0, normalize=self._normalize
-        )
-
-
-def subject_attention(query: torch.Tensor, key: torch.Tensor, tokens: torch.Tensor, scale: float) -> torch.Tensor:
-    """Attention to some of the tokens, (n, heads, subjects, positions): the softmax is over all of them.
-
-    ``query`` (n, heads, positions, channels); ``key`` (n, heads, all tokens, channels); ``tokens`` (n, subjects).
-    """
-    probabilities = (query @ key.transpose(-1, -2) * scale).softmax(dim=-1)
-    index = tokens[:, None, None, :].expand(*probabilities.shape[:3], -1)
-    return probabilities.gather(3, index).transpose(2, 3)
-
-
-def localization_loss(
-    attention: torch.Tensor, masks: torch.Tensor, valid: torch.Tensor, *, normalize: bool = False
-) -> torch.Tensor:
-    """One layer's loss: mean attention outside each subject's mask minus mean attention inside it.
-
-    ``attention`` (n, heads, subjects, positions); ``masks`` (n, subjects, positions) in [0, 1]; ``valid`` bool
-    (n, subjects). Averaged over a row's subjects, then over all rows and heads; a row without subjects counts as 0.
-    ``normalize`` divides each token's attention by its maximum first.
-    """
-    if normalize:
-        attention = attention / (attention.amax(dim=-1, keepdim=True) + _TINY)
-    inside = masks[:, None].to(attention.dtype)
-    outside = 1 - inside
-    mean_inside = (attention * inside).sum(-1) / (inside.sum(-1) + _TINY)
-    mean_outside = (attention * outside).sum(-1) / (outside.sum(-1) + _TINY)
-    counted = (mean_outside - mean_inside) * valid[:, None].to(attention.dtype)
-    return (counted.sum(-1) / (valid.sum(-1)[:, None] + _TINY)).mean()
+        self._losses[layer] = self._measure(attention, self._resized[side], positions >= 0)
 
 
 def localized_layers(unet: Any, blocks: int = 5) -> list[str]:

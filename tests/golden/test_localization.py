@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from fcbench.fastcomposer.localize import Localizer, localized_layers
+from fcbench.fastcomposer.localize import Localizer, localization_loss, localized_layers
 from tests.golden.golden_stack import golden_stack, read, subject_maps, subject_positions, tensors
 
 FACTS = read("b_loc_unet.json")
@@ -19,7 +20,7 @@ def test_the_loss_of_a_watched_forward_pass_is_the_official_one(normalize: bool)
     golden = tensors("b_loc_unet.safetensors")
     expected = FACTS["expected"][f"normalize_{str(normalize).lower()}"]
     unet = copy.deepcopy(golden_stack()[0].role("unet"))
-    localizer = Localizer(unet, normalize=normalize)
+    localizer = Localizer(unet, measure=partial(localization_loss, normalize=normalize))
     masks = subject_maps(golden["idmap"], golden["image_token_idx"].shape[1])
     for _ in range(2):  # the sum over layers is asked for the first time, the layers the second
         with torch.no_grad(), localizer.watch(subject_positions(golden), masks):

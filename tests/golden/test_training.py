@@ -13,7 +13,7 @@ from diffusers import DDPMScheduler
 from fcbench.config import Recipe
 from fcbench.diffusion import noised, training_scheduler
 from fcbench.fastcomposer.encoder import embed_subjects
-from fcbench.fastcomposer.localize import Localizer
+from fcbench.fastcomposer.localize import Localizer, localization_loss
 from fcbench.fastcomposer.official import official_name
 from fcbench.fastcomposer.train import FastComposerModel, denoising_loss, loss_mask, token_mask
 from fcbench.images import to_tensor
@@ -74,7 +74,11 @@ def trained(name: str, *, checkpointing: bool = False) -> tuple[dict[str, float]
     facts, model = VARIANTS[name], new_model()
     if checkpointing:
         model.unet.enable_gradient_checkpointing()
-    localizer = Localizer(model.unet, FACTS["localization_layers"], normalize=facts["normalize"])
+    localizer = Localizer(
+        model.unet,
+        FACTS["localization_layers"],
+        measure=functools.partial(localization_loss, normalize=facts["normalize"]),
+    )
     with localizer.watch(positions(), masks()):
         losses = variant_losses(facts, predict(model), localizer)
         losses["loss"].backward()

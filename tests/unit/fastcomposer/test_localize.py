@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from fcbench.fastcomposer.localize import Localizer, localization_loss, localized_layers
+from fcbench.fastcomposer.localize import Localizer, attention_inside, localization_loss, localized_layers
 from fcbench.types import Stack
 
 
@@ -56,3 +56,19 @@ def test_attention_inside_the_mask_is_minus_one_and_rows_without_subjects_count_
     assert float(localization_loss(attention, masks, valid)) == pytest.approx(-1, abs=1e-4)
     assert float(localization_loss(1 - attention, masks, valid)) == pytest.approx(1, abs=1e-4)
     assert float(localization_loss(attention, masks, ~valid)) == 0
+
+
+def test_the_share_of_attention_inside_the_mask_counts_each_subject_once() -> None:
+    attention = torch.tensor([[[[0.3, 0.1, 0.4, 0.0], [0.1, 0.1, 0.1, 0.1]]]])  # one row, one head, two subjects
+    masks = torch.tensor([[[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]])
+    both, first = torch.tensor([[True, True]]), torch.tensor([[True, False]])
+    assert float(attention_inside(attention, masks, first)) == pytest.approx(0.5, abs=1e-4)
+    assert float(attention_inside(attention, masks, both)) == pytest.approx((0.5 + 0.25) / 2, abs=1e-4)
+
+
+def test_another_measure_can_be_taken_in_the_loss_s_place(stack: Stack, inputs: tuple[torch.Tensor, ...]) -> None:
+    unet = copy.deepcopy(stack.role("unet"))
+    localizer = Localizer(unet, measure=attention_inside)
+    with torch.no_grad(), localizer.watch(torch.tensor([[2], [1]]), torch.ones(2, 1, 16, 16)):
+        unet(*inputs)
+    assert float(localizer.loss()) == pytest.approx(1, abs=1e-3)  # the mask is everything
