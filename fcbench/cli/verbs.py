@@ -302,8 +302,10 @@ def make_stack(
     make_stack.make_base(out, work, clock, device=device)
     stack = load_stack(description, device=device)
     build.build_data(work, photos=make_stack.PHOTOS, stack=stack)
-    plan = load_yaml("mini", Recipe, "recipes")
-    train(store.data_folder(work, "world").path, out / "fastcomposer", stack, plan, clock)
+    data, first = store.data_folder(work, "world").path, store.checkpoint_folder(work, "first")
+    train(data, first, stack, load_yaml("mini", Recipe, "recipes"), clock)
+    more = load_yaml("mini-more", Recipe, "recipes").model_copy(update={"start": str(first)})
+    train(data, out / "fastcomposer", stack, more, clock)
     boards = {}
     for suite in [suite for known in ("mini-single", "mini-pair") for suite in load_suites(known)]:
         run(suite=[suite.name], stack=description, device=device, out=work)

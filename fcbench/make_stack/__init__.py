@@ -35,7 +35,7 @@ class Sizes:
 
 
 SIZES = Sizes()
-PHOTOS = 16_000
+PHOTOS = 24_000
 """How many photos FastComposer is trained on."""
 
 
