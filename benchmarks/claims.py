@@ -13,6 +13,7 @@ What is trained, drawn and scored stays under OUT and is not made again.
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,8 +28,9 @@ from fcbench.config import Recipe, load_suites, load_yaml
 from fcbench.diffusion import noised, training_scheduler
 from fcbench.errors import OutOfTimeError
 from fcbench.fastcomposer.checkpoint import load_checkpoint
-from fcbench.fastcomposer.data import Example, make_example
+from fcbench.fastcomposer.data import Example, make_example, open_photos
 from fcbench.fastcomposer.encoder import embed_subjects
+from fcbench.fastcomposer.latents import photo_latents
 from fcbench.fastcomposer.localize import Localizer, attention_inside
 from fcbench.fastcomposer.photos import ParquetPhotos
 from fcbench.fastcomposer.train import subject_masks, token_mask, train
@@ -50,8 +52,8 @@ ARMS: dict[str, dict[str, float]] = {
     "no-mask": {"masked_loss": 0.0},
 }
 COLUMNS = {
-    "mini-pair": ("identity", "both_right", "blended", "swapped", "cloned", "prompt"),
-    "mini-single": ("identity", "prompt"),
+    "pair": ("identity", "both_right", "blended", "swapped", "cloned", "prompt"),
+    "single": ("identity", "prompt"),
 }
 PHOTOS, TIMES = 64, (200, 400, 600, 800)
 """How many photos the attention is read on, and at which of 1000 times."""
@@ -70,7 +72,8 @@ def main() -> int:
         return 3
     for arm in options.arms:
         print(f"{arm}: share of attention inside the subject's mask by seed:", *shares(arm, options))
-    for suite, columns in COLUMNS.items():
+    for size, columns in COLUMNS.items():
+        suite = getattr(options, size)
         print(f"\n{suite}\n| without | score | whole | difference by seed | over seeds | over people |")
         print("| --- | --- | --: | --- | --: | --: |")
         for arm in [arm for arm in options.arms if arm != WHOLE]:
@@ -84,14 +87,24 @@ def make(arm: str, seed: int, options: argparse.Namespace, clock: Clock) -> None
     label, recipe = f"{arm}-{seed}", plan(arm, seed, options)
     checkpoint = store.checkpoint_folder(options.out, label)
     stack = load_stack(recipe.stack, device=options.device)
-    train(store.dataset_path(options.out, options.data), checkpoint, stack, recipe, clock)
+    data = store.dataset_path(options.out, options.data)
+    share_latents(data, store.TrainingFolder(checkpoint), stack, recipe, options.out / "claims-latents.npy")
+    train(data, checkpoint, stack, recipe, clock)
     metrics = chosen_metrics(())
-    for name in COLUMNS:
-        for suite in load_suites(name):
+    for size in COLUMNS:
+        for suite in load_suites(getattr(options, size)):
             run_suite(suite, "fastcomposer", out=options.out, label=f"fastcomposer@{label}", checkpoint=str(checkpoint))
             folder = store.run_folder(options.out, suite.name, f"fastcomposer@{label}")
             if needs_scoring(folder, metrics, stack.digests):
                 score_run(folder, stack, metrics)
+
+
+def share_latents(data: Path, folder: store.TrainingFolder, stack: Stack, recipe: Recipe, file: Path) -> None:
+    """Encode the photos once for all arms, which do not differ in that."""
+    if not folder.finished.exists() and not folder.latents.exists():
+        photo_latents(open_photos(data), stack, recipe, file)
+        folder.latents.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, folder.latents)
 
 
 def plan(arm: str, seed: int, options: argparse.Namespace) -> Recipe:
@@ -192,6 +205,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", default="world", help="name of the dataset in OUT/data, or the path of one")
     parser.add_argument("--recipe", default="mini", help="the whole recipe, whose parts the arms lack")
     parser.add_argument("--start", default=None, help="a checkpoint to branch from, 'stack' for the stack's own")
+    parser.add_argument("--pair", default="mini-pair", help="suite of two people a picture")
+    parser.add_argument("--single", default="mini-single", help="suite of one person a picture")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--pictures", type=int, default=100_000, help="of each training")
     parser.add_argument("--seeds", type=int, default=3)
