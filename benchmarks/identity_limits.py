@@ -1,0 +1,135 @@
+"""Where does identity get lost? The same people under the same prompts, ever further from the truth.
+
+Real renders; the same through the codec; the same with noise up to some time and denoised again by FastComposer (what
+the photo must tell grows with the noise); drawn from noise alone; and drawn so for people of the training photos, which
+tells learning by heart from learning to look. The identity judge's mean over people, with its 95 % interval.
+
+    python benchmarks/identity_limits.py [--people 24] [--checkpoint DIR]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from fcbench import sampling
+from fcbench.fastcomposer.method import FastComposer, FastComposerSampler
+from fcbench.images import to_images, to_tensor
+from fcbench.metrics.identity import Identity
+from fcbench.report.statistics import mean
+from fcbench.run import case_seed
+from fcbench.stacks import load_stack
+from fcbench.store import write_image
+from fcbench.types import Case, Generation, Image, Prompt, Stack, Subject
+from fcbench.world import PROMPTS, TEST_PEOPLE, Person, draw_person, draw_scene, portrait, render
+
+FIRST = TEST_PEOPLE[970_000]
+NAMES = ("yellow-shirt", "snow", "beach", "book")
+TIMES = (250, 500, 750)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--people", type=int, default=24)
+    parser.add_argument("--checkpoint", help="another FastComposer checkpoint than the stack's")
+    options = parser.parse_args()
+    stack = load_stack("mini", device="cpu")
+    stack.checkpoint = options.checkpoint or stack.checkpoint
+    print("| pictures | identity | 95 % interval |\n| --- | --: | --: |")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, first, make in ways(stack):
+            print(line(name, [draw_person(first + k) for k in range(options.people)], make, stack, Path(folder)))
+
+
+Make = Callable[[Person, Subject, FastComposerSampler, list[Case]], Sequence[Image]]
+"""The pictures of one person, a case each."""
+
+
+def ways(stack: Stack) -> Iterator[tuple[str, int, Make]]:
+    """Name, first person, and how the pictures are made."""
+    prompts = [_prompt(name) for name in NAMES]
+
+    def real(person: Person, *_: object) -> Sequence[Image]:
+        return [render(draw_scene([person], k, prompt=name)).image for k, name in enumerate(NAMES)]
+
+    def coded(person: Person, *_: object) -> Sequence[Image]:
+        return to_images(sampling.decode_latents(stack.role("vae"), latents(real(person), stack)))
+
+    def drawn(_: Person, __: Subject, sampler: FastComposerSampler, cases: list[Case]) -> Sequence[Image]:
+        return sampler(prompts, [case_seed(case) for case in cases])
+
+    def denoised_from(time: int) -> Make:
+        def make(person: Person, subject: Subject, sampler: FastComposerSampler, cases: list[Case]) -> Sequence[Image]:
+            text = sampling.encode_text(stack, [prompt.fill(f"a {subject.noun}") for prompt in prompts])
+            noise = sampling.initial_noise([case_seed(case) for case in cases], (16, 16, 16))
+            clean = latents(real(person), stack)
+            return to_images(sampling.decode_latents(
+                stack.role("vae"),
+                denoise_again(clean, noise, time, sampler.augment(text, prompts), sampler.parts.unet, stack),
+            ))  # fmt: skip
+
+        return make
+
+    yield "real", FIRST, real
+    yield "through the codec", FIRST, coded
+    for time in TIMES:
+        yield f"noised to {time} of 1000 and denoised", FIRST, denoised_from(time)
+    yield "drawn", FIRST, drawn
+    yield "drawn, people of the training photos", 0, drawn
+
+
+def latents(images: Sequence[Image], stack: Stack) -> torch.Tensor:
+    """Scaled latents of pictures."""
+    with torch.no_grad():
+        return sampling.encode_images(stack.role("vae"), to_tensor(list(images)))
+
+
+@torch.no_grad()
+def denoise_again(
+    clean: torch.Tensor, noise: torch.Tensor, time: int, text: torch.Tensor, unet: torch.nn.Module, stack: Stack
+) -> torch.Tensor:
+    """Latents with noise up to ``time``, and the rest of the stack's schedule from there."""
+    scheduler = type(stack.role("scheduler")).from_config(stack.role("scheduler").config)
+    scheduler.set_timesteps(stack.sampling["steps"])
+    times = [t for t in scheduler.timesteps if t <= time]
+    null = sampling.encode_text(stack, [""]).expand(len(clean), -1, -1)
+    noisy = scheduler.add_noise(clean, noise, times[0].repeat(len(clean)))
+    for t in times:
+        both = scheduler.scale_model_input(torch.cat([noisy, noisy]), t)
+        without, given = unet(both, t, torch.cat([null, text])).sample.chunk(2)
+        noisy = scheduler.step(without + stack.sampling["guidance"] * (given - without), t, noisy).prev_sample
+    return noisy
+
+
+def line(name: str, people: Sequence[Person], make: Make, stack: Stack, folder: Path) -> str:
+    """One row: what the judge says of these pictures of these people."""
+    method, generations = FastComposer(), []
+    for person in people:
+        photo = folder / f"{person.id}.png"
+        write_image(photo, render(portrait(person, 0)).image, flush=False)
+        subject = Subject(person.id, person.noun, (photo,))
+        cases = [Case((subject,), _prompt(prompt), 0) for prompt in NAMES]
+        sampler = method.fit(stack, [subject], seed=0, workdir=folder)
+        for case, image in zip(cases, make(person, subject, sampler, cases), strict=True):
+            file = folder / f"{len(generations)}.png"
+            write_image(file, image, flush=False)
+            generations.append(Generation(case, file, 0.0, 0.0, 0, 0))
+    scores = [row["identity"].value or 0.0 for row in Identity()(stack, generations)]
+    cases = [generation.case for generation in generations]
+    found = mean(scores, [(case.subjects[0].id,) for case in cases], [case.prompt.id for case in cases])
+    interval = "" if found.low is None or found.high is None else f"[{found.low:.3f}, {found.high:.3f}]"
+    return f"| {name} | {found.value:.3f} | {interval} |"
+
+
+def _prompt(name: str) -> Prompt:
+    known = PROMPTS[name]
+    return Prompt(known.id, known.text, known.kind)
+
+
+if __name__ == "__main__":
+    main()
