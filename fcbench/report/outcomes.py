@@ -16,6 +16,9 @@ OUTCOMES = {
 }
 """Score -> heading. Each is 1 or 0 a picture, or None where it does not apply."""
 
+MARGIN = "margin"
+"""The score beside them that is no share: how far the subject that fares worst is from the others, a cosine."""
+
 FAILED = tuple(name for name in OUTCOMES if name != "both_right")
 
 

@@ -60,10 +60,10 @@ def finding(ranking: Ranking) -> str:
     return f"{best.method} has the highest identity, {figure}, but cannot be told apart from {others}."
 
 
-def limits(rows: Sequence[Row]) -> dict[str, Span]:
+def limits(rows: Sequence[Row], scores: Sequence[str] = COMPARED) -> dict[str, Span]:
     """What the bars of each score span: from the least to the largest of its means and intervals."""
     spans = {}
-    for column in COMPARED:
+    for column in scores:
         if ends := _ends([row.scores[column] for row in rows if column in row.scores]):
             spans[column] = (min(ends), max(max(ends), min(ends) + 0.01))
     return spans

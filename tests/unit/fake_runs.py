@@ -120,7 +120,10 @@ def fake_run(
         identity.append((case.id, {"identity": official, "faces": Score(found)}))
         clip = Score(quality[1] + rng.normal(0, 0.02))
         drawn = zip(OUTCOMES, outcomes, strict=True) if outcomes else ()
-        blending.append((case.id, {name: Score(float(rng.random() < share)) for name, share in drawn}))
+        became = {name: Score(float(rng.random() < share)) for name, share in drawn}
+        if became:
+            became["margin"] = Score(0.6 * (became["both_right"].value or 0) - 0.3 * (became["cloned"].value or 0))
+        blending.append((case.id, became))
         prompt.append((case.id, {"prompt": clip, "prompt_rank1": Score(float(rng.random() < 0.8))}))
     if scored:
         folder.write_scores("identity", identity, {**HEADER, "range": [0.0, 1.0]})
