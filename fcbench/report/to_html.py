@@ -51,6 +51,9 @@ def to_html(board: Board) -> str:
         findings=[(r.title if len(board.rankings) > 1 else "", views.finding(r)) for r in board.rankings],
         sections=[_section(board, ranking, colours) for ranking in board.rankings],
         limits=views.limits([row for ranking in board.rankings for row in ranking.rows]),
+        group_limits=views.span(
+            [e for grouping in board.groupings for part in grouping.parts for e in part.scores["identity"].values()]
+        ),
         colours=colours,
         curves=[(frontier, views.frontier_plot(frontier)) for frontier in board.frontiers],
         heat=_heat(board),

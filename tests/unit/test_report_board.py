@@ -14,10 +14,12 @@ import pytest
 from fcbench.errors import DataError
 from fcbench.report import merge, publish, read_runs, write_report
 from fcbench.report.board import Board, make_board
-from fcbench.report.claims import claims
+from fcbench.report.claims import Claim, claims
 from fcbench.report.published import read_published
 from fcbench.report.stale import stale
+from fcbench.report.to_html import to_html
 from fcbench.store import report_folder, run_folder, runs_of, write_json
+from fcbench.types import Score
 from tests.unit.fake_runs import HEADER, cases, fake_run, rich_suite, subjects
 
 
@@ -85,7 +87,7 @@ def test_the_frontier_rises_in_alpha_and_marks_what_is_beaten(board: Board) -> N
 
 def test_people_are_divided_by_what_the_run_tells_and_else_by_class_word(board: Board, tmp_path: Path) -> None:
     (skin,) = (grouping for grouping in board.groupings if grouping.property == "skin tone")
-    assert [part.name for part in skin.parts] == ["dark + light", "dark + medium", "light + medium"]
+    assert [(part.name, part.size) for part in skin.parts] == [("light", 4), ("tan", 4), ("dark", 4)]
     fake_run(tmp_path, "s", "a", cases(subjects(tmp_path, "s", 12)))
     (words,) = make_board(read_runs(tmp_path, "s"), "s", out=tmp_path).groupings
     assert (words.property, [(part.name, part.size) for part in words.parts]) == (
@@ -101,6 +103,9 @@ def test_published_figures_name_their_sources_and_never_mix(board: Board) -> Non
     assert all(figure.method in published.methods for figure in published.figures)
     line = next(line for line in board.lines if line.method == "FastComposer" and line.quantity == "identity")
     assert (line.paper, line.others, line.status) == ("0.431\N{DAGGER}", "\N{EN DASH}", "other protocol")
+    page = to_html(board).partition('<h2 id="published">')[2]
+    for method in {line.method for line in board.lines}:
+        assert page.count(f'<td class="text method">{method}</td>') == 1
 
 
 def test_every_command_names_the_settings_of_its_run(board: Board, out: Path) -> None:
@@ -206,3 +211,41 @@ def test_a_report_imports_neither_torch_nor_pandas(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_of_two_in_a_picture_each_is_judged_by_its_own_face(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 12), pairs=True)
+    folder = fake_run(tmp_path, "s", "a", wanted)
+    header, rows = folder.read_scores("identity")
+    told = [
+        (
+            case.id,
+            {
+                **rows[case.id],
+                **{f"identity_{k}": Score(float(s.noun == "man")) for k, s in enumerate(case.subjects, 1)},
+            },
+        )
+        for case in wanted
+    ]
+    folder.write_scores("identity", told, header)
+    (words,) = make_board(read_runs(tmp_path, "s"), "s", out=tmp_path).groupings
+    assert {part.name: part.scores["identity"]["a"].value for part in words.parts} == {"man": 1.0, "woman": 0.0}
+    assert {part.size for part in words.parts} == {6}
+    assert {part.scores["identity"]["a"].count for part in words.parts} == {len(wanted)}
+
+
+def test_less_blending_is_told_on_the_same_pictures(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 8), pairs=True)
+    outcomes = (0.5, 0.1, 0.0, 0.0, 0.0, 0.0)
+    fake_run(tmp_path, "s", "fastcomposer", wanted, outcomes=outcomes)
+    fake_run(tmp_path, "s", "fastcomposer@no-localization", wanted, outcomes=(0.1, 0.9, *outcomes[2:]))
+
+    def claim() -> Claim:
+        return make_board(read_runs(tmp_path, "s"), "s", out=tmp_path).claims[5]
+
+    assert claim().verdict == "held"
+    assert "without: +" in claim().numbers
+    fake_run(tmp_path, "s", "fastcomposer@no-localization", wanted, outcomes=outcomes)
+    assert claim().verdict == "not held"
+    fake_run(tmp_path, "s", "fastcomposer@no-localization", wanted, outcomes=outcomes, suite_digest="6" * 64)
+    assert claim().verdict == "not measured"
