@@ -249,3 +249,21 @@ def test_less_blending_is_told_on_the_same_pictures(tmp_path: Path) -> None:
     assert claim().verdict == "not held"
     fake_run(tmp_path, "s", "fastcomposer@no-localization", wanted, outcomes=outcomes, suite_digest="6" * 64)
     assert claim().verdict == "not measured"
+
+
+def test_the_thresholds_of_outcomes_stand_beside_them(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 6), pairs=True)
+    facts = {"floor": 0.31, "margin": 0.42, "same_photos": 24, "different_photos": 180, "real_right": 0.932}
+    for label in ("a", "b"):
+        fake_run(tmp_path, "s", label, wanted, outcomes=(0.5, 0.1, 0.0, 0.0, 0.0, 0.0)).write_facts("blending", facts)
+    words = "from a cosine of 0.310 on, which 95 % of 180 likenesses"
+
+    def page() -> str:
+        return write_report(tmp_path, "s").read_text()
+
+    assert page().count(words) == 1
+    assert "by less than 0.420, as 5 % of 24 further real photos are. Of real photos 93.2 % come out right." in page()
+    told = json.loads((report_folder(tmp_path, "s") / "leaderboard.json").read_text())
+    assert told["thresholds"]["a"] == facts
+    run_folder(tmp_path, "s", "b").write_facts("blending", {**facts, "margin": None, "real_right": None, "floor": 0.2})
+    assert page().count('<p class="note">a: A face is') == page().count('<p class="note">b: A face is') == 1
