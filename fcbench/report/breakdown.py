@@ -73,7 +73,7 @@ def own_identity(run: Run, people: Collection[str]) -> Estimate:
             score = run.scores.get(column, {}).get(number)
             if subject.id in people and score is not None and score.value is not None:
                 told.append((score.value, (subject.id,), case.prompt.id))
-    values, groups, prompts = ([row[i] for row in told] for i in range(3))
+    values, groups, prompts = [v for v, _, _ in told], [g for _, g, _ in told], [p for _, _, p in told]
     return mean(values, groups, prompts, bounds=run.bounds("identity"))
 
 
