@@ -38,9 +38,15 @@ class Reader:
         return [[sure(seen) for seen, _ in zip(self.people, faces, strict=False)] for faces in boxes]
 
 
-def scores(
-    tmp_path: Path, prompt_id: str, people: list[dict[str, str]], *, subjects: int = 2, faces: int = 2
-) -> dict[str, Score]:
+def score(
+    tmp_path: Path,
+    prompt_id: str,
+    people: list[dict[str, str]],
+    *,
+    subjects: int = 2,
+    faces: int = 2,
+    column: str = "attributes",
+) -> Score:
     known = PROMPTS[prompt_id]
     everyone = tuple(Subject(f"s{n}", "man", (blue(tmp_path / f"{n}.png", n),)) for n in range(subjects))
     case = Case(everyone, Prompt(known.id, known.text, known.kind), 0)
@@ -48,11 +54,7 @@ def scores(
     reader = Reader({"context": "snow", "style": "photo"}, people)
     stack = Stack("toy", {"faces": lambda: found, "attributes": lambda: reader}, 4)
     (row,) = Attributes()(stack, [Generation(case, blue(tmp_path / "200.png", 200), 0, 0, 0, 0)])
-    return row
-
-
-def score(*told: Any, **counts: int) -> Score:
-    return scores(*told, **counts)["attributes"]
+    return row[column]
 
 
 RED_HAT, BLUE_HAT = {"hat": "hat", "hat_colour": "red"}, {"hat": "hat", "hat_colour": "blue"}
@@ -66,8 +68,8 @@ def test_what_is_worn_is_asked_of_every_subject(tmp_path: Path) -> None:
 
 
 def test_how_sure_the_reader_is_ranks_pictures_that_it_answers_alike(tmp_path: Path) -> None:
-    def chance(*told: Any, **counts: int) -> float | None:
-        return scores(tmp_path, *told, **counts)["attributes_probability"].value
+    def chance(prompt_id: str, people: list[dict[str, str]], faces: int = 2) -> float | None:
+        return score(tmp_path, prompt_id, people, faces=faces, column="attributes_probability").value
 
     assert chance("snow", []) == 0.75
     assert chance("red-hat", [RED_HAT, RED_HAT]) == pytest.approx(0.75**2)  # its kind and its colour
