@@ -86,7 +86,8 @@ def drawn(count: int, folder: Path, stack: Stack) -> Iterator[Trial]:
             return FastComposer().fit(stack, people, seed=0, workdir=folder)([prompt], [seed])[0]
 
         alone, good = Case((subject,), snow, 0), draw([subject], snow)
-        yield Trial("wrong hair colour", "drawn", PERSON, alone, good, draw([recoloured], snow))
+        if _has_hair(one):
+            yield Trial("wrong hair colour", "drawn", PERSON, alone, good, draw([recoloured], snow))
         yield Trial("other person", "drawn", PERSON, alone, good, draw([_as(other, subject)], snow))
         yield Trial("blurred", "drawn", FOCUS, alone, good, blur(good))
         pair = Case((subject, other), snow, 0)
@@ -142,7 +143,7 @@ def blur(image: Image) -> Image:
 def _of_one_person(alone: Sequence[Subject], person: Person, number: int, random: Random) -> Iterator[Trial]:
     scene = draw_scene([person], number, prompt="snow")
     case, good = Case(tuple(alone), _prompt("snow"), 0), render(scene).image
-    if person.hair_style not in ("bald", "buzz"):
+    if _has_hair(person):
         bad = render(_with_people(scene, [_other_hair(person, random)])).image
         yield Trial("wrong hair colour", "rendered", PERSON, case, good, bad)
     stranger = draw_person(FIRST + 30_000 + number)
@@ -252,6 +253,11 @@ def _looks_of(other: Person, person: Person) -> Person:
         hair_style=person.hair_style,
         brow_thickness=person.brow_thickness,
     )
+
+
+def _has_hair(person: Person) -> bool:
+    """Whether its colour can be seen."""
+    return person.hair_style not in ("bald", "buzz")
 
 
 def _blend(one: Person, two: Person) -> Person:
