@@ -258,11 +258,13 @@ def demo(device: Device = "auto", out: Out = OUT) -> None:
     """
     build_data(name="demo", photos=200, device=device, out=out)
     train(data="demo", recipe="mini-demo", name="demo", device=device, out=out)
+    suites = ["mini-demo-tuned", "mini-demo"]
+    run(suite=suites, sanity=True, device=device, out=out)
     try:
         run(suite=["mini-demo"], device=device, out=out)
         run(suite=["mini-demo-tuned"], method=_methods(), device=device, out=out)
     finally:
-        report(suite=["mini-demo-tuned", "mini-demo"], device=device, out=out)
+        report(suite=suites, device=device, out=out)
 
 
 @app.command()

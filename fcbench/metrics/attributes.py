@@ -7,6 +7,7 @@ reader; elsewhere the metric does not apply.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 
 from fcbench.images import read_image
 from fcbench.metrics.faces import find_faces
@@ -14,35 +15,48 @@ from fcbench.types import Generation, Prompt, Score, Stack
 from fcbench.world.vocabulary import PROMPTS
 
 BATCH = 64
+COLUMNS = ("attributes", "attributes_probability")
 
-Answers = Mapping[str, str]
+Chances = Mapping[str, Mapping[str, float]]
+"""What a reader says of a view: by attribute the probability of each answer."""
 
 
 class Attributes:
-    """The share of what the prompt asks for that the reader finds, in [0, 1].
+    """Whether the reader finds what the prompt asks for.
 
     Place and style are asked of the whole picture, what people wear and hold of each subject: the largest faces, as
     many as there are subjects. A missing face has nothing; a hat of the wrong colour is the wrong hat.
+
+    Columns, one value a picture, both in [0, 1]:
+
+    - ``attributes``: the share of what is asked that is the reader's likeliest answer.
+    - ``attributes_probability``: the mean probability that the reader gives to what is asked, of a hat its kind's times
+      its colour's. It tells two pictures apart of which neither shows the thing, or both do.
     """
 
     name = "attributes"
     unit = "share"
     range = (0.0, 1.0)
     higher_is_better = True
-    version = 1
+    version = 2
     roles = ("attributes", "faces")
 
     def __call__(self, stack: Stack, generations: Sequence[Generation]) -> list[dict[str, Score]]:
-        """The one column for each generation."""
+        """Both columns for each generation."""
         if not generations:
             return []
         if "attributes" not in stack.load:
             none = Score(None, f"the stack {stack.name} has no reader of attributes")
-            return [{"attributes": none} for _ in generations]
+            return [dict.fromkeys(COLUMNS, none) for _ in generations]
         rows: list[dict[str, Score]] = []
         for start in range(0, len(generations), BATCH):
-            rows += [{"attributes": score} for score in _batch(stack, generations[start : start + BATCH])]
+            rows += _batch(stack, generations[start : start + BATCH])
         return rows
+
+
+def likeliest(chances: Mapping[str, float]) -> str:
+    """The answer that a reader gives."""
+    return max(chances, key=chances.__getitem__)
 
 
 def wanted(prompt: Prompt) -> dict[str, str] | None:
@@ -57,31 +71,38 @@ def wanted(prompt: Prompt) -> dict[str, str] | None:
     return {name: answer for name, answer in asked.items() if answer is not None}
 
 
-def _batch(stack: Stack, generations: Sequence[Generation]) -> list[Score]:
+def _batch(stack: Stack, generations: Sequence[Generation]) -> list[dict[str, Score]]:
     reader = stack.role("attributes")
     images = [read_image(generation.image) for generation in generations]
     found = find_faces(stack.role("faces"), [generation.image for generation in generations])
     boxes = [faces.boxes[: len(g.case.subjects)] for g, faces in zip(generations, found, strict=True)]
     wholes, figures = reader.wholes(images), reader.figures(images, boxes)
     return [
-        _score(generation, whole, people)
+        _scores(generation, whole, people)
         for generation, whole, people in zip(generations, wholes, figures, strict=True)
     ]
 
 
-def _score(generation: Generation, whole: Answers, people: Sequence[Answers]) -> Score:
+def _scores(generation: Generation, whole: Chances, people: Sequence[Chances]) -> dict[str, Score]:
     asked = wanted(generation.case.prompt)
     if asked is None:
-        return Score(None, f"the world does not know the prompt {generation.case.prompt.id}")
-    hits, wrong = [], []
+        return dict.fromkeys(COLUMNS, Score(None, f"the world does not know the prompt {generation.case.prompt.id}"))
+    hits: list[bool] = []
+    sure: list[float] = []
+    wrong = []
     for thing in _things(asked):
-        views = [whole] if set(thing) & {"context", "style"} else [*people]
-        missing = 0 if views == [whole] else len(generation.case.subjects) - len(people)
-        right = [all(view[name] == answer for name, answer in thing.items()) for view in views] + [False] * missing
-        hits += right
-        if not all(right):
+        of_the_whole = bool(set(thing) & {"context", "style"})
+        views = [whole] if of_the_whole else people
+        missing = 0 if of_the_whole else len(generation.case.subjects) - len(people)
+        right = [all(likeliest(view[name]) == answer for name, answer in thing.items()) for view in views]
+        hits += right + [False] * missing
+        sure += [prod(view[name].get(answer, 0.0) for name, answer in thing.items()) for view in views] + [
+            0.0
+        ] * missing
+        if missing or not all(right):
             wrong.append(" ".join(thing.values()))
-    return Score(sum(hits) / len(hits), f"not there: {', '.join(wrong)}" if wrong else "")
+    note = f"not there: {', '.join(wrong)}" if wrong else ""
+    return {"attributes": Score(sum(hits) / len(hits), note), "attributes_probability": Score(sum(sure) / len(sure))}
 
 
 def _things(asked: Mapping[str, str]) -> list[dict[str, str]]:

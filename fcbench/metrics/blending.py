@@ -18,11 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fcbench.images import read_image
+from fcbench.metrics.assign import hungarian
+from fcbench.metrics.attributes import likeliest
 from fcbench.metrics.faces import Embeddings, Faces, find_faces
 from fcbench.metrics.identity import similarities
 from fcbench.types import Case, Generation, Score, Stack, Subject
 
-OUTCOMES = ("both_right", "blended", "swapped", "cloned")
+OUTCOMES = ("both_right", "blended", "swapped", "cloned", "margin")
 COUNTS = ("missing", "extra")
 STRANGERS_BELOW = 95
 """The percentile of other people's similarities that is the floor; 100 less it, of real margins, is the margin."""
@@ -65,7 +67,7 @@ class Outcome:
 
 
 class Blending:
-    """What became of the subjects: 1 or 0 a picture; None, with the reason, where it cannot be asked.
+    """What became of the subjects: 1 or 0 a picture, and a margin; None, with the reason, where it cannot be asked.
 
     - ``both_right``: each subject has a face that is its own and no blend, and none is swapped.
     - ``blended``: a face looks like two of the subjects, and hardly more like the one than like the other.
@@ -75,6 +77,11 @@ class Blending:
     - ``cloned``: two faces are the same subject's.
     - ``missing``, ``extra``: fewer or more faces than subjects; for single subjects, too.
 
+    - ``margin``: how much nearer a subject's face is to its own reference than to any other subject's, in cosine; the
+      least of the subjects, a missing face 0. Faces go to subjects by class word where the prompt tells those apart
+      and each is read once, else for the largest sum of similarities. In [-2, 2]: a picture that is right has a large
+      one, a blend next to none, a clone or a swap one below 0. It ranks pictures that share an outcome.
+
     The largest faces count, as many as there are subjects. The outcomes do not exclude each other (a blend beside a
     missing face), and a picture may have none of them: its faces are strangers'.
     """
@@ -83,11 +90,11 @@ class Blending:
     unit = "share"
     range = (0.0, 1.0)
     higher_is_better = True
-    version = 1
+    version = 2
     roles = ("faces", "attributes")
 
     def __call__(self, stack: Stack, generations: Sequence[Generation]) -> list[dict[str, Score]]:
-        """The six columns for each generation."""
+        """The seven columns for each generation."""
         if not generations:
             return []
         app = stack.role("faces")
@@ -153,9 +160,11 @@ def _row(
     if faceless or thresholds is None:
         return dict.fromkeys(OUTCOMES, Score(None, f"no face in the photo of {', '.join(faceless)}")) | counts
     own = np.concatenate([references[subject.id] for subject in case.subjects])
-    outcome = Outcome((), ())
+    outcome, margin = Outcome((), ()), 0.0
     if len(faces):
-        outcome = judge(similarities(own, faces.embeddings[:wanted]), thresholds)
+        similarity = similarities(own, faces.embeddings[:wanted])
+        outcome = judge(similarity, thresholds)
+        margin = least_margin(similarity, [subject.noun for subject in case.subjects], nouns)
     swapped = _swapped(case.subjects, outcome, nouns)
     right = outcome.shows(wanted) and not swapped.value
     return {
@@ -163,8 +172,26 @@ def _row(
         "blended": Score(float(outcome.blended)),
         "swapped": swapped,
         "cloned": Score(float(outcome.cloned)),
+        "margin": Score(margin),
         **counts,
     }
+
+
+def least_margin(
+    similarity: npt.NDArray[np.float64], words: Sequence[str], nouns: Sequence[str] | None = None
+) -> float:
+    """The column ``margin`` of one picture: ``similarity`` is (subjects, faces), 2 subjects or more, a face or more.
+
+    ``words`` are the subjects' class words, ``nouns`` those that are read of the faces.
+    """
+    subjects = len(words)
+    weights = similarity
+    if len(set(words)) > 1 and nouns is not None and sorted(nouns) == sorted(words):
+        elsewhere = np.array([[word != noun for noun in nouns] for word in words])
+        weights = similarity - (2 * subjects + 1) * elsewhere  # more than any sums of cosines can differ by
+    given = hungarian(weights)
+    margins = [similarity[row, face] - np.delete(similarity[:, face], row).max() for row, face in given.items()]
+    return float(min(margins + [0.0] * (len(given) < subjects)))
 
 
 def _swapped(subjects: Sequence[Subject], outcome: Outcome, nouns: Sequence[str] | None) -> Score:
@@ -199,7 +226,9 @@ def _read_nouns(stack: Stack, generations: Sequence[Generation], pictures: Seque
         reader = stack.role("attributes")
         boxes = [pictures[place].boxes[: len(generations[place].case.subjects)] for place in asked]
         answers = reader.figures([read_image(generations[place].image) for place in asked], boxes)
-        told |= {place: [answer["noun"] for answer in figures] for place, figures in zip(asked, answers, strict=True)}
+        told |= {
+            place: [likeliest(of["noun"]) for of in figures] for place, figures in zip(asked, answers, strict=True)
+        }
     return told
 
 

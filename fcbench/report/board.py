@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fcbench.report.breakdown import Grouping, Part, by_group, by_kind, by_subject
-from fcbench.report.claims import Claim, Size, claims
+from fcbench.report.claims import OURS, UNLOCALIZED, Claim, Size, claims
 from fcbench.report.commands import report_command, run_command
 from fcbench.report.frontier import Frontier, frontiers
+from fcbench.report.outcomes import thresholds
 from fcbench.report.published import Line, Published, read_published, three_columns
 from fcbench.report.runs import Run
-from fcbench.report.table import Ranking, rankings
+from fcbench.report.statistics import Difference
+from fcbench.report.table import Ranking, compare, rankings
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Board:
     kinds: tuple[Part, ...]
     groupings: tuple[Grouping, ...]
     subjects: dict[str, dict[str, float]]
+    thresholds: dict[str, Mapping[str, Any]]
+    """By run what outcomes of several people were judged by."""
     frontiers: tuple[Frontier, ...]
     published: Published
     lines: tuple[Line, ...]
@@ -60,13 +65,23 @@ def make_board(runs: Sequence[Run], suite: str, *, out: Path, beside: Sequence[R
         kinds=tuple(by_kind(methods)),
         groupings=tuple(by_group(methods)),
         subjects=by_subject(methods),
+        thresholds=thresholds(ordered),
         frontiers=tuple(curves),
         published=published,
         lines=tuple(three_columns(published, ranked[0], suite=suite, size=size)),
-        claims=tuple(claims(boards, curves)),
+        claims=tuple(claims(boards, curves, _unlocalized(runs if size == "pair" else beside))),
         command=report_command(suite, out),
         commands={run.label: run_command(run, out) for run in ordered},
     )
+
+
+def _unlocalized(runs: Sequence[Run]) -> Difference | None:
+    """By how much more pairs blend without the localisation loss, where both were drawn in one setting."""
+    by_label = {run.label: run for run in runs}
+    ours, without = by_label.get(OURS), by_label.get(f"{OURS}@{UNLOCALIZED}")
+    if ours is None or without is None or ours.setting != without.setting:
+        return None
+    return compare(without, ours, "blended")
 
 
 def _size(runs: Sequence[Run]) -> Size:

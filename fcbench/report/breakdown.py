@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from fcbench.report.runs import Run
-from fcbench.report.statistics import Estimate
+from fcbench.report.statistics import Estimate, Group, mean
 from fcbench.report.table import COMPARED, estimate
-from fcbench.types import Case
+from fcbench.world.people import SKIN_WORDS
 
 TITLES = {"noun": "class word", "skin": "skin tone"}
+SCALES = {"skin": SKIN_WORDS}
+"""The order of values that have one; others go by name."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Grouping:
-    """The people apart by one property; a pair belongs to the two values of its people together."""
+    """The people apart by one property; of several in a picture each belongs to its own value, by its own face."""
 
     property: str
     parts: tuple[Part, ...]
@@ -48,14 +50,31 @@ def by_group(runs: Sequence[Run]) -> list[Grouping]:
     groupings = []
     for key in properties:
         values = {subject: value for run in runs for subject, value in run.subject_groups.get(key, {}).items()}
-        named = {case.id: _together(case, values) for run in runs for case in run.cases.values()}
-        names = sorted({name for name in named.values() if name})
+        scale = SCALES.get(key, ())
+        names = sorted(
+            set(values.values()), key=lambda name: (scale.index(name) if name in scale else len(scale), name)
+        )
         if len(names) > 1:
-            parts = [
-                Part(name, _people(runs, named, name), _scores(runs, named, name, ("identity",))) for name in names
-            ]
-            groupings.append(Grouping(TITLES.get(key, key), tuple(parts)))
+            groupings.append(Grouping(TITLES.get(key, key), tuple(_part(runs, values, name) for name in names)))
     return groupings
+
+
+def _part(runs: Sequence[Run], values: Mapping[str, str], name: str) -> Part:
+    people = {subject for subject, value in values.items() if value == name}
+    return Part(name, len(people), {"identity": {run.label: own_identity(run, people) for run in runs}})
+
+
+def own_identity(run: Run, people: Collection[str]) -> Estimate:
+    """The mean identity of ``people``, each judged by its own face also where it is not alone, with its interval."""
+    told: list[tuple[float, Group, str]] = []
+    for number, case in run.cases.items():
+        for place, subject in enumerate(case.subjects, 1):
+            column = f"identity_{place}" if len(case.subjects) > 1 else "identity"
+            score = run.scores.get(column, {}).get(number)
+            if subject.id in people and score is not None and score.value is not None:
+                told.append((score.value, (subject.id,), case.prompt.id))
+    values, groups, prompts = [v for v, _, _ in told], [g for _, g, _ in told], [p for _, _, p in told]
+    return mean(values, groups, prompts, bounds=run.bounds("identity"))
 
 
 def by_subject(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
@@ -80,12 +99,3 @@ def _scores(
         for column in columns
         if any(column in run.scores for run in runs)
     }
-
-
-def _together(case: Case, values: Mapping[str, str]) -> str:
-    return " + ".join(sorted(values.get(subject.id, "not told") for subject in case.subjects))
-
-
-def _people(runs: Sequence[Run], named: Mapping[str, str], name: str) -> int:
-    cases = {case.id: case for run in runs for case in run.cases.values() if named[case.id] == name}
-    return len({subject.id for case in cases.values() for subject in case.subjects})

@@ -8,7 +8,8 @@ from typing import Literal, TypeAlias
 
 from fcbench.report.frontier import Frontier
 from fcbench.report.numbers import amount, interval, p_value, share, signed
-from fcbench.report.table import SIGNIFICANT, Ranking, Row
+from fcbench.report.statistics import Difference
+from fcbench.report.table import NOTHING, SIGNIFICANT, Ranking, Row
 
 Verdict: TypeAlias = Literal["held", "not held", "not measured"]
 Size: TypeAlias = Literal["single", "pair"]
@@ -27,8 +28,13 @@ class Claim:
     numbers: str
 
 
-def claims(boards: Mapping[Size, Ranking], frontiers: Sequence[Frontier]) -> list[Claim]:
-    """The checklist; ``boards`` holds the ranking of one subject a picture, that of pairs, or both."""
+def claims(
+    boards: Mapping[Size, Ranking], frontiers: Sequence[Frontier], unlocalized: Difference | None = None
+) -> list[Claim]:
+    """The checklist; ``boards`` holds the ranking of one subject a picture, that of pairs, or both.
+
+    ``unlocalized``: by how much more pictures are blended without the localisation loss, on the same cases.
+    """
     any_board = boards.get("single") or boards["pair"]
     return [
         _cheaper(
@@ -38,7 +44,7 @@ def claims(boards: Mapping[Size, Ranking], frontiers: Sequence[Frontier]) -> lis
         _no_storage(any_board),
         _identity(boards.get("single"), "Identity is above that of all tuned methods, one person a picture"),
         _identity(boards.get("pair"), "Identity is above that of all tuned methods, two people a picture"),
-        _localization(boards.get("pair")),
+        _localization(boards.get("pair"), unlocalized),
         _alpha(frontiers),
     ]
 
@@ -51,8 +57,8 @@ def _rows(board: Ranking) -> tuple[Row | None, list[Row]]:
 
 def _absent(ours: Row | None, tuned: Sequence[Row]) -> str:
     if ours is None:
-        return "no run of fastcomposer here"
-    return "" if tuned else "no run of a tuned method here"
+        return f"no run of {OURS} here: fcbench run --method {OURS}"
+    return "" if tuned else "no run of a tuned method here: fcbench run --method dreambooth"
 
 
 def _cheaper(board: Ranking, text: str, quantity: str, least: float) -> Claim:
@@ -72,7 +78,7 @@ def _no_storage(board: Ranking) -> Claim:
     text = "Nothing is stored for a subject"
     ours, tuned = _rows(board)
     if ours is None or ours.costs.stored_mib_per_subject is None:
-        return Claim(text, "not measured", "no run of fastcomposer here")
+        return Claim(text, "not measured", _absent(None, tuned))
     others = ", ".join(f"{row.method} {amount(row.costs.stored_mib_per_subject)} MiB" for row in tuned)
     verdict: Verdict = "held" if ours.costs.stored_mib_per_subject == 0 else "not held"
     own = f"{OURS} {amount(ours.costs.stored_mib_per_subject)} MiB"
@@ -106,22 +112,23 @@ def _duel(board: Ranking, first: str, second: str) -> tuple[str, bool] | None:
     return f"{signed(value)} {interval(low, high)} to {second}, p {p_value(p)}", value > 0 and p <= SIGNIFICANT
 
 
-def _localization(board: Ranking | None) -> Claim:
+def _localization(board: Ranking | None, more: Difference | None) -> Claim:
     text = "The localisation loss keeps identities from blending"
     if board is None:
         return Claim(text, "not measured", "no suite of pairs was reported here")
     rows = {row.method: row for row in board.rows}
-    pair = rows.get(OURS), rows.get(f"{OURS}@{UNLOCALIZED}")
-    blended = [None if row is None else row.scores.get("blended") for row in pair]
-    if blended[0] is None or blended[1] is None or blended[0].value is None or blended[1].value is None:
-        return Claim(text, "not measured", f"needs pictures of weights without that loss: --variant {UNLOCALIZED}")
-    first, second = blended[0], blended[1]
-    apart = first.high is not None and second.low is not None and first.high < second.low
-    told = [
-        f"{share(e.value)} of pictures blended {name} [{share(e.low)}, {share(e.high)}]"
-        for e, name in ((first, "with it"), (second, "without"))
+    blended = [
+        rows[name].scores.get("blended", NOTHING).value if name in rows else None
+        for name in (OURS, f"{OURS}@{UNLOCALIZED}")
     ]
-    return Claim(text, "held" if apart else "not held", ", ".join(told))
+    if more is None or more.estimate.value is None or None in blended:
+        return Claim(text, "not measured", f"needs pictures of weights without that loss: --variant {UNLOCALIZED}")
+    e = more.estimate
+    told = f"{share(blended[0])} of pictures blended with it, {share(blended[1])} without: {signed(e.value)} "
+    if more.p is None:
+        return Claim(text, "not measured", f"{told}; no test: {e.note}")
+    held = e.value is not None and e.value > 0 and more.p <= SIGNIFICANT
+    return Claim(text, "held" if held else "not held", f"{told}{interval(e.low, e.high)}, p {p_value(more.p)}")
 
 
 def _alpha(frontiers: Sequence[Frontier]) -> Claim:

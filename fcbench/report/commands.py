@@ -9,18 +9,25 @@ from fcbench.report.runs import Run
 
 
 def run_command(run: Run, out: Path) -> str:
-    """Draws the run's pictures again. A yardstick and a folder of foreign pictures have no such command."""
-    config = run.config
-    if run.is_sanity or "options" not in config:
+    """Draws the run's pictures again; of a folder of foreign pictures, takes them over again."""
+    config, suite = run.config, str(run.config.get("suite", ""))
+    if run.is_sanity:
+        return shlex.join(["fcbench", "run", "--suite", suite, "--sanity", *_under(out)])
+    if not run.costs_measured:
+        photos = str(config.get("images_per_subject", 1))
+        words = ["fcbench", "score", str(config.get("pictures", "PICTURES")), "--suite", suite, "--name", run.label]
+        return shlex.join([*words, "--images-per-subject", photos, *_under(out)])
+    if "options" not in config:
         return ""
-    words = ["fcbench", "run", "--suite", str(config.get("suite", "")), "--method", str(config.get("method", ""))]
+    words = ["fcbench", "run", "--suite", suite, "--method", str(config.get("method", ""))]
     for key, value in config["options"].items():
         if value is not None and value != "":
             words += ["--set", f"{key}={value}"]
     if variant := run.label.partition("@")[2]:
         words += ["--variant", variant]
-    if stack := config.get("stack_file"):
-        words += ["--stack", str(stack)]
+    for key, option in {"stack_file": "--stack", "checkpoint_file": "--checkpoint"}.items():
+        if config.get(key):
+            words += [option, str(config[key])]
     flags = [f"--{key.replace('_', '-')}" for key in ("random_weights", "low_memory") if config.get(key)]
     return shlex.join([*words, *flags, *_under(out)])
 

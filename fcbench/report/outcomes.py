@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from fcbench.report.numbers import quality, share
+from fcbench.report.runs import Run
 from fcbench.report.table import Row
 
 OUTCOMES = {
@@ -16,6 +19,9 @@ OUTCOMES = {
 }
 """Score -> heading. Each is 1 or 0 a picture, or None where it does not apply."""
 
+MARGIN = "margin"
+"""The score beside them that is no share: how far the subject that fares worst is from the others, a cosine."""
+
 FAILED = tuple(name for name in OUTCOMES if name != "both_right")
 
 
@@ -24,3 +30,28 @@ def outcomes(rows: Sequence[Row]) -> dict[str, str]:
     if not any("both_right" in row.scores and row.scores["both_right"].count for row in rows):
         return {}
     return {name: heading for name, heading in OUTCOMES.items() if any(name in row.scores for row in rows)}
+
+
+def thresholds(runs: Sequence[Run]) -> dict[str, Mapping[str, Any]]:
+    """By run what its outcomes were judged by, where that is on record."""
+    return {run.label: run.facts["blending"] for run in runs if run.facts.get("blending")}
+
+
+def calibrations(told: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The thresholds in words, each but once; with the runs' names where they differ, as runs of other people do."""
+    by_words: dict[str, list[str]] = {}
+    for label, facts in told.items():
+        by_words.setdefault(_words(facts), []).append(label)
+    if len(by_words) < 2:
+        return list(by_words)
+    return [f"{', '.join(labels)}: {words}" for words, labels in by_words.items()]
+
+
+def _words(facts: Mapping[str, Any]) -> str:
+    floor = f"A face is a subject's from a cosine of {quality(facts['floor'])} on"
+    others = f"95 % of {facts['different_photos']} likenesses between different people of the suite stay below"
+    if facts["margin"] is None:
+        return f"{floor}, which {others}. No subject has a second photo: every face of two is a blend."
+    blend = f"it is a blend where it is one of two and nearer to one by less than {quality(facts['margin'])}"
+    real = f"as 5 % of {facts['same_photos']} further real photos are"
+    return f"{floor}, which {others}; {blend}, {real}. Of real photos {share(facts['real_right'])} come out right."

@@ -104,9 +104,17 @@ def log_axis(title: str, values: Sequence[float]) -> Axis:
     return Axis(title, (10.0**low, 10.0 ** max(high, low + 1)), is_log=True)
 
 
-def scatter(points: Sequence[Point], x: Axis, y: Axis, title: str, guides: Sequence[Guide] = ()) -> Markup:
-    """Points with error bars and their names beside them; every method has its own pair of colour and shape."""
+def scatter(
+    points: Sequence[Point], x: Axis, y: Axis, title: str, guides: Sequence[Guide] = (), *, joined: bool = False
+) -> Markup:
+    """Points with error bars and their names beside them; every method has its own pair of colour and shape.
+
+    ``joined``: a line goes through them in their order.
+    """
     parts = [_grid(x, y), *(_guide(guide, points, x, y) for guide in guides)]
+    if joined:
+        path = " ".join(f"{_across(x, point.x):.1f},{_down(y, point.y):.1f}" for point in points)
+        parts.append(Markup('<polyline class="path" points="{}"/>').format(path))
     labels: list[tuple[float, float, float]] = []
     for point in points:
         parts += [_error_bars(point, x, y)]

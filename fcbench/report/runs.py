@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -27,7 +27,7 @@ OWN = ("judged", "subject_groups")
 
 @dataclass(frozen=True)
 class Run:
-    """One method's part of a suite. ``scores`` are by column, then by case id."""
+    """One method's part of a suite. ``scores`` are by column, then by case id; ``facts`` by metric."""
 
     label: str
     config: Mapping[str, Any]
@@ -35,6 +35,7 @@ class Run:
     failures: Mapping[str, str]
     scores: Mapping[str, Mapping[str, Score]]
     headers: Mapping[str, Mapping[str, Any]]
+    facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @cached_property
     def cases(self) -> dict[str, Case]:
@@ -138,7 +139,7 @@ def read_run(folder: RunFolder) -> Run:
                 raise DataError(f"{folder.path}: {metric} is not scored; run: fcbench report --suite {folder.suite}")
             for column in {column: None for row in rows.values() for column in row}:
                 scores[column] = {case: row[column] for case, row in rows.items() if column in row}
-    return Run(folder.label, config, generations, folder.failures(), scores, headers)
+    return Run(folder.label, config, generations, folder.failures(), scores, headers, folder.read_facts())
 
 
 def check_judges(runs: list[Run]) -> None:

@@ -20,7 +20,7 @@ from fcbench.report import numbers, views
 from fcbench.report.board import Board
 from fcbench.report.columns import coverage
 from fcbench.report.gallery import gallery
-from fcbench.report.outcomes import outcomes
+from fcbench.report.outcomes import MARGIN, calibrations, outcomes
 from fcbench.report.plots import bar, legend
 from fcbench.report.statistics import LEAST_CLUSTERS
 from fcbench.report.table import COMPARED, NOTHING, Ranking
@@ -51,6 +51,9 @@ def to_html(board: Board) -> str:
         findings=[(r.title if len(board.rankings) > 1 else "", views.finding(r)) for r in board.rankings],
         sections=[_section(board, ranking, colours) for ranking in board.rankings],
         limits=views.limits([row for ranking in board.rankings for row in ranking.rows]),
+        group_limits=views.span(
+            [e for grouping in board.groupings for part in grouping.parts for e in part.scores["identity"].values()]
+        ),
         colours=colours,
         curves=[(frontier, views.frontier_plot(frontier)) for frontier in board.frontiers],
         heat=_heat(board),
@@ -80,6 +83,10 @@ def _section(board: Board, ranking: Ranking, colours: Mapping[str, int]) -> dict
         "place": board.rankings.index(ranking),
         "attributes": any("attributes" in row.scores for row in ranking.rows),
         "outcomes": outcomes(ranking.rows),
+        "calibrations": calibrations(
+            {row.method: board.thresholds[row.method] for row in ranking.rows if row.method in board.thresholds}
+        ),
+        "margins": views.limits(ranking.rows, (MARGIN,)).get(MARGIN),
         "reach": {column: views.reach(estimates) for column, estimates in found.items()},
         "plots": views.plots(ranking, subjects, colours),
     }

@@ -21,6 +21,7 @@ def to_json(board: Board) -> str:
         "kinds": [asdict(part) for part in board.kinds],
         "groups": [asdict(grouping) for grouping in board.groupings],
         "subjects": board.subjects,
+        "thresholds": board.thresholds,
         "frontiers": [asdict(frontier) for frontier in board.frontiers],
         "published": [asdict(line) for line in board.lines],
         "claims": [asdict(claim) for claim in board.claims],

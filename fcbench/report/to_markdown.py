@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from fcbench.report.board import Board
 from fcbench.report.columns import columns
-from fcbench.report.numbers import interval, p_value, share, signed
-from fcbench.report.outcomes import outcomes
-from fcbench.report.table import Ranking
+from fcbench.report.numbers import interval, p_value, quality, share, signed
+from fcbench.report.outcomes import MARGIN, outcomes
+from fcbench.report.table import NOTHING, Ranking
 
 
 def to_markdown(board: Board) -> str:
@@ -43,14 +43,17 @@ def _leaderboard(ranking: Ranking) -> str:
 
 
 def _outcomes(ranking: Ranking) -> str:
-    """Shares of pictures of two people, where they were judged."""
+    """Shares of pictures of two people, where they were judged, and their margin."""
     judged = outcomes(ranking.rows)
-    rows = [
-        [row.method, *(f"{share(e.value)} {interval(e.low, e.high)} of {e.count}" for e in found)]
-        for row in ranking.rows
-        if len(found := [row.scores[name] for name in judged if name in row.scores]) == len(judged)
-    ]
-    return _table(["method", *judged.values()], [True, *[False] * len(judged)], rows) if judged else ""
+    rows = []
+    for row in ranking.rows:
+        found = [row.scores[name] for name in judged if name in row.scores]
+        if len(found) == len(judged):
+            margin = row.scores.get(MARGIN, NOTHING)
+            shares = [f"{share(e.value)} {interval(e.low, e.high)} of {e.count}" for e in found]
+            rows.append([row.method, *shares, f"{quality(margin.value)} {interval(margin.low, margin.high)}"])
+    headings = ["method", *judged.values(), MARGIN]
+    return _table(headings, [True, *[False] * len(judged), False], rows) if judged else ""
 
 
 def _differences(ranking: Ranking) -> str:

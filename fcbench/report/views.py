@@ -60,13 +60,16 @@ def finding(ranking: Ranking) -> str:
     return f"{best.method} has the highest identity, {figure}, but cannot be told apart from {others}."
 
 
-def limits(rows: Sequence[Row]) -> dict[str, Span]:
+def limits(rows: Sequence[Row], scores: Sequence[str] = COMPARED) -> dict[str, Span]:
     """What the bars of each score span: from the least to the largest of its means and intervals."""
-    spans = {}
-    for column in COMPARED:
-        if ends := _ends([row.scores[column] for row in rows if column in row.scores]):
-            spans[column] = (min(ends), max(max(ends), min(ends) + 0.01))
-    return spans
+    told = {column: [row.scores[column] for row in rows if column in row.scores] for column in scores}
+    return {column: span(estimates) for column, estimates in told.items() if _ends(estimates)}
+
+
+def span(estimates: Sequence[Estimate]) -> Span:
+    """From the least to the largest of means and intervals, a hundredth at least; 0 to 1 where there are none."""
+    ends = _ends(estimates) or [0.0, 1.0]
+    return min(ends), max(max(ends), min(ends) + 0.01)
 
 
 def reach(estimates: Sequence[Estimate]) -> Span:
@@ -96,8 +99,9 @@ def frontier_plot(frontier: Frontier) -> Plot:
     identity = linear_axis(AXES["identity"], _ends([step.identity for step in frontier.steps]))
     return Plot(
         f"{frontier.method}: what alpha buys",
-        scatter(points, prompt, identity, f"identity against prompt over alpha, {frontier.method}"),
-        "Each point is an alpha, the share of steps that see the subject. Blue: no other alpha is better in both.",
+        scatter(points, prompt, identity, f"identity against prompt over alpha, {frontier.method}", joined=True),
+        "Each point is an alpha, the share of steps that see the subject, joined as alpha rises. "
+        "Blue circles: no other alpha is better in both. Grey triangles: another one is.",
     )
 
 

@@ -13,6 +13,7 @@ follows the prompt. For several subjects their photos stand side by side, each c
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,16 @@ ROWS = (REAL, OTHERS, COPY)
 
 
 def write_sanity(suite: Suite, *, out: Path, rows: Sequence[str] = ROWS) -> list[store.RunFolder]:
-    """Write the sanity rows of a suite; UsageError where its people do not allow one."""
+    """Write those sanity rows that the suite's people allow, telling of the others on stderr.
+
+    UsageError where they allow none of ``rows``.
+    """
     subjects, stack = subjects_of(suite, out), load_stack(suite.stack)
+    obstacles = {row: _obstacle(row, suite.group, subjects) for row in rows}
+    if all(obstacles.values()):
+        raise UsageError("; ".join(obstacles.values()))
+    for obstacle in filter(None, obstacles.values()):
+        print(f"{suite.name}: left out {obstacle}", file=sys.stderr)
     return [
         write_run(
             suite,
@@ -44,15 +53,23 @@ def write_sanity(suite: Suite, *, out: Path, rows: Sequence[str] = ROWS) -> list
             draw=_drawing(_chooser(row, subjects), stack),
             facts={"sanity": True, "images_per_subject": 1},
         )
-        for row in rows
+        for row, obstacle in obstacles.items()
+        if not obstacle
     ]
+
+
+def _obstacle(row: str, group: int, subjects: Sequence[Subject]) -> str:
+    """Why the people of a suite do not allow a row; empty where they do."""
+    if row == REAL and (alone := [subject.id for subject in subjects if len(subject.images) < 2]):
+        return f"{REAL}: a second photo of {', '.join(alone)} is needed"
+    if row == OTHERS and len(subjects) < 2 * group:
+        return f"{OTHERS}: strangers of {group} people need {2 * group} people in the suite, it has {len(subjects)}"
+    return ""
 
 
 def _chooser(row: str, subjects: Sequence[Subject]) -> Callable[[Case], list[Path]]:
     """For a case the photos to show, one a subject."""
     if row == REAL:
-        if alone := [subject.id for subject in subjects if len(subject.images) < 2]:
-            raise UsageError(f"{REAL}: a second photo of {', '.join(alone)} is needed")
         return lambda case: [s.images[1 + _pick(case, s, len(s.images) - 1)] for s in case.subjects]
     if row == OTHERS:
         return lambda case: [person.reference for person in _strangers(case, subjects)]
@@ -62,8 +79,6 @@ def _chooser(row: str, subjects: Sequence[Subject]) -> Callable[[Case], list[Pat
 def _strangers(case: Case, subjects: Sequence[Subject]) -> list[Subject]:
     """One stranger for each subject, all different, of the same class word where one is left."""
     left = [subject for subject in subjects if subject not in case.subjects]
-    if len(left) < len(case.subjects):
-        raise UsageError(f"{OTHERS}: the suite has too few people for strangers of {case.id}")
     chosen = []
     for subject in case.subjects:
         alike = [other for other in left if other.noun == subject.noun] or left

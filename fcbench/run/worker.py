@@ -83,6 +83,7 @@ def work(job: Job, emit: Emit) -> None:
         "cases": sum(len(group.cases) for group in groups),
         **describe_stack(stack),
         "stack_file": job.stack,
+        "checkpoint_file": job.checkpoint,
         **describe_surroundings(meter),
         **dict.fromkeys(MEASURED),
     }

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,9 @@ DROP = 0.13
 _BATCH = 128
 _LAYERS = ((24, 2), (48, 2), (96, 2), (96, 1), (128, 2))
 """Width and stride."""
+
+Chances: TypeAlias = dict[str, dict[str, float]]
+"""By attribute the probability of each answer; they sum to 1."""
 
 Box = npt.NDArray[np.floating]
 """A face, [x1, y1, x2, y2] in pixels."""
@@ -70,29 +74,34 @@ class AttributeReader:
     net: AttributeNet
     device: str = "cpu"
 
-    def wholes(self, images: Sequence[Image]) -> list[dict[str, str]]:
+    def wholes(self, images: Sequence[Image]) -> list[Chances]:
         """Of each picture, of any size, what is read of the whole: ``context`` and ``style``."""
-        return self.read([whole_view(image) for image in images])
+        return self.chances([whole_view(image) for image in images])
 
-    def figures(self, images: Sequence[Image], faces: Sequence[Sequence[Box]]) -> list[list[dict[str, str]]]:
-        """Of each picture the answers around each of its faces: ``noun``, ``hat``, ``shirt`` and the others."""
+    def figures(self, images: Sequence[Image], faces: Sequence[Sequence[Box]]) -> list[list[Chances]]:
+        """Of each picture what is read around each of its faces: ``noun``, ``hat``, ``shirt`` and the others."""
         views = [figure_view(image, face) for image, boxes in zip(images, faces, strict=True) for face in boxes]
-        answers = iter(self.read(views))
-        return [[next(answers) for _ in boxes] for boxes in faces]
+        read = iter(self.chances(views))
+        return [[next(read) for _ in boxes] for boxes in faces]
 
     def read(self, images: Sequence[Image]) -> list[dict[str, str]]:
         """Of each picture of 64 x 64 the likeliest answer by attribute; those that its view does not show are noise."""
-        answers: list[dict[str, str]] = []
+        return [{name: max(of, key=of.__getitem__) for name, of in read.items()} for read in self.chances(images)]
+
+    def chances(self, images: Sequence[Image]) -> list[Chances]:
+        """Of each picture of 64 x 64 how likely each answer is."""
+        read: list[Chances] = []
         for start in range(0, len(images), _BATCH):
-            answers += self._read(images[start : start + _BATCH])
-        return answers
+            read += self._chances(images[start : start + _BATCH])
+        return read
 
     @torch.no_grad()
-    def _read(self, images: Sequence[Image]) -> list[dict[str, str]]:
+    def _chances(self, images: Sequence[Image]) -> list[Chances]:
         logits = self.net(to_tensor(images).to(self.device))
-        best = {name: logit.argmax(dim=1).tolist() for name, logit in logits.items()}
+        rows = {name: logit.softmax(dim=1).tolist() for name, logit in logits.items()}
         return [
-            {name: self.net.classes[name][rows[place]] for name, rows in best.items()} for place in range(len(images))
+            {name: dict(zip(self.net.classes[name], own[place], strict=True)) for name, own in rows.items()}
+            for place in range(len(images))
         ]
 
 

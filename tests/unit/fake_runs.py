@@ -117,10 +117,14 @@ def fake_run(
         value = quality[0] + sum(effects[s.id] for s in case.subjects) + rng.normal(0, 0.1)
         found = float(len(case.subjects)) if value > 0 else 0.0
         official = Score(max(value, 0.0), "" if value > 0 else "no face found")
-        identity.append((case.id, {"identity": official, "faces": Score(found)}))
+        own = {f"identity_{place}": official for place, _ in enumerate(case.subjects, 1)}
+        identity.append((case.id, {"identity": official, "faces": Score(found), **own}))
         clip = Score(quality[1] + rng.normal(0, 0.02))
         drawn = zip(OUTCOMES, outcomes, strict=True) if outcomes else ()
-        blending.append((case.id, {name: Score(float(rng.random() < share)) for name, share in drawn}))
+        became = {name: Score(float(rng.random() < share)) for name, share in drawn}
+        if became:
+            became["margin"] = Score(0.6 * (became["both_right"].value or 0) - 0.3 * (became["cloned"].value or 0))
+        blending.append((case.id, became))
         prompt.append((case.id, {"prompt": clip, "prompt_rank1": Score(float(rng.random() < 0.8))}))
     if scored:
         folder.write_scores("identity", identity, {**HEADER, "range": [0.0, 1.0]})
@@ -150,7 +154,7 @@ def rich_suite(out: Path, suite: str = "rich-pair", *, people: int = 24, pairs: 
     """Nine methods, yardsticks and a sweep of alpha, with everything that a page can show."""
     wanted = cases(subjects(out, suite, people), pairs=pairs)
     nouns = {subject.id: subject.noun for case in wanted for subject in case.subjects}
-    skins = ("light", "medium", "dark")
+    skins = ("light", "tan", "dark")
     groups = {name: {"noun": noun, "skin": skins[i % 3]} for i, (name, noun) in enumerate(sorted(nouns.items()))}
     tuned: dict[str, Any] = {"images_per_subject": 5, "capabilities": {"needs_tuning": True}}
     common: dict[str, Any] = {"subject_groups": groups, "stack_file": "mini", "load_seconds": 3.1, "peak_device": 2**30}

@@ -20,20 +20,33 @@ from fcbench.world import PROMPTS, draw_person, draw_scene
 from tests.unit.test_metrics import Faces, blue
 
 
+def sure(answers: dict[str, str], chance: float = 0.75) -> dict[str, dict[str, float]]:
+    """What a reader says that gives each answer this chance, and the rest to none."""
+    return {name: {answer: chance, "none": 1 - chance} for name, answer in answers.items()}
+
+
 class Reader:
     """Sees everywhere the same place, and on the people, from the largest on, what it is told."""
 
     def __init__(self, whole: dict[str, str], people: list[dict[str, str]]) -> None:
         self.whole, self.people = whole, people
 
-    def wholes(self, images: list[Any]) -> list[dict[str, str]]:
-        return [self.whole] * len(images)
+    def wholes(self, images: list[Any]) -> list[dict[str, dict[str, float]]]:
+        return [sure(self.whole)] * len(images)
 
-    def figures(self, images: list[Any], boxes: list[Any]) -> list[list[dict[str, str]]]:
-        return [[seen for seen, _ in zip(self.people, faces, strict=False)] for faces in boxes]
+    def figures(self, images: list[Any], boxes: list[Any]) -> list[list[dict[str, dict[str, float]]]]:
+        return [[sure(seen) for seen, _ in zip(self.people, faces, strict=False)] for faces in boxes]
 
 
-def score(tmp_path: Path, prompt_id: str, people: list[dict[str, str]], *, subjects: int = 2, faces: int = 2) -> Score:
+def score(
+    tmp_path: Path,
+    prompt_id: str,
+    people: list[dict[str, str]],
+    *,
+    subjects: int = 2,
+    faces: int = 2,
+    column: str = "attributes",
+) -> Score:
     known = PROMPTS[prompt_id]
     everyone = tuple(Subject(f"s{n}", "man", (blue(tmp_path / f"{n}.png", n),)) for n in range(subjects))
     case = Case(everyone, Prompt(known.id, known.text, known.kind), 0)
@@ -41,7 +54,7 @@ def score(tmp_path: Path, prompt_id: str, people: list[dict[str, str]], *, subje
     reader = Reader({"context": "snow", "style": "photo"}, people)
     stack = Stack("toy", {"faces": lambda: found, "attributes": lambda: reader}, 4)
     (row,) = Attributes()(stack, [Generation(case, blue(tmp_path / "200.png", 200), 0, 0, 0, 0)])
-    return row["attributes"]
+    return row[column]
 
 
 RED_HAT, BLUE_HAT = {"hat": "hat", "hat_colour": "red"}, {"hat": "hat", "hat_colour": "blue"}
@@ -52,6 +65,17 @@ def test_what_is_worn_is_asked_of_every_subject(tmp_path: Path) -> None:
     assert score(tmp_path, "red-hat", [RED_HAT, BLUE_HAT]) == Score(0.5, "not there: hat red")
     assert score(tmp_path, "red-hat", [RED_HAT, RED_HAT], faces=1).value == 0.5
     assert score(tmp_path, "red-hat", [], faces=0).value == 0.0
+
+
+def test_how_sure_the_reader_is_ranks_pictures_that_it_answers_alike(tmp_path: Path) -> None:
+    def chance(prompt_id: str, people: list[dict[str, str]], faces: int = 2) -> float | None:
+        return score(tmp_path, prompt_id, people, faces=faces, column="attributes_probability").value
+
+    assert chance("snow", []) == 0.75
+    assert chance("red-hat", [RED_HAT, RED_HAT]) == pytest.approx(0.75**2)  # its kind and its colour
+    assert chance("red-hat", [RED_HAT, BLUE_HAT]) == pytest.approx(0.75**2 / 2)
+    assert chance("red-hat", [RED_HAT], faces=1) == pytest.approx(0.75**2 / 2)
+    assert chance("beach", []) == 0.0
 
 
 def test_a_place_is_asked_of_the_picture(tmp_path: Path) -> None:
@@ -78,6 +102,7 @@ def test_a_stack_without_a_reader_scores_none(tmp_path: Path) -> None:
     case = Case((Subject("a", "man", ()),), Prompt("snow", "{} in the snow", "context"), 0)
     (row,) = Attributes()(Stack("real", {}, 4), [Generation(case, tmp_path / "x.png", 0, 0, 0, 0)])
     assert row["attributes"] == Score(None, "the stack real has no reader of attributes")
+    assert row["attributes_probability"] == row["attributes"]
 
 
 def test_a_view_is_centred_on_the_face_and_black_beyond_the_picture() -> None:
@@ -116,9 +141,14 @@ def test_training_goes_on_where_it_was_stopped_and_weights_come_back_from_disk(t
     again.load_state_dict({n: v.half().float() if v.is_floating_point() else v for n, v in whole.state_dict().items()})
     pixels = torch.from_numpy(views.pictures[:4]).permute(0, 3, 1, 2).float() / 127.5 - 1
     with torch.no_grad():
-        expected = {name: logits.argmax(1) for name, logits in again(pixels).items()}
+        logits = again(pixels)
     for place, answers in enumerate(reader.read(list(views.pictures[:4]))):
-        assert answers == {name: CLASSES[name][int(best[place])] for name, best in expected.items()}
+        assert answers == {name: CLASSES[name][int(of[place].argmax())] for name, of in logits.items()}
+    for place, chances in enumerate(reader.chances(list(views.pictures[:4]))):
+        expected = {name: of[place].softmax(0).tolist() for name, of in logits.items()}
+        assert {name: list(of.values()) for name, of in chances.items()} == {
+            name: pytest.approx(of, abs=1e-6) for name, of in expected.items()
+        }
 
 
 def test_a_broken_file_of_weights_is_named(tmp_path: Path) -> None:

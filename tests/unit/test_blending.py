@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fcbench.metrics.blending import Blending, Thresholds, calibrate, judge
+from fcbench.metrics.blending import Blending, Thresholds, calibrate, judge, least_margin
 from fcbench.types import Case, Generation, Prompt, Score, Stack, Subject
 from tests.unit.test_metrics import Faces, blue
 
@@ -25,8 +25,10 @@ class Reader:
     def __init__(self, words: list[str]) -> None:
         self.words = words
 
-    def figures(self, images: list[Any], boxes: list[Any]) -> list[list[dict[str, str]]]:
-        return [[{"noun": word} for word, _ in zip(self.words, faces, strict=False)] for faces in boxes]
+    def figures(self, images: list[Any], boxes: list[Any]) -> list[list[dict[str, dict[str, float]]]]:
+        return [
+            [{"noun": {word: 0.9, "elf": 0.1}} for word, _ in zip(self.words, faces, strict=False)] for faces in boxes
+        ]
 
 
 def outcome(tmp_path: Path, drawn: list[list[float]], words: list[str] | None = None, nouns: str = "mw") -> Any:
@@ -52,7 +54,7 @@ def outcome(tmp_path: Path, drawn: list[list[float]], words: list[str] | None = 
 
 
 def values(row: dict[str, Score]) -> dict[str, float | None]:
-    return {name: score.value for name, score in row.items() if score.value != 0}
+    return {name: score.value for name, score in row.items() if score.value != 0 and name != "margin"}
 
 
 @pytest.mark.parametrize(
@@ -77,6 +79,33 @@ def test_people_in_each_others_place_are_swapped_and_not_right(tmp_path: Path) -
     assert values(outcome(tmp_path, [ANN, BO], ["woman", "man"])) == {"swapped": 1.0}
 
 
+@pytest.mark.parametrize(
+    ("drawn", "words", "margin"),
+    [
+        ([ANN, BO], ["man", "woman"], 1.0),
+        ([BO, ANN], ["woman", "man"], 1.0),
+        ([ANN, CY], ["man", "woman"], 0.0),  # a stranger is as far from both
+        ([BLEND, BO], ["man", "woman"], 0.02),
+        ([ANN, ANN], ["man", "woman"], -1.0),
+        ([ANN, BO], ["woman", "man"], -1.0),  # swapped
+        ([ANN, BO], ["man", "man"], 1.0),  # what is read does not tell them apart: the best sum
+        ([ANN], ["man", "woman"], 0.0),
+        ([BO], ["man", "woman"], 0.0),
+        ([], ["man", "woman"], 0.0),
+    ],
+)
+def test_the_margin_is_of_the_subject_that_fares_worst(
+    drawn: list[list[float]], words: list[str], margin: float, tmp_path: Path
+) -> None:
+    assert outcome(tmp_path, drawn, words)["margin"].value == pytest.approx(margin, abs=1e-6)
+
+
+def test_of_three_people_those_of_one_class_word_may_trade_faces() -> None:
+    faces = np.array([[0.1, 0.8, 0.0], [0.7, 0.2, 0.1], [0.0, 0.1, 0.9]])
+    assert least_margin(faces, ["man", "man", "woman"], ["man", "man", "woman"]) == pytest.approx(0.6)
+    assert least_margin(faces, ["man", "man", "woman"], ["woman", "man", "man"]) == pytest.approx(-0.8)
+
+
 def test_two_men_cannot_be_swapped(tmp_path: Path) -> None:
     score = outcome(tmp_path, [ANN, BO], ["woman", "man"], nouns="mm")["swapped"]
     assert score == Score(None, "the prompt does not tell the subjects apart")
@@ -93,7 +122,7 @@ def test_one_subject_cannot_blend_yet_can_be_missing(tmp_path: Path) -> None:
     case = Case((subject,), Prompt("snow", "{} in the snow", "context"), 0)
     stack = Stack("toy", {"faces": lambda: Faces({10: PHOTOS[10], 200: []})}, 4)
     (row,) = Blending()(stack, [Generation(case, blue(tmp_path / "200.png", 200), 0, 0, 0, 0)])
-    assert row["both_right"] == row["swapped"] == Score(None, "one subject only")
+    assert row["both_right"] == row["swapped"] == row["margin"] == Score(None, "one subject only")
     assert row["missing"].value == 1.0
 
 

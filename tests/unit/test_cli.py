@@ -4,11 +4,13 @@ import contextlib
 import errno
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from fcbench import __version__, cli
+from fcbench.cli import verbs
 from fcbench.errors import DataError, MethodError, MissingError, UsageError
 
 VERBS = ["build-data", "train", "run", "score", "report", "suite", "demo", "doctor", "make-stack", "world"]
@@ -122,3 +124,27 @@ def test_world_show_draws_a_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out == f"{tmp_path / 'world.png'}\n"
     with Image.open(tmp_path / "world.png") as sheet:
         assert sheet.width > 4 * sheet.height > 0
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_demonstration_reports_on_methods_and_yardsticks_even_where_a_picture_failed(
+    fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[tuple[str, tuple[str, ...], bool]] = []
+
+    def record(verb: str) -> Callable[..., None]:
+        def step(suite: Sequence[str] = (), sanity: bool = False, **options: object) -> None:
+            done.append((verb, tuple(suite), sanity))
+            if fails and verb == "run" and not sanity:
+                raise MethodError("a picture failed")
+
+        return step
+
+    for verb in ("build_data", "train", "run", "report"):
+        monkeypatch.setattr(verbs, verb, record(verb))
+    assert cli.main(["demo"]) == fails
+    both = ("mini-demo-tuned", "mini-demo")
+    assert [verb for verb, _, _ in done[:2]] == ["build_data", "train"]
+    assert ("run", both, True) in done
+    assert done[-1] == ("report", both, False)
+    assert done.index(("run", both, True)) < done.index(("report", both, False))

@@ -41,11 +41,11 @@ def test_a_tie_is_not_right(tmp_path: Path) -> None:
             return super().get(bgr)
 
     class Reader:
-        def wholes(self, images: list[Any]) -> list[dict[str, str]]:
-            return [{"context": "snow"} for _ in images]
+        def wholes(self, images: list[Any]) -> list[dict[str, dict[str, float]]]:
+            return [{"context": {"snow": 1.0}} for _ in images]
 
-        def figures(self, images: list[Any], boxes: list[Any]) -> list[list[dict[str, str]]]:
-            return [[{"noun": "man"} for _ in faces] for faces in boxes]
+        def figures(self, images: list[Any], boxes: list[Any]) -> list[list[dict[str, dict[str, float]]]]:
+            return [[{"noun": {"man": 1.0}} for _ in faces] for faces in boxes]
 
     (first, *_) = rendered(1, tmp_path)
     dark, light = np.zeros((64, 64, 3), np.uint8), np.full((64, 64, 3), 9, np.uint8)
@@ -53,7 +53,8 @@ def test_a_tie_is_not_right(tmp_path: Path) -> None:
     roles = {"faces": lambda: Everywhere({}), "clip": Clip, "attributes": Reader}
     right = rank(trials, Stack("toy", roles, 64), tmp_path)
     assert right == {("x", "rendered", "identity"): (0, 1), ("x", "rendered", "prompt"): (1, 1)}
-    assert "| x | rendered | identity | 0.0 % (below 95 %) | 1 |" in table(right)
+    assert "| x | rendered | **identity** | 0.0 % (below 95 %) | 1 |" in table(right)
+    assert "| x | rendered | prompt | 100.0 % | 1 |" in table(right)
 
 
 def test_blur_takes_detail_away() -> None:

@@ -14,10 +14,12 @@ import pytest
 from fcbench.errors import DataError
 from fcbench.report import merge, publish, read_runs, write_report
 from fcbench.report.board import Board, make_board
-from fcbench.report.claims import claims
+from fcbench.report.claims import Claim, claims
 from fcbench.report.published import read_published
 from fcbench.report.stale import stale
+from fcbench.report.to_html import to_html
 from fcbench.store import report_folder, run_folder, runs_of, write_json
+from fcbench.types import Score
 from tests.unit.fake_runs import HEADER, cases, fake_run, rich_suite, subjects
 
 
@@ -85,7 +87,7 @@ def test_the_frontier_rises_in_alpha_and_marks_what_is_beaten(board: Board) -> N
 
 def test_people_are_divided_by_what_the_run_tells_and_else_by_class_word(board: Board, tmp_path: Path) -> None:
     (skin,) = (grouping for grouping in board.groupings if grouping.property == "skin tone")
-    assert [part.name for part in skin.parts] == ["dark + light", "dark + medium", "light + medium"]
+    assert [(part.name, part.size) for part in skin.parts] == [("light", 4), ("tan", 4), ("dark", 4)]
     fake_run(tmp_path, "s", "a", cases(subjects(tmp_path, "s", 12)))
     (words,) = make_board(read_runs(tmp_path, "s"), "s", out=tmp_path).groupings
     assert (words.property, [(part.name, part.size) for part in words.parts]) == (
@@ -101,12 +103,15 @@ def test_published_figures_name_their_sources_and_never_mix(board: Board) -> Non
     assert all(figure.method in published.methods for figure in published.figures)
     line = next(line for line in board.lines if line.method == "FastComposer" and line.quantity == "identity")
     assert (line.paper, line.others, line.status) == ("0.431\N{DAGGER}", "\N{EN DASH}", "other protocol")
+    page = to_html(board).partition('<h2 id="published">')[2]
+    for method in {line.method for line in board.lines}:
+        assert page.count(f'<td class="text method">{method}</td>') == 1
 
 
 def test_every_command_names_the_settings_of_its_run(board: Board, out: Path) -> None:
     command = board.commands["fastcomposer@alpha-0.25"]
     assert "--method fastcomposer --set alpha=0.25 --variant alpha-0.25 --stack mini" in command
-    assert board.commands["real-photos"] == ""
+    assert board.commands["real-photos"] == f"fcbench run --suite rich-pair --sanity --out {out}"
     assert board.command == f"fcbench report --suite rich-pair --out {out}"
 
 
@@ -206,3 +211,69 @@ def test_a_report_imports_neither_torch_nor_pandas(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_of_two_in_a_picture_each_is_judged_by_its_own_face(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 12), pairs=True)
+    folder = fake_run(tmp_path, "s", "a", wanted)
+    header, rows = folder.read_scores("identity")
+    told = [
+        (
+            case.id,
+            {
+                **rows[case.id],
+                **{f"identity_{k}": Score(float(s.noun == "man")) for k, s in enumerate(case.subjects, 1)},
+            },
+        )
+        for case in wanted
+    ]
+    folder.write_scores("identity", told, header)
+    (words,) = make_board(read_runs(tmp_path, "s"), "s", out=tmp_path).groupings
+    assert {part.name: part.scores["identity"]["a"].value for part in words.parts} == {"man": 1.0, "woman": 0.0}
+    assert {part.size for part in words.parts} == {6}
+    assert {part.scores["identity"]["a"].count for part in words.parts} == {len(wanted)}
+
+
+def test_less_blending_is_told_on_the_same_pictures(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 8), pairs=True)
+    outcomes = (0.5, 0.1, 0.0, 0.0, 0.0, 0.0)
+    fake_run(tmp_path, "s", "fastcomposer", wanted, outcomes=outcomes)
+    fake_run(tmp_path, "s", "fastcomposer@no-localization", wanted, outcomes=(0.1, 0.9, *outcomes[2:]))
+
+    def claim() -> Claim:
+        return make_board(read_runs(tmp_path, "s"), "s", out=tmp_path).claims[5]
+
+    assert claim().verdict == "held"
+    assert "without: +" in claim().numbers
+    fake_run(tmp_path, "s", "fastcomposer@no-localization", wanted, outcomes=outcomes)
+    assert claim().verdict == "not held"
+    fake_run(tmp_path, "s", "fastcomposer@no-localization", wanted, outcomes=outcomes, suite_digest="6" * 64)
+    assert claim().verdict == "not measured"
+
+
+def test_the_thresholds_of_outcomes_stand_beside_them(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 6), pairs=True)
+    facts = {"floor": 0.31, "margin": 0.42, "same_photos": 24, "different_photos": 180, "real_right": 0.932}
+    for label in ("a", "b"):
+        fake_run(tmp_path, "s", label, wanted, outcomes=(0.5, 0.1, 0.0, 0.0, 0.0, 0.0)).write_facts("blending", facts)
+    words = "from a cosine of 0.310 on, which 95 % of 180 likenesses"
+
+    def page() -> str:
+        return write_report(tmp_path, "s").read_text()
+
+    assert page().count(words) == 1
+    assert "by less than 0.420, as 5 % of 24 further real photos are. Of real photos 93.2 % come out right." in page()
+    told = json.loads((report_folder(tmp_path, "s") / "leaderboard.json").read_text())
+    assert told["thresholds"]["a"] == facts
+    run_folder(tmp_path, "s", "b").write_facts("blending", {**facts, "margin": None, "real_right": None, "floor": 0.2})
+    assert page().count('<p class="note">a: A face is') == page().count('<p class="note">b: A face is') == 1
+
+
+def test_other_weights_and_pictures_from_elsewhere_are_in_the_command(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 6))
+    fake_run(tmp_path, "s", "fastcomposer@mine", wanted, options={}, checkpoint_file="my weights", stack_file="mini")
+    fake_run(tmp_path, "s", "theirs", wanted, options={}, costs_measured=False, pictures="/there")
+    commands = make_board(read_runs(tmp_path, "s"), "s", out=Path("out")).commands
+    assert commands["theirs"] == "fcbench score /there --suite s --name theirs --images-per-subject 1"
+    command = "fcbench run --suite s --method fastcomposer --variant mine --stack mini --checkpoint 'my weights'"
+    assert commands["fastcomposer@mine"] == command

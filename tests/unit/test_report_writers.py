@@ -122,6 +122,16 @@ def test_a_plot_escapes_names_and_draws_an_interval_only_where_there_is_one() ->
     assert drawing.count('class="error') == 1
 
 
+def test_points_of_a_curve_are_joined_in_their_order() -> None:
+    axis = Axis("x", (0.0, 1.0), 0.5)
+    points = [Point("0", 0, 0.2, 0.9), Point("1", 0, 0.8, 0.1)]
+    assert "polyline" not in scatter(points, axis, axis, "plain")
+    (path,) = re.findall(r'<polyline class="path" points="([^"]*)"', scatter(points, axis, axis, "curve", joined=True))
+    (first, second) = ([float(end) for end in place.split(",")] for place in path.split())
+    assert first[0] < second[0]
+    assert first[1] < second[1]  # downwards on the page
+
+
 def test_names_of_points_in_one_place_do_not_cover_each_other() -> None:
     points = [Point(f"method-{i}", i, 0.5, 0.5) for i in range(4)]
     drawing = scatter(points, Axis("x", (0.0, 1.0), 0.2), Axis("y", (0.0, 1.0), 0.2), "plot")

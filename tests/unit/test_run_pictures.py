@@ -152,6 +152,18 @@ def test_one_photo_is_no_ceiling(tmp_path: Path) -> None:
         write_sanity(world(photos=1), out=tmp_path, rows=["real-photos"])
 
 
+def test_rows_that_the_people_do_not_allow_are_left_out_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two = WorldPeople(source="world", first=1_003_000, count=2, photos=1)
+    suite = world(pairs=1, photos=1).model_copy(update={"subjects": two})
+    assert [folder.label for folder in write_sanity(suite, out=tmp_path)] == ["copy-reference"]
+    told = capsys.readouterr().err
+    assert "small: left out real-photos: a second photo of p1003000, p1003001 is needed" in told
+    assert "small: left out other-people: strangers of 2 people need 4 people in the suite, it has 2" in told
+    assert {folder.label for folder in runs_of(tmp_path, "small")} == {"copy-reference"}
+
+
 def test_groups_of_subjects_are_class_word_and_skin(tmp_path: Path) -> None:
     groups = subject_groups(world(), subjects_of(world(), tmp_path))
     assert groups["p1003001"].keys() == {"noun", "skin"}

@@ -93,6 +93,8 @@ def test_nothing_scored_is_none_and_says_so() -> None:
 
 
 def test_scores_without_spread_have_no_interval_and_say_so() -> None:
+    estimate = mean([0.5 + 1e-8 * (i % 3) for i in range(len(RING))], RING, PROMPTS)  # rounding is no spread
+    assert (round(estimate.value or 0, 6), estimate.low) == (0.5, None)
     estimate = mean([0.5] * len(RING), RING, PROMPTS)
     assert (estimate.value, estimate.low) == (0.5, None)
     assert "alike" in estimate.note

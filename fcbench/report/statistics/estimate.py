@@ -12,6 +12,9 @@ from fcbench.report.statistics.flips import sign_flip
 from fcbench.report.statistics.table import Group, tabulate
 from fcbench.report.statistics.variance import LEAST_CLUSTERS
 
+ALIKE = 1e-6
+"""Scores that differ by no more than this are one and the same score and its rounding."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -51,9 +54,9 @@ def mean(
     if table.subjects < LEAST_CLUSTERS:
         note = f"no interval below {LEAST_CLUSTERS} subjects"
         return Estimate(table.mean, count=len(values), subjects=table.subjects, note=note)
-    if np.ptp(values) == 0:
+    if np.ptp(values) <= ALIKE:
         note = "no interval: all pictures score alike"
-        return Estimate(float(values[0]), count=len(values), subjects=table.subjects, note=note)
+        return Estimate(table.mean, count=len(values), subjects=table.subjects, note=note)
     half = half_width(table)
     least, most = bounds if bounds is not None else (-np.inf, np.inf)
     low, high = float(max(table.mean - half, least)), float(min(table.mean + half, most))
