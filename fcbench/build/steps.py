@@ -69,8 +69,8 @@ def steps_of(screen: Screen, roles: Collection[str] = (), assignment: str = "gre
         Step("quality", lambda items, stack: quality(items, model("faces", stack)), used("faces")),
         Step(
             "match",
-            lambda items, stack: match.match(items, stack.role("matcher"), assignment),
-            ("matcher",),
+            lambda items, stack: match.match(items, stack.role("matcher"), assignment, model("sentences", stack)),
+            ("matcher", *used("sentences")),
             version=2,
             settings={"ambiguous_margin": match.AMBIGUOUS_MARGIN, "assignment": assignment},
         ),

@@ -146,9 +146,7 @@ def cut_out_people(first: int) -> CutOuts:
             found.truths.append(traits(figure))
             found.told.append(traits_in(text))
             found.texts.append(text)
-    return CutOuts(
-        found.pictures, torch.tensor(nouns), found.truths, found.told, found.texts, torch.tensor(scenes)
-    )
+    return CutOuts(found.pictures, torch.tensor(nouns), found.truths, found.told, found.texts, torch.tensor(scenes))
 
 
 def captioned(scene: Scene, seed: int) -> list[str]:
