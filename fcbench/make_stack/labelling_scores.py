@@ -80,8 +80,10 @@ def matcher_scores(matcher: Matcher, numbers: Sequence[int]) -> dict[str, float]
         texts = [captioned(scene, number)[k] for k in people]
         crops = [on_grey(drawn.image, drawn.figures[k].mask, drawn.figures[k].box) for k in people]
         known = [traits(scene.figures[k]) for k in people]
-        table = matcher.image_features(crops) @ matcher.text_features(texts).T
+        # The texts the other way round: a matcher that sees no difference is not right by the order of things
+        table = matcher.image_features(crops) @ matcher.text_features(texts[::-1]).T
         _, chosen = linear_sum_assignment(table, maximize=True)
+        chosen = len(people) - 1 - chosen
         fit = [sum(traits_in(text).items() <= person.items() for person in known) for text in texts]
         right[len(people)] += [place == k for k, place in enumerate(chosen.tolist()) if fit[k] == 1]
     return {"two_right": float(np.mean(right[2])), "three_right": float(np.mean(right[3]))}
