@@ -31,7 +31,7 @@ class Asked:
     workers: int = 0
     images: Path | None = None
     short_side: int = 1024
-    assignment: str = "greedy"
+    assignment: str = "hungarian"
 
     @cached_property
     def stack(self) -> Stack:

@@ -81,7 +81,7 @@ class Options(TypedDict, total=False):
 
     ``source`` is "world", which draws ``photos`` pictures from ``seed``, or a kind of what lies in ``images``
     (:func:`fcbench.build.source.open_source`), whose shorter sides are shrunk to ``short_side``. ``name`` is the
-    dataset's. ``screen`` says what may be used, ``assignment`` how phrases are given to segments: greedy or hungarian.
+    dataset's. ``screen`` says what may be used, ``assignment`` how phrases are given to segments: hungarian, or greedy.
     """
 
     source: str
@@ -158,7 +158,7 @@ def job_of(
     images: Path | None = None,
     short_side: int = 1024,
     screen: Screen | None = None,
-    assignment: str = "greedy",
+    assignment: str = "hungarian",
 ) -> Job:
     """A build as its workers need it; see :class:`Options`."""
     taken = open_source(source, photos=photos, seed=seed, size=stack.image_size, images=images, short_side=short_side)
