@@ -151,7 +151,7 @@ def _entry(number: str, facts: dict[str, Any]) -> Entry:
         licence_url=about["license_url"],
     )
     sidecar = Sidecar(
-        licence=licence, face=face, group=about["photo_url"], split=CATEGORIES.get(facts.get("category"), "")
+        licence=licence, face=face, group=about["photo_url"], split=CATEGORIES.get(str(facts.get("category")), "")
     )
     return Entry(f"{int(number):05d}", wild["file_path"], int(wild["file_size"]), wild["file_md5"], sidecar)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fcbench.errors import DataError
-from fcbench.stacks.boxes import Box
+from fcbench.stacks.boxes import Box, Detector
 from fcbench.stacks.sam import SegmentAnything, load_segment_anything
 from fcbench.types import Image, Segmenter
 
@@ -25,8 +25,11 @@ PICTURE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
 TINY = {"encoder_embed_dim": 16, "encoder_depth": 1, "encoder_num_heads": 2, "encoder_global_attn_indexes": [0]}
 
 
-class TwoBoxes:
+class TwoBoxes(Detector):
     """A detector that finds two people in every picture."""
+
+    def __init__(self) -> None:
+        super().__init__(None, None, threshold=0.5, labels=())
 
     def boxes(self, image: Image) -> list[Box]:
         height, width = image.shape[:2]
