@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
@@ -29,8 +29,6 @@ NOUNS = ("man", "woman")
 SCENES = 32
 """Scenes a step, each person of which is cut out."""
 _KINDS = ("hair", "hat", "scarf", "shades", "shirt", "holding")
-_COLOURLESS = ("black-and-white", "sepia", "pencil")
-"""Styles in which people are hard to tell apart: half of all scenes are put into one."""
 _DETAIL = 0.4
 """How often captions tell how people look: as often as those of build-data."""
 
@@ -137,8 +135,6 @@ def cut_out_people(first: int) -> CutOuts:
     nouns, scenes = [], []
     for number in range(first, first + SCENES):
         scene, random = training_scene(number), Random(f"told {number}")
-        if number % 4 in (1, 2):
-            scene = replace(scene, style=random.choice(_COLOURLESS))
         drawn = render(scene)
         texts = captioned(scene, number) if number % 2 else [_portrayed(figure, random) for figure in scene.figures]
         for figure, truth, text in zip(scene.figures, drawn.figures, texts, strict=True):
