@@ -24,7 +24,7 @@ PromptKind: TypeAlias = Literal["accessory", "style", "action", "context"]
 """The paper's four categories of prompts."""
 
 GENERATING = ("tokenizer", "text_encoder", "vae", "unet", "scheduler", "image_encoder", "fusion")
-LABELLING = ("captioner", "parser", "segmenter", "matcher")
+LABELLING = ("captioner", "parser", "segmenter", "matcher", "sentences")
 JUDGING = ("faces", "clip", "attributes", "facenet")
 ROLES = GENERATING + LABELLING + JUDGING
 """What a stack can hold: roles to generate, to label, to judge."""
@@ -249,6 +249,14 @@ class Matcher(Protocol):
     def image_features(self, images: Sequence[Image]) -> npt.NDArray[np.float32]:
         """Pictures of any sizes."""
         ...
+
+    def text_features(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Texts."""
+        ...
+
+
+class SentenceEncoder(Protocol):
+    """The role ``sentences``: texts as unit vectors, float32 (n, dim), which are near where the texts mean the same."""
 
     def text_features(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Texts."""

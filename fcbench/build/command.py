@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from fcbench.build.engine import Engine, Here, Workers, devices_for
 from fcbench.build.match import ASSIGNMENTS
-from fcbench.build.pipeline import BuildCounts, build_data, build_shards
+from fcbench.build.pipeline import BuildCounts, Options, build_data, build_shards
 from fcbench.build.screen import Screen, read_screen
 from fcbench.errors import UsageError
 from fcbench.types import Stack
@@ -32,7 +31,7 @@ class Asked:
     workers: int = 0
     images: Path | None = None
     short_side: int = 1024
-    assignment: str = "greedy"
+    assignment: str = "hungarian"
 
     @cached_property
     def stack(self) -> Stack:
@@ -63,14 +62,12 @@ class Asked:
             raise UsageError(f"--assign {self.assignment}: known: {', '.join(sorted(ASSIGNMENTS))}")
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Options:
         """What both ways of building take."""
         return {
             "source": self.source,
             "name": self.name,
             "photos": self.photos,
-            "stack": self.stack,
-            "engine": self.engine,
             "screen": self.screen,
             "images": self.images,
             "short_side": self.short_side,
@@ -80,7 +77,7 @@ class Asked:
 
 def build(out: Path, asked: Asked, *, update: bool = False, retry: Sequence[str] = ()) -> BuildCounts:
     """Build the whole dataset."""
-    return build_data(out, **asked.options, update=update, retry=retry)
+    return build_data(out, stack=asked.stack, engine=asked.engine, **asked.options, update=update, retry=retry)
 
 
 def label(out: Path, asked: Asked, shards: str) -> tuple[int, int]:
@@ -88,4 +85,5 @@ def label(out: Path, asked: Asked, shards: str) -> tuple[int, int]:
     part = re.fullmatch(r"(\d+)/(\d+)", shards)
     if not part:
         raise UsageError(f"--shards {shards}: expected K/N, as in 17/70")
-    return build_shards(out, (int(part[1]), int(part[2])), **asked.options)
+    chosen = (int(part[1]), int(part[2]))
+    return build_shards(out, chosen, stack=asked.stack, engine=asked.engine, **asked.options)

@@ -20,6 +20,11 @@ from fcbench.store import DataFolder, digest_json
 
 LIST = "ffhq-dataset-v2.json"
 TREE = "in-the-wild-images"
+CATEGORIES = {"training": "train", "validation": "validation"}
+"""What the list calls a split: the first 60 000 photos are for training, the last 10 000 for validation."""
+
+
+_OWN = {"splits": "its own"}
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class Ffhq:
     def recipe(self) -> dict[str, Any]:
         """The folder, which photos are there, and the size of the working copies."""
         digest = digest_json([[entry.number, entry.md5] for entry in self.entries])
-        return {"source": f"ffhq {self.root}", "files": digest, "missing": ranges(self.missing), **self._shrunk}
+        return {"source": f"ffhq {self.root}", "files": digest, "missing": ranges(self.missing), **self._shrunk, **_OWN}
 
     def key(self, part: range) -> str:
         """Of the slice's entries."""
@@ -145,7 +150,9 @@ def _entry(number: str, facts: dict[str, Any]) -> Entry:
         licence=about["license"],
         licence_url=about["license_url"],
     )
-    sidecar = Sidecar(licence=licence, face=face, group=about["photo_url"])
+    sidecar = Sidecar(
+        licence=licence, face=face, group=about["photo_url"], split=CATEGORIES.get(str(facts.get("category")), "")
+    )
     return Entry(f"{int(number):05d}", wild["file_path"], int(wild["file_size"]), wild["file_md5"], sidecar)
 
 

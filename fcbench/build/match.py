@@ -1,4 +1,7 @@
-"""Which phrase names which segment: greedy, one to one, on the product of two CLIP similarities (FastComposer, 5.1).
+"""Which phrase names which segment: one to one, on the product of two similarities (FastComposer, 5.1).
+
+The paper takes the best pair first; here all pairs of a photo are weighed together, which is right more often
+(LOG.md), and ``greedy`` is the paper's way.
 
 What a crop is compared with is the phrase with all that the caption says of it: "a man" and "a man" cannot be told
 apart, "a man wearing a red hat" and "a man holding a book" can.
@@ -15,7 +18,7 @@ import numpy.typing as npt
 from fcbench.build.records import Item, Photo, Phrase, Reject, Segment, batches
 from fcbench.images import read_image
 from fcbench.masks import decode_mask, on_grey
-from fcbench.types import Grounder, Image, Matcher
+from fcbench.types import Grounder, Image, Matcher, SentenceEncoder
 
 BATCH = 64
 AMBIGUOUS_MARGIN = 0.01
@@ -28,19 +31,26 @@ PERSON_WORDS = frozenset(
 )
 """Nouns that name one person; plurals are left out, as one segment is one person."""
 
-Features = npt.NDArray[np.float32]
+Features = npt.NDArray[np.floating]
 Pair = tuple[int, int]
 
 
-def match(items: Iterable[Item], matcher: Matcher | Grounder, assignment: str = "greedy") -> Iterator[Item]:
+def match(
+    items: Iterable[Item],
+    matcher: Matcher | Grounder,
+    assignment: str = "hungarian",
+    sentences: SentenceEncoder | None = None,
+) -> Iterator[Item]:
     """Give each segment the phrase that names it; ``no_match`` where no segment of a photo gets one.
 
     The score of a pair is s(masked crop, description) * s(label, phrase) with s = (1 + cosine) / 2, in [0, 1]: it grows
-    with both, where of plain cosines two negative ones would make a good match. A grounding matcher's is a box's own
-    times its overlap with the segment. People match phrases of people only. ``assignment``: see ``ASSIGNMENTS``.
+    with both, where of plain cosines two negative ones would make a good match. Labels and phrases are compared by
+    ``sentences``, a sentence encoder as in the paper, or without one by the matcher's own texts. A grounding matcher's
+    score is a box's own times its overlap with the segment. People match phrases of people only. ``assignment``: see
+    ``ASSIGNMENTS``.
     """
     choose = ASSIGNMENTS[assignment]
-    texts = None if isinstance(matcher, Grounder) else _Texts(matcher)
+    texts = None if isinstance(matcher, Grounder) else _Texts(matcher, sentences)
     for batch in batches(items, BATCH):
         photos = [item for item in batch if isinstance(item, Photo)]
         scores = _grounded(photos, matcher) if isinstance(matcher, Grounder) else _compared(photos, matcher, texts)
@@ -82,8 +92,8 @@ def assign_best(scores: Mapping[Pair, float]) -> dict[int, int]:
     return {segment: start for segment, start in pairs if (segment, start) in scores}
 
 
-ASSIGNMENTS = {"greedy": assign, "hungarian": assign_best}
-"""Greedy as in the paper; hungarian weighs all pairs of a photo together."""
+ASSIGNMENTS = {"hungarian": assign_best, "greedy": assign}
+"""Hungarian weighs all pairs of a photo together; greedy is as in the paper."""
 
 
 def margin(scores: Mapping[Pair, float], found: Mapping[int, int], segment: int) -> float | None:
@@ -109,20 +119,36 @@ def margin(scores: Mapping[Pair, float], found: Mapping[int, int], segment: int)
     return min(changes, default=None)
 
 
-class _Texts:
+class _Known:
     """Text features, each text computed once."""
 
-    def __init__(self, matcher: Matcher) -> None:
-        self._matcher = matcher
+    def __init__(self, encoder: SentenceEncoder) -> None:
+        self._encoder = encoder
         self._known: dict[str, Features] = {}
 
     def learn(self, texts: Iterable[str]) -> None:
         new = sorted(set(texts) - self._known.keys())
         if new:
-            self._known.update(zip(new, self._matcher.text_features(new), strict=True))
+            self._known.update(zip(new, self._encoder.text_features(new), strict=True))
 
     def __call__(self, texts: Sequence[str]) -> Features:
-        return np.stack([self._known[text] for text in texts])
+        return np.stack([self._known[text] for text in texts]).astype(np.float64)
+
+
+class _Texts:
+    """What crops are compared with, and what labels and phrases are."""
+
+    def __init__(self, matcher: Matcher, sentences: SentenceEncoder | None) -> None:
+        self.told = _Known(matcher)
+        self.named = self.told if sentences is None else _Known(sentences)
+
+    def learn(self, photos: Sequence[Photo]) -> None:
+        """In two batches at most, whatever the number of photos."""
+        told = {_told(phrase) for photo in photos for phrase in photo.phrases}
+        named = {phrase.text for photo in photos for phrase in photo.phrases}
+        named |= {segment.label for photo in photos for segment in photo.segments}
+        self.told.learn(told | named if self.named is self.told else told)
+        self.named.learn(named)
 
 
 def _compared(photos: Sequence[Photo], matcher: Matcher, texts: _Texts | None) -> list[dict[Pair, float]]:
@@ -130,7 +156,7 @@ def _compared(photos: Sequence[Photo], matcher: Matcher, texts: _Texts | None) -
     assert texts is not None
     pairs = [_pairs(photo) for photo in photos]
     open_photos = [photo for photo, allowed in zip(photos, pairs, strict=True) if allowed]
-    texts.learn(text for photo in open_photos for text in _words(photo))
+    texts.learn(open_photos)
     features = iter(matcher.image_features(_crops(open_photos))) if open_photos else iter(())
     scores: list[dict[Pair, float]] = []
     for photo, allowed in zip(photos, pairs, strict=True):
@@ -173,11 +199,6 @@ def _pairs(photo: Photo) -> list[tuple[Segment, Phrase]]:
     ]
 
 
-def _words(photo: Photo) -> list[str]:
-    told = [text for phrase in photo.phrases for text in (phrase.text, _told(phrase))]
-    return told + [segment.label for segment in photo.segments]
-
-
 def _told(phrase: Phrase) -> str:
     return phrase.description or phrase.text
 
@@ -194,9 +215,9 @@ def _scores(
     photo: Photo, allowed: Sequence[tuple[Segment, Phrase]], crops: Features, texts: _Texts
 ) -> dict[Pair, float]:
     """The scores of a photo's allowed pairs, computed in float64 from normalised features."""
-    named = texts([phrase.text for phrase in photo.phrases]).astype(np.float64)
-    labels = texts([segment.label for segment in photo.segments]).astype(np.float64)
-    told = texts([_told(phrase) for phrase in photo.phrases]).astype(np.float64)
+    named = texts.named([phrase.text for phrase in photo.phrases])
+    labels = texts.named([segment.label for segment in photo.segments])
+    told = texts.told([_told(phrase) for phrase in photo.phrases])
     scores = (1 + crops @ told.T) / 2 * (1 + labels @ named.T) / 2
     rows = {segment.id: row for row, segment in enumerate(photo.segments)}
     columns = {phrase.start: column for column, phrase in enumerate(photo.phrases)}

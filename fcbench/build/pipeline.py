@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypedDict, Unpack
 
 from fcbench.build.accuracy import Accuracy
 from fcbench.build.cache import Kept
@@ -76,45 +76,42 @@ class BuildCounts:
             raise FcbenchError(f"a build lost or doubled photos, its tables cannot be trusted: {self}")
 
 
+class Options(TypedDict, total=False):
+    """What photos a build takes and how; the defaults are those of :func:`job_of`.
+
+    ``source`` is "world", which draws ``photos`` pictures from ``seed``, or a kind of what lies in ``images``
+    (:func:`fcbench.build.source.open_source`), whose shorter sides are shrunk to ``short_side``. ``name`` is the
+    dataset's. ``screen`` says what may be used, ``assignment`` how phrases are given to segments: hungarian, or greedy.
+    """
+
+    source: str
+    name: str
+    photos: int
+    seed: int
+    images: Path | None
+    short_side: int
+    screen: Screen | None
+    assignment: str
+
+
 def build_data(
     out: Path,
     *,
-    source: str = "world",
-    name: str = "world",
-    photos: int = 1000,
     stack: Stack,
-    seed: int = 0,
-    images: Path | None = None,
-    short_side: int = 1024,
     engine: Engine | None = None,
-    screen: Screen | None = None,
-    assignment: str = "greedy",
     update: bool = False,
     retry: Sequence[str] = (),
     progress: TextIO | None = sys.stderr,
+    **options: Unpack[Options],
 ) -> BuildCounts:
     """Build the dataset ``out/data/<name>`` and return its counts; a finished one is left as it is.
 
-    ``source`` is "world", which draws ``photos`` pictures from ``seed``, or a kind of what lies in ``images``
-    (:func:`fcbench.build.source.open_source`), whose shorter sides are shrunk to ``short_side``. ``assignment`` is how
-    phrases are given to segments: greedy or hungarian.
     ``engine`` computes the shards, by default in this process. ``update`` lets a folder take another recipe: steps
     whose own recipe and input are as before are not run again. ``retry`` names reasons whose rejects get another try.
     Raises UsageError when the folder was begun with another recipe or another build is at work in it, DataError when
     no photo is accepted.
     """
-    job = job_of(
-        out,
-        source=source,
-        name=name,
-        photos=photos,
-        stack=stack,
-        seed=seed,
-        images=images,
-        short_side=short_side,
-        screen=screen,
-        assignment=assignment,
-    )
+    job = job_of(out, stack, **options)
     recipe = recipe_of(job, stack)
     with _locked(job.folder, alone=True):
         _claim(job.folder, recipe, update=update)
@@ -131,17 +128,10 @@ def build_shards(
     out: Path,
     part: tuple[int, int],
     *,
-    source: str = "world",
-    name: str = "world",
-    photos: int = 1000,
     stack: Stack,
-    seed: int = 0,
-    images: Path | None = None,
-    short_side: int = 1024,
     engine: Engine | None = None,
-    screen: Screen | None = None,
-    assignment: str = "greedy",
     progress: TextIO | None = sys.stderr,
+    **options: Unpack[Options],
 ) -> tuple[int, int]:
     """Label one part of the shards, task ``part[0]`` (from 1) of ``part[1]``; how many are done now, and of how many.
 
@@ -150,18 +140,7 @@ def build_shards(
     task, tasks = part
     if not 1 <= task <= tasks:
         raise UsageError(f"--shards {task}/{tasks}: expected a task from 1 to {tasks}, as in 1/{tasks}")
-    job = job_of(
-        out,
-        source=source,
-        name=name,
-        photos=photos,
-        stack=stack,
-        seed=seed,
-        images=images,
-        short_side=short_side,
-        screen=screen,
-        assignment=assignment,
-    )
+    job = job_of(out, stack, **options)
     with _locked(job.folder, alone=False):
         _claim(job.folder, recipe_of(job, stack), update=False)
         _label(job, range(task - 1, len(job.shards), tasks), engine or Here(stack), progress)
@@ -170,18 +149,18 @@ def build_shards(
 
 def job_of(
     out: Path,
-    *,
-    source: str,
-    name: str,
-    photos: int,
     stack: Stack,
-    seed: int,
-    images: Path | None,
-    short_side: int,
-    screen: Screen | None,
-    assignment: str,
+    *,
+    source: str = "world",
+    name: str = "world",
+    photos: int = 1000,
+    seed: int = 0,
+    images: Path | None = None,
+    short_side: int = 1024,
+    screen: Screen | None = None,
+    assignment: str = "hungarian",
 ) -> Job:
-    """A build as its workers need it; arguments as those of :func:`build_data`."""
+    """A build as its workers need it; see :class:`Options`."""
     taken = open_source(source, photos=photos, seed=seed, size=stack.image_size, images=images, short_side=short_side)
     return Job(data_folder(out, name), taken, screen or Screen(), stack.digests, assignment)
 

@@ -33,6 +33,7 @@ PARAMETERS = {
     "IDEA-Research/grounding-dino-tiny": 172,
     "openai/clip-vit-large-patch14": 428,
     "laion/CLIP-ViT-H-14-laion2B-s32B-b79K": 986,
+    "sentence-transformers/stsb-mpnet-base-v2": 109,
 }
 """Millions, as their authors give them: for a guess at the memory where a model is not here."""
 COPY_BYTES = 345_000
@@ -104,6 +105,7 @@ def _without(role: str) -> str:
     return {
         "captioner": "every photo needs a caption beside it",
         "segmenter": "every photo needs its segments beside it",
+        "sentences": "labels and phrases are compared by the matcher's own texts",
         "faces": "the scores of faces stay empty",
     }.get(role, "the build stops there")
 

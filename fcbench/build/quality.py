@@ -86,7 +86,9 @@ def holds_face(mask: Mask, face: Face, *, share: float = 0.9) -> bool:
 
 def _scored(photo: Photo, faces: Any | None) -> Photo:
     image = read_image(photo.path)
-    found = [] if faces is None else [(tuple(face.bbox), float(face.det_score)) for face in faces.get(image[..., ::-1])]
+    # The detector alone: ``get`` would have every face recognised too
+    boxes = [] if faces is None else faces.det_model.detect(image[..., ::-1], max_num=0, metric="default")[0].tolist()
+    found = [((x1, y1, x2, y2), sure) for x1, y1, x2, y2, sure in boxes]
     segments = tuple(
         replace(segment, scores=_of_segment(segment, image, found, faces is not None, photo.sidecar.face))
         for segment in photo.segments

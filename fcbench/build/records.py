@@ -107,6 +107,8 @@ class Sidecar(BaseModel):
     face: Face | None = None
     group: str = ""
     """The photo that this picture was taken out of: pictures of one group are in one split."""
+    split: str = ""
+    """The split that the source has it in, where the source has splits of its own."""
 
 
 @dataclass(frozen=True)

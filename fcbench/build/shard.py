@@ -45,7 +45,7 @@ class Job:
     source: Source
     screen: Screen
     digests: Mapping[str, str]
-    assignment: str = "greedy"
+    assignment: str = "hungarian"
 
     @property
     def shards(self) -> list[range]:

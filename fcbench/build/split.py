@@ -1,4 +1,4 @@
-"""Train, validation and test, so that nobody is in two of them."""
+"""Train, validation and test, so that nobody is in two of them: our own, or as the source has them."""
 
 from __future__ import annotations
 
@@ -30,6 +30,26 @@ def split(photos: Mapping[str, Collection[str]]) -> dict[str, str]:
         found.update(dict.fromkeys(groups[group], chosen))
     found.update(dict.fromkeys(groups[largest], "train"))
     return found
+
+
+MOST_TEST = 1000
+
+
+def split_as_listed(photos: Mapping[str, Collection[str]], listed: Mapping[str, str]) -> dict[str, str]:
+    """The split of each photo where the source has train and validation, given as those of :func:`split`.
+
+    Photos that share a person stay together: in validation where the source has any of them there, so that training
+    sees none. Test is a tenth of validation, at most ``MOST_TEST`` photos, in the order of a hash.
+    """
+    groups = _groups(photos)
+    held = {name for name, group in groups.items() if any(listed[photo] == "validation" for photo in group)}
+    found = {photo: "validation" if name in held else "train" for name, group in groups.items() for photo in group}
+    left = min(MOST_TEST, sum(len(groups[name]) for name in held) // 10)
+    for name in sorted(held, key=lambda name: hashlib.sha256(name.encode()).digest()):
+        if len(groups[name]) <= left:
+            left -= len(groups[name])
+            found.update(dict.fromkeys(groups[name], "test"))
+    return {photo: found[photo] for photo in photos}
 
 
 def _groups(photos: Mapping[str, Collection[str]]) -> dict[str, list[str]]:

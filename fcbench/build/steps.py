@@ -52,7 +52,7 @@ class Step:
             raise FcbenchError(f"the step {self.name} fails on every photo of a batch ({failed[0].message})")
 
 
-def steps_of(screen: Screen, roles: Collection[str] = (), assignment: str = "greedy") -> tuple[Step, ...]:
+def steps_of(screen: Screen, roles: Collection[str] = (), assignment: str = "hungarian") -> tuple[Step, ...]:
     """The steps after ingest, for a stack that has ``roles``: without captioner or segmenter the sidecars must do."""
 
     def model(role: str, stack: Stack) -> Any:
@@ -69,8 +69,8 @@ def steps_of(screen: Screen, roles: Collection[str] = (), assignment: str = "gre
         Step("quality", lambda items, stack: quality(items, model("faces", stack)), used("faces")),
         Step(
             "match",
-            lambda items, stack: match.match(items, stack.role("matcher"), assignment),
-            ("matcher",),
+            lambda items, stack: match.match(items, stack.role("matcher"), assignment, model("sentences", stack)),
+            ("matcher", *used("sentences")),
             version=2,
             settings={"ambiguous_margin": match.AMBIGUOUS_MARGIN, "assignment": assignment},
         ),

@@ -17,7 +17,7 @@ from fcbench.build.accuracy import Accuracy, matching_accuracy
 from fcbench.build.cache import Kept
 from fcbench.build.records import Item, Photo, Reject
 from fcbench.build.shard import Job, chain, items_of
-from fcbench.build.split import SPLITS, split
+from fcbench.build.split import SPLITS, split, split_as_listed
 from fcbench.errors import DataError, FcbenchError
 from fcbench.store import DataFolder, digest_file, digest_json, read_json, write_json, write_text
 
@@ -49,9 +49,10 @@ def take_census(job: Job, kept: Sequence[Kept]) -> Census:
     census = Census()
     shares: dict[str, tuple[str, ...]] = {}
     places: dict[str, int] = {}
-    census.matching = matching_accuracy(_counted(job, kept, census, shares, places))
+    listed: dict[str, str] = {}
+    census.matching = matching_accuracy(_counted(job, kept, census, shares, places, listed))
     if shares:
-        census.splits = split(shares)
+        census.splits = split_as_listed(shares, listed) if all(listed.values()) else split(shares)
     for photo, chosen in census.splits.items():
         shards = census.shards.setdefault(chosen, [])
         if not shards or shards[-1] != places[photo]:
@@ -60,7 +61,12 @@ def take_census(job: Job, kept: Sequence[Kept]) -> Census:
 
 
 def _counted(
-    job: Job, kept: Sequence[Kept], census: Census, shares: dict[str, tuple[str, ...]], places: dict[str, int]
+    job: Job,
+    kept: Sequence[Kept],
+    census: Census,
+    shares: dict[str, tuple[str, ...]],
+    places: dict[str, int],
+    listed: dict[str, str],
 ) -> Iterator[Photo]:
     """The photos of all shards, counted on their way."""
     seen: dict[str, str] = {}
@@ -79,6 +85,7 @@ def _counted(
                 people = {s.person_id for s in item.segments if s.person_id is not None}
                 shares[item.id] = (*people, *([item.sidecar.group] if item.sidecar.group else []))
                 places[item.id] = index
+                listed[item.id] = item.sidecar.split
                 yield item
 
 

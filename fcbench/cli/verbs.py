@@ -41,7 +41,7 @@ def build_data(
     name: Annotated[str, typer.Option(help="Name of the dataset.")] = "world",
     photos: Annotated[int, typer.Option(min=1, help="How many photos the world draws.")] = 1000,
     short_side: Annotated[int, typer.Option(min=64, help="Photos are shrunk to this shorter side, in pixels.")] = 1024,
-    assign: Annotated[str, typer.Option(help="How phrases are given to segments: greedy or hungarian.")] = "greedy",
+    assign: Annotated[str, typer.Option(help="How phrases are given to segments: hungarian, or greedy.")] = "hungarian",
     stack: StackName = "mini",
     plan: Annotated[bool, typer.Option("--plan", help="Only tell what it would need and what is missing.")] = False,
     licences: Annotated[str, typer.Option(help="Only these, as in by,cc0,pd,usgov; else all.")] = "",

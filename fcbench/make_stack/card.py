@@ -9,34 +9,26 @@ from typing import Any
 import numpy as np
 
 from fcbench.make_stack.judge_scores import FIRST
+from fcbench.make_stack.pool import UNSEEN, unseen_scene
 from fcbench.metrics.identity import Identity
 from fcbench.metrics.prompt import PromptConsistency
 from fcbench.stacks.attributes import load_attributes
 from fcbench.store import read_json, write_image, write_json, write_text
-from fcbench.types import Case, Generation, Image, Prompt, Score, Stack, Subject
-from fcbench.world import PROMPTS, TEST_PEOPLE, draw_person, draw_scene, portrait, render
+from fcbench.types import Case, Generation, Prompt, Score, Stack, Subject
+from fcbench.world import PROMPTS, draw_person, draw_scene, portrait, render
 
 SINGLE = (
     *("red-hat", "yellow-shirt", "rainbow-scarf", "black-and-white", "watercolor", "pixel-art"),
     *("snow", "beach", "jungle", "book", "wine", "cake"),
 )
 PAIR = ("black-and-white", "watercolor", "snow", "beach", "jungle", "city", "book", "cake")
-_FIRST = TEST_PEOPLE[700_000]
-
-
-def unseen_pictures(count: int) -> list[Image]:
-    """``count`` scenes of one to three people that no training and no suite knows."""
-    return [
-        render(draw_scene([draw_person(_FIRST + 3 * i + j) for j in range(1 + i % 3)], 90_000_000 + i)).image
-        for i in range(count)
-    ]
 
 
 def oracle(folder: Path, groups: int, size: int, prompts: Sequence[str]) -> list[Generation]:
     """What a perfect method would draw: the world's own renders of ``groups`` x prompts, ``size`` people in each."""
     generations = []
     for group in range(groups):
-        people = [draw_person(_FIRST + 100_000 + size * group + j) for j in range(size)]
+        people = [draw_person(UNSEEN + 100_000 + size * group + j) for j in range(size)]
         subjects = []
         for person in people:
             photo = folder / f"{person.id}.png"
@@ -57,18 +49,24 @@ def role_scores(stack: Stack, folder: Path, work: Path, *, people: int = 40) -> 
     from fcbench.make_stack.codec_scores import codec_scores, judges_through, part_scores
     from fcbench.make_stack.face_pool import draw_faces
     from fcbench.make_stack.image_encoder import encoder_scores
+    from fcbench.make_stack.labelling_scores import labelling_scores
 
     single, pair = oracle(work / "single", people, 1, SINGLE), oracle(work / "pair", people, 2, PAIR)
     judged = {name: PromptConsistency()(stack, rows) for name, rows in (("single", single), ("pair", pair))}
     faces = {name: Identity()(stack, rows) for name, rows in (("single", single), ("pair", pair))}
     matcher = Stack(stack.name, {"clip": lambda: stack.role("matcher")}, stack.image_size)
+    labels = labelling_scores(stack)
     vae, pool = stack.role("vae"), draw_faces(range(FIRST, FIRST + 5 * people), 3, seed=1, styles=["photo"])
-    codec = codec_scores(vae, unseen_pictures(200)) | part_scores(vae, _FIRST + 200_000, 100)
+    codec = codec_scores(vae, [render(unseen_scene(number)).image for number in range(200)]) | part_scores(
+        vae, UNSEEN + 200_000, 100
+    )
     return {
         "vae": codec | judges_through(stack, single, pool, work / "through"),
         "image_encoder": encoder_scores(stack.role("image_encoder")),
         "clip": {f"right_prompt_{name}": _mean(rows, "prompt_rank1") for name, rows in judged.items()},
-        "matcher": {"right_prompt_single": _mean(PromptConsistency()(matcher, single), "prompt_rank1")},
+        "matcher": labels.pop("matcher")
+        | {"right_prompt_single": _mean(PromptConsistency()(matcher, single), "prompt_rank1")},
+        **labels,
         "faces": read_json(folder / "faces" / "card.json"),
         "attributes": attribute_scores(load_attributes(folder / "attributes")),
         "oracle": {f"identity_{name}": _mean(rows, "identity") for name, rows in faces.items()},

@@ -1,12 +1,14 @@
 """The matcher: the contrastive model, taught what a person alone looks like and which words are of one person.
 
 Build-data compares cut-out people with what captions say of each, and those the contrastive training never showed it.
-First the vision side alone learns the nouns, so that texts stay what they were; then both sides learn descriptions.
+First the vision side alone learns the nouns, so that texts stay what they were; then both sides learn descriptions:
+which of all the people in a batch, and which of those in one picture, as that is what build-data asks.
 """
 
 from __future__ import annotations
 
 import copy
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -21,23 +23,29 @@ from fcbench.make_stack.clip import tokenize
 from fcbench.make_stack.pool import training_scene
 from fcbench.masks import on_grey
 from fcbench.types import Image
-from fcbench.world import portray, render, traits
+from fcbench.world import Figure, Scene, describe, portray, render, traits, traits_in
 
 NOUNS = ("man", "woman")
 SCENES = 32
 """Scenes a step, each person of which is cut out."""
 _KINDS = ("hair", "hat", "scarf", "shades", "shirt", "holding")
+_DETAIL = 0.4
+"""How often captions tell how people look: as often as those of build-data."""
 
 
 @dataclass(frozen=True)
 class CutOuts:
-    """People alone on grey, what is true of each, and what a caption might say: the kinds it tells, and the text."""
+    """People alone on grey, what is true of each, and what a caption might say: the traits it tells, and the text.
+
+    ``scenes`` are the numbers of the pictures that they were cut out of.
+    """
 
     pictures: list[Image]
     nouns: torch.Tensor
     truths: list[dict[str, str]]
     told: list[dict[str, str]]
     texts: list[str]
+    scenes: torch.Tensor
 
 
 def train_matcher(
@@ -81,7 +89,8 @@ def learn_descriptions(
 ) -> None:
     """Teach ``matcher``, in place, which cut-out person a description is of; the bare noun is one of them.
 
-    CLIP's symmetric loss; a description that fits somebody else in the batch too is not held against that person.
+    CLIP's symmetric loss, over the batch and again over each picture; a description that fits somebody else too is not
+    held against that person.
     """
     matcher.requires_grad_(True)
     trained = list(matcher.parameters())
@@ -97,8 +106,8 @@ def learn_descriptions(
         pairs, nouns = logits[:, : len(people.texts)], logits[:, len(people.texts) :]
         right = torch.arange(len(pairs))
         pairs = pairs.masked_fill(fits(people) & ~torch.eye(len(pairs), dtype=torch.bool), float("-inf"))
-        loss = functional.cross_entropy(pairs, right) + functional.cross_entropy(pairs.T, right)
-        loss = loss / 2 + functional.cross_entropy(nouns, people.nouns)
+        beside = pairs.masked_fill(people.scenes[:, None] != people.scenes, float("-inf"))
+        loss = (_both_ways(pairs) + _both_ways(beside)) / 2 + functional.cross_entropy(nouns, people.nouns)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
@@ -107,6 +116,7 @@ def learn_descriptions(
         return {
             "loss": loss.item(),
             "right": float((pairs.detach().argmax(1) == right).float().mean()),
+            "beside": float((beside.detach().argmax(1) == right).float().mean()),
             "nouns": float((nouns.detach().argmax(1) == people.nouns).float().mean()),
         }
 
@@ -120,20 +130,38 @@ def fits(people: CutOuts) -> torch.Tensor:
 
 
 def cut_out_people(first: int) -> CutOuts:
-    """The people of SCENES training scenes from number ``first`` on."""
-    found = CutOuts([], torch.empty(0), [], [], [])
-    nouns = []
+    """The people of SCENES training scenes from number ``first`` on, half of the scenes described as captions do."""
+    found = CutOuts([], torch.empty(0), [], [], [], torch.empty(0))
+    nouns, scenes = [], []
     for number in range(first, first + SCENES):
         scene, random = training_scene(number), Random(f"told {number}")
         drawn = render(scene)
-        for figure, truth in zip(scene.figures, drawn.figures, strict=True):
+        texts = captioned(scene, number) if number % 2 else [_portrayed(figure, random) for figure in scene.figures]
+        for figure, truth, text in zip(scene.figures, drawn.figures, texts, strict=True):
             if not truth.mask.any():
                 continue
-            known = traits(figure)
-            kinds = {kind for kind in _KINDS if kind in known and random.random() < 0.6}
             found.pictures.append(resize(on_grey(drawn.image, truth.mask, truth.box), 64))
             nouns.append(NOUNS.index(truth.noun))
-            found.truths.append(known)
-            found.told.append({kind: known[kind] for kind in ("noun", *kinds)})
-            found.texts.append("".join(portray(figure, kinds)))
-    return CutOuts(found.pictures, torch.tensor(nouns), found.truths, found.told, found.texts)
+            scenes.append(number)
+            found.truths.append(traits(figure))
+            found.told.append(traits_in(text))
+            found.texts.append(text)
+    return CutOuts(found.pictures, torch.tensor(nouns), found.truths, found.told, found.texts, torch.tensor(scenes))
+
+
+def captioned(scene: Scene, seed: int) -> list[str]:
+    """What one of a scene's captions says of each person: from their phrase to the next one's, or to the end."""
+    caption = describe(scene, seed, detail=_DETAIL)
+    starts = sorted(start for start, _ in caption.spans)
+    ends = dict(zip(starts, [*starts[1:], len(caption.text)], strict=True))
+    return [re.sub(r"(,| and)? *$", "", caption.text[start : ends[start]]) for start, _ in caption.spans]
+
+
+def _portrayed(figure: Figure, random: Random) -> str:
+    return "".join(portray(figure, {kind for kind in _KINDS if random.random() < 0.6}))
+
+
+def _both_ways(logits: torch.Tensor) -> torch.Tensor:
+    """CLIP's loss of logits whose diagonal is right."""
+    right = torch.arange(len(logits))
+    return (functional.cross_entropy(logits, right) + functional.cross_entropy(logits.T, right)) / 2

@@ -13,10 +13,13 @@ import numpy.typing as npt
 
 from fcbench.store import atomic, read_json, write_json
 from fcbench.types import Image, subject_phrase
-from fcbench.world import PROMPTS, TRAIN_PEOPLE, Scene, describe, draw_person, draw_scene, render
+from fcbench.world import PROMPTS, TEST_PEOPLE, TRAIN_PEOPLE, Scene, describe, draw_person, draw_scene, render
 
 GROUP = len(PROMPTS)
 """Prompted pictures come in groups: the same people, once for each prompt."""
+
+UNSEEN = TEST_PEOPLE[700_000]
+"""The first of the people that only the card's scores know."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,12 @@ def training_scene(number: int) -> Scene:
     random = Random(number * 65_537 + 11)
     count = random.choices((1, 2, 3), (0.45, 0.4, 0.15))[0]
     return draw_scene([draw_person(random.choice(TRAIN_PEOPLE)) for _ in range(count)], random.randrange(1 << 30))
+
+
+def unseen_scene(number: int) -> Scene:
+    """Scene ``number`` of one to three people that no training and no suite knows."""
+    people = [draw_person(UNSEEN + 3 * number + place) for place in range(1 + number % 3)]
+    return draw_scene(people, 90_000_000 + number)
 
 
 def _prompted(number: int) -> tuple[Image, str]:

@@ -68,7 +68,7 @@ def load_detector(
             folder, local_files_only=True, use_safetensors=True, dtype=precision(device)
         )
         processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
+    except Exception as error:  # safetensors, JSON and transformers have errors of their own
         raise DataError(f"{folder}: cannot be loaded as a detector ({' '.join(str(error).split())[:200]})") from error
     return Detector(model.to(device).eval(), processor, threshold=threshold, labels=labels)
 

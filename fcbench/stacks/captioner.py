@@ -74,7 +74,9 @@ def load_blip(place: Path | str, *, beams: int = 3, tokens: int = 50, batch: int
         )
         processor = BlipImageProcessorPil.from_pretrained(folder, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, RuntimeError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # safetensors, JSON and transformers have errors of their own
         raise DataError(f"{folder}: cannot be loaded as a captioner ({' '.join(str(error).split())[:200]})") from error
     return Blip(model.to(device).eval(), processor, tokenizer, beams=beams, tokens=tokens, batch=batch)
 

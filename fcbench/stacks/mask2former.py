@@ -7,7 +7,6 @@ every segment keeps its own.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -128,7 +127,7 @@ def load_mask2former(
                 folder, local_files_only=True, use_safetensors=True, dtype=precision(device)
             )
         processor = Mask2FormerImageProcessorPil.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, RuntimeError, json.JSONDecodeError) as error:
+    except Exception as error:  # safetensors, JSON and transformers have errors of their own
         raise DataError(f"{folder}: cannot be loaded as Mask2Former ({' '.join(str(error).split())[:200]})") from error
     ids = range(COCO_THINGS, len(model.config.id2label)) if stuff == "coco" else [int(label) for label in stuff]
     return Mask2Former(model.to(device).eval(), processor, threshold=threshold, overlap=overlap, stuff=ids, batch=batch)

@@ -156,7 +156,7 @@ def load_sam(
     try:
         model = SamModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=precision(device))
         processor = SamProcessor(SamImageProcessorPil.from_pretrained(folder, local_files_only=True))
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # safetensors, JSON and transformers have errors of their own
         raise DataError(f"{folder}: cannot be loaded as SAM ({' '.join(str(error).split())[:200]})") from error
     prompts = _detector(folder, detector, labels, device)
     return Sam(model.to(device).eval(), processor, prompts, grid=grid, points=points)

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fcbench.make_stack.card import PAIR, SINGLE, oracle, unseen_pictures
+from fcbench.make_stack.card import PAIR, SINGLE, oracle
 from fcbench.make_stack.codec_scores import codec_scores
 from fcbench.make_stack.image_encoder import encoder_scores
+from fcbench.make_stack.labelling_scores import matcher_scores, segmenter_scores
+from fcbench.make_stack.pool import unseen_scene
 from fcbench.metrics.identity import Identity
 from fcbench.metrics.prompt import PromptConsistency
 from fcbench.plugins import load
@@ -18,6 +20,7 @@ from fcbench.run import case_seed
 from fcbench.stacks import load_stack
 from fcbench.store import write_image
 from fcbench.types import Generation, Stack
+from fcbench.world import render
 
 pytestmark = pytest.mark.weights
 
@@ -65,7 +68,7 @@ def test_the_image_encoder_knows_unseen_people_again(stack: Stack) -> None:
 
 
 def test_the_codec_keeps_scenes_and_colours(stack: Stack) -> None:
-    scores = codec_scores(stack.role("vae"), unseen_pictures(200))
+    scores = codec_scores(stack.role("vae"), [render(unseen_scene(number)).image for number in range(200)])
     assert scores["psnr_db"] > 30
     assert abs(scores["saturation_kept"] - 1) < 0.03
 
@@ -73,3 +76,10 @@ def test_the_codec_keeps_scenes_and_colours(stack: Stack) -> None:
 def test_the_prompt_judge_tells_twelve_prompts_apart(stack: Stack, tmp_path: Path) -> None:
     wanted = oracle(tmp_path, 40, 1, SINGLE)
     assert mean(PromptConsistency()(stack, wanted), "prompt_rank1") > 0.98
+
+
+def test_the_segmenter_tells_people_apart_and_the_matcher_who_is_described(stack: Stack) -> None:
+    masks = segmenter_scores(stack.role("segmenter"), range(60))
+    assert masks["mean_iou"] > 0.85
+    assert masks["apart"] > 0.95
+    assert matcher_scores(stack.role("matcher"), range(150))["two_right"] > 0.93

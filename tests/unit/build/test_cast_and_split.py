@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from fcbench.build.cast import CAST, SIZES, TIMES, world_scene
-from fcbench.build.split import SPLITS, split
+from fcbench.build.split import SPLITS, split, split_as_listed
 from fcbench.world import TRAIN_PEOPLE
 
 
@@ -57,3 +57,24 @@ def test_a_split_keeps_the_order_and_does_not_change() -> None:
     photos = {f"{k:04d}": {f"p{k // 5}"} for k in range(100)}
     assert split(photos) == split(photos)
     assert list(split(photos)) == list(photos)
+
+
+def test_a_source_s_own_splits_are_kept_and_a_tenth_of_validation_is_test() -> None:
+    listed = {f"{k:05d}": "train" if k < 300 else "validation" for k in range(400)}
+    photos: dict[str, set[str]] = {photo: set() for photo in listed}
+    splits = split_as_listed(photos, listed)
+    assert Counter(splits.values()) == {"train": 300, "validation": 90, "test": 10}
+    assert all(splits[photo] == "train" for photo in listed if listed[photo] == "train")
+    assert list(splits) == list(photos)
+    assert set(split_as_listed({"a": (), "b": ()}, {"a": "train", "b": "train"}).values()) == {"train"}
+
+
+def test_a_photo_that_shares_its_person_with_a_held_out_one_is_held_out_too() -> None:
+    listed = {f"{k:05d}": "train" if k < 50 else "validation" for k in range(100)}
+    photos = {photo: {f"url {k % 90}"} for k, photo in enumerate(listed)}  # 0 to 9 are copies of 90 to 99
+    splits = split_as_listed(photos, listed)
+    train = {url for photo in photos if splits[photo] == "train" for url in photos[photo]}
+    held_out = {url for photo in photos if splits[photo] != "train" for url in photos[photo]}
+    assert not train & held_out
+    assert splits["00003"] == splits["00093"] != "train"
+    assert sum(name == "train" for name in splits.values()) == 40

@@ -129,6 +129,25 @@ def test_a_photo_without_any_match_is_rejected(tmp_path: Path, caption: str, lab
     assert found.reason == "no_match"
 
 
+class Lexicon:
+    """A sentence encoder to which a phrase means the label that ends it."""
+
+    def text_features(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        return np.stack([np.eye(2, dtype=np.float32)[int(text.endswith("dog"))] for text in texts])
+
+
+def test_labels_and_phrases_are_compared_by_the_sentence_encoder_where_there_is_one(tmp_path: Path) -> None:
+    photo = picture(tmp_path, "a cat and a dog", [BLUE, BLUE], label="dog")
+    photo = replace(photo, segments=(replace(photo.segments[0], label="cat"), photo.segments[1]))
+    (alone,) = match([photo], ColourMatcher())
+    assert isinstance(alone, Photo)
+    assert alone.flags == ("ambiguous",)
+    (found,) = match([photo], ColourMatcher(), sentences=Lexicon())
+    assert phrases_of(found) == ["a cat", "a dog"]
+    assert isinstance(found, Photo)
+    assert found.flags == ()
+
+
 def test_rejects_pass_in_their_place(tmp_path: Path) -> None:
     reject = Reject("broken", "decode_error", "ingest", "?")
     photo = picture(tmp_path, "a man", [RED])

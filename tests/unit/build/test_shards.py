@@ -299,7 +299,7 @@ def test_a_model_that_fails_on_everything_ends_the_build() -> None:
 
 
 def test_rejects_get_another_try_when_asked(toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def forgetful(items: Iterator[Item], matcher: Any, assignment: str) -> Iterator[Item]:
+    def forgetful(items: Iterator[Item], matcher: Any, assignment: str, sentences: Any = None) -> Iterator[Item]:
         for item in match(items, matcher, assignment):
             if item.id == "000000002":
                 raise MemoryError

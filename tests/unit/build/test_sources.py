@@ -91,6 +91,7 @@ def test_a_part_of_ffhq_is_taken_with_terms_and_faces_and_the_rest_is_named(ffhq
     assert licence.source == "https://photos.example/0"
     assert licence.changes == "resized, converted to PNG"
     assert first.sidecar.group == second.sidecar.group  # one photo of two faces
+    assert first.sidecar.split == "train"
 
 
 def test_a_list_that_is_broken_or_not_there_and_a_tree_of_crops_are_told(ffhq: Path, tmp_path: Path) -> None:

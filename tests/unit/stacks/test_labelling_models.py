@@ -14,6 +14,7 @@ from fcbench.stacks.captioner import load_blip
 from fcbench.stacks.grounding import load_grounding_dino, to_corners, tokens_of
 from fcbench.stacks.mask2former import load_mask2former, panoptic
 from fcbench.stacks.sam import distinct, load_sam, load_segment_anything, sure_and_stable
+from fcbench.stacks.sentences import load_sentences
 from fcbench.types import Captioner, Grounder, Segmenter
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "a", "man", "woman", "and", ".", ",", "hat")
@@ -336,3 +337,24 @@ def test_tokens_and_boxes_are_found_by_character_and_pixel() -> None:
     assert tokens_of((10, 17), [[0, 0], [0, 1], [2, 5], [6, 9], [10, 11], [12, 17], [17, 18], [0, 0]]) == [4, 5]
     boxes = to_corners(torch.tensor([[0.5, 0.5, 0.5, 1.0]]), (40, 60))
     assert boxes.tolist() == [[15.0, 0.0, 45.0, 40.0]]
+
+
+def test_a_sentence_s_vector_is_the_mean_of_its_own_tokens_whatever_it_shares_a_batch_with(tmp_path: Path) -> None:
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    BertModel(BertConfig(vocab_size=len(WORDS), **sizes)).save_pretrained(tmp_path)
+    bert().save_pretrained(tmp_path)
+    sentences = load_sentences(tmp_path)
+    together = sentences.text_features(["a man", "a woman and a man.", "a man"])
+    assert together.shape == (3, 16)
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(sentences.text_features(["a man"])[0], together[0], rtol=1e-4, atol=1e-6)
+    assert abs(float(together[0] @ together[1])) < 0.9999
+    assert sentences.text_features([]).shape == (0, 16)
+    with pytest.raises(MissingError, match="hf download"):
+        load_sentences(tmp_path / "no")
+    (tmp_path / "model.safetensors").write_bytes(b"torn")
+    with pytest.raises(DataError, match="cannot be loaded as a sentence encoder"):
+        load_sentences(tmp_path)
