@@ -17,6 +17,7 @@ from baselines.dreambooth import DreamBooth
 from baselines.dreambooth_lora import DreamBoothLora
 from baselines.textual_inversion import TextualInversion
 from baselines.tuning.method import Tuned, TunedSampler
+from baselines.tuning.prior import pictures_in
 from baselines.tuning.recipe import Recipe, preset_name, presets
 from fcbench.errors import DivergedError, UsageError, WeightsError
 from fcbench.testing import check_method, weights_digest
@@ -125,6 +126,82 @@ def test_the_optimised_track_tunes_as_the_reference_does(
         torch.testing.assert_close(kept[1][key], tensor, rtol=1e-3, atol=2e-5)
 
 
+def first_step(method: Tuned, stack: Stack, subjects: list[Subject], folder: Path) -> tuple[float, dict[str, Any]]:
+    """The loss of a fit's first batch, and the gradients that it gives."""
+    priors = [pictures_in(made)] if (made := method.prepare(stack, subjects[0].noun, shelf=folder)) else []
+    task, tuner, batches = method.begin(stack, subjects[:1], priors, seed=1)
+    with torch.autocast("cpu", tuner.course.autocast or torch.bfloat16, enabled=tuner.course.autocast is not None):
+        loss = task.loss(batches(0))
+    loss.backward()
+    return float(loss.detach()), {name: p.grad for name, p in task.trained.items()}
+
+
+@pytest.mark.parametrize("track", ["reference", "optimised"])
+@pytest.mark.parametrize("name", METHODS)
+def test_with_gradient_checkpointing_gradients_are_the_same(
+    name: str, track: str, stack: Stack, subjects: list[Subject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And there is checkpointing: every block of the U-Net runs its forward pass a second time."""
+    calls: list[torch.nn.Module] = []
+    run = torch.utils.checkpoint.checkpoint
+
+    def counted(function: Any, *args: Any, **more: Any) -> Any:
+        calls.append(function)
+        return run(function, *args, **more)
+
+    monkeypatch.setattr(torch.utils.checkpoint, "checkpoint", counted)
+    loss, gradients = first_step(new(name, track=track), stack, subjects, tmp_path)
+    assert not calls
+    other_loss, others = first_step(new(name, track=track, gradient_checkpointing=True), stack, subjects, tmp_path)
+    assert len(calls) > 3
+    assert other_loss == loss
+    for key, gradient in gradients.items():
+        assert torch.equal(gradient, others[key]), key
+
+
+@pytest.mark.parametrize("text_encoder", [False, True])
+def test_a_text_encoder_that_is_trained_is_checkpointed_too(
+    text_encoder: bool, stack: Stack, subjects: list[Subject]
+) -> None:
+    recipe = Recipe(source="", steps=1, learning_rate=1.0, text_encoder=text_encoder)
+    task = DreamBooth().task(stack, subjects[:1], recipe, 0)
+    task.checkpoint()
+    assert is_checkpointed(task.unet)
+    assert is_checkpointed(task.text_encoder) == text_encoder
+    assert not is_checkpointed(stack.role("unet"))
+    assert not is_checkpointed(stack.role("text_encoder"))
+
+
+def is_checkpointed(model: torch.nn.Module | None) -> bool:
+    return model is not None and any(getattr(part, "gradient_checkpointing", False) for part in model.modules())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_in_bfloat16_the_loss_is_near_that_in_float32(
+    name: str, stack: Stack, subjects: list[Subject], tmp_path: Path
+) -> None:
+    """Gradients are float32, as the trained tensors are; rounding to eight bits shows, and is small."""
+    exact, gradients = first_step(new(name), stack, subjects, tmp_path)
+    rounded, others = first_step(new(name, mixed_precision="bf16"), stack, subjects, tmp_path)
+    assert rounded != exact
+    assert rounded == pytest.approx(exact, rel=1e-2)
+    assert {gradient.dtype for gradient in others.values()} == {torch.float32}
+    both = [torch.cat([g.flatten() for g in each.values()]) for each in (gradients, others)]
+    assert torch.nn.functional.cosine_similarity(*both, dim=0) > 0.98
+
+
+@pytest.mark.parametrize("name", ["dreambooth", "textual-inversion"])
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_a_fit_in_half_precision_is_kept_in_float32(
+    name: str, precision: str, stack: Stack, subjects: list[Subject], tmp_path: Path
+) -> None:
+    before = weights_digest(stack)
+    sampler = fitted(new(name, mixed_precision=precision, learning_rate=1e-4), stack, subjects[:1], tmp_path)
+    assert {tensor.dtype for tensor in load_file(tmp_path / METHODS[name].file).values()} == {torch.float32}
+    assert picture(sampler).shape == (32, 32, 3)
+    assert weights_digest(stack) == before
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_a_fit_that_diverges_says_so(name: str, stack: Stack, subjects: list[Subject], tmp_path: Path) -> None:
     with pytest.raises(DivergedError, match=rf"{name} s0: .* lower the learning rate"):
@@ -184,8 +261,8 @@ def test_presets(name: str, stack: Stack) -> None:
 
 
 def test_options_stand_over_the_preset(stack: Stack) -> None:
-    recipe = DreamBooth(preset="face", tuning_steps=7).recipe(stack)
-    assert (recipe.steps, recipe.preset) == (7, "face")
+    recipe = DreamBooth(preset="face", tuning_steps=7, mixed_precision="bf16").recipe(stack)
+    assert (recipe.steps, recipe.preset, recipe.mixed_precision) == (7, "face", "bf16")
     assert recipe.learning_rate == presets("dreambooth")["face"].learning_rate
 
 
