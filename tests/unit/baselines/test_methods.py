@@ -249,6 +249,20 @@ def test_textual_inversion_keeps_what_diffusers_reads(stack: Stack, subjects: li
     }
 
 
+def test_the_text_encoder_is_tuned_kept_and_drawn_with_where_the_preset_says_so(
+    stack: Stack, subjects: list[Subject], tmp_path: Path
+) -> None:
+    method = new("dreambooth", preset="text-encoder", steps=2)
+    sampler = fitted(method, stack, subjects[:1], tmp_path)
+    kept = load_file(tmp_path / method.file)
+    own = {key.removeprefix("text_encoder."): t for key, t in kept.items() if key.startswith("text_encoder.")}
+    base = dict(stack.role("text_encoder").named_parameters())
+    assert own.keys() == base.keys()
+    assert any(not torch.equal(own[key], base[key]) for key in base)
+    drawn_with = dict(sampler.stack.role("text_encoder").named_parameters())
+    assert all(torch.equal(own[key], drawn_with[key]) for key in base)
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_presets(name: str, stack: Stack) -> None:
     known = presets(name)
