@@ -5,13 +5,15 @@
 subject's cost is extrapolated: steps of the preset times seconds a step. Class images are pictures of noise here: what
 making them costs is sampling, which ``benchmarks/speed.py`` times. The paper's figures (one subject, an A6000,
 customising and drawing together) stand beside it. A method that does not fit into memory says so; on a CPU give it a
-limit (``ulimit -v``), or the system kills the whole program.
+limit (``ulimit -v``), or the system kills the whole program. *CPU s*: the program's own processor time of a step, all
+threads together, which other work on the machine does not lengthen.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,8 +33,8 @@ from fcbench.stacks import load_stack
 from fcbench.types import Stack, Subject
 
 HEADER = (
-    f"{'':29} {'preset':10} {'batch':>9} {'s/step':>9} {'ratio':>6} {'peak GiB':>9} {'reserved':>9} {'steps':>6} "
-    f"{'s/subject':>10}   paper"
+    f"{'':29} {'preset':10} {'batch':>9} {'s/step':>9} {'CPU s':>9} {'ratio':>6} {'peak GiB':>9} "
+    f"{'reserved':>9} {'steps':>6} {'s/subject':>10}   paper"
 )
 
 METHODS = ("dreambooth", "dreambooth-lora", "textual-inversion", "custom-diffusion")
@@ -61,6 +63,7 @@ class Way:
         has_prior = bool(self.method.class_prompt("man") and self.recipe.prior_weight)
         self.priors = [pictures(scratch, "class", 8, stack.image_size)] if has_prior else []
         self.seconds: list[float] = []
+        self.processor: list[float] = []
         self.peak = self.reserved = 0
 
     @property
@@ -76,8 +79,10 @@ class Way:
         with meter.phase() as whole:
             _, tuner, batches = self.method.begin(self.stack, [self.subject], self.priors, seed=0)
             advance(tuner, batches, warm_up)
+        begun = time.process_time()
         with meter.phase() as cost:
             advance(tuner, batches, steps)
+        self.processor.append((time.process_time() - begun) / steps)
         self.seconds.append(cost.seconds / steps)
         self.peak = max(self.peak, whole.peak_bytes, cost.peak_bytes)
         if self.stack.device.startswith("cuda"):
@@ -112,7 +117,8 @@ def report(name: str, ways: dict[str, Way]) -> None:
         ratio = statistics.median(a / b for a, b in zip(way.seconds, first, strict=True))
         paper = "{} s, {} GB".format(*PAPER[name]) if name in PAPER else "-"
         print(
-            f"{name:18} {track:10} {way.recipe.preset:10} {way.batch:>9} {second:9.4f} {ratio:6.3f} "
+            f"{name:18} {track:10} {way.recipe.preset:10} {way.batch:>9} {second:9.4f} "
+            f"{statistics.median(way.processor):9.4f} {ratio:6.3f} "
             f"{way.peak / 2**30:9.2f} {way.reserved / 2**30:9.2f} {way.recipe.steps:6} "
             f"{way.recipe.steps * second:10.1f}   {paper}",
             flush=True,

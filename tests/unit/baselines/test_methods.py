@@ -16,6 +16,9 @@ from baselines.custom_diffusion import CustomDiffusion
 from baselines.dreambooth import DreamBooth
 from baselines.dreambooth_lora import DreamBoothLora
 from baselines.textual_inversion import TextualInversion
+from baselines.tuning import loop
+from baselines.tuning.batches import Batches
+from baselines.tuning.loop import Batch
 from baselines.tuning.method import Tuned, TunedSampler
 from baselines.tuning.prior import pictures_in
 from baselines.tuning.recipe import Recipe, preset_name, presets
@@ -86,6 +89,33 @@ def test_a_fit_is_found_in_its_folder(name: str, stack: Stack, subjects: list[Su
     found = fitted(new(name, tuning_steps=1), stack, subjects[:1], tmp_path / "work", seed=2)
     assert np.array_equal(picture(found), first)
     assert not list((tmp_path / "work").rglob("*.pt"))
+
+
+@pytest.mark.parametrize("track", ["reference", "optimised"])
+@pytest.mark.parametrize("name", METHODS)
+def test_a_fit_that_was_cut_short_goes_on_to_the_same_bits(
+    name: str, track: str, stack: Stack, subjects: list[Subject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where what the first attempt had encoded is encoded again, beside other pictures."""
+    monkeypatch.setattr(loop, "SAVE_SECONDS", -1)
+    monkeypatch.setattr(loop, "LOOK_EVERY", 1)
+    draw = Batches.__call__
+    micros: list[int] = []
+
+    def drawn(batches: Batches, micro: int) -> Batch:
+        micros.append(micro)
+        if len(micros) == 5:
+            raise KeyboardInterrupt
+        return draw(batches, micro)
+
+    fitted(new(name, track=track, tuning_steps=7), stack, subjects[:1], tmp_path / "whole")
+    monkeypatch.setattr(Batches, "__call__", drawn)
+    with pytest.raises(KeyboardInterrupt):
+        fitted(new(name, track=track, tuning_steps=7), stack, subjects[:1], tmp_path / "parts")
+    fitted(new(name, track=track, tuning_steps=7), stack, subjects[:1], tmp_path / "parts")
+    assert micros == [0, 1, 2, 3, 4, 4, 5, 6]
+    whole, parts = (load_file(tmp_path / folder / METHODS[name].file) for folder in ("whole", "parts"))
+    assert all(torch.equal(parts[key], tensor) for key, tensor in whole.items())
 
 
 @pytest.mark.parametrize("name", METHODS)
