@@ -51,13 +51,16 @@ class Photos(Protocol):
 class Batches:
     """The batch of every micro-step, a function of (seed, micro-step).
 
-    ``keep``: whether the VAE's means and deviations of a picture are kept rather than made again. Latents are drawn
-    anew from them at each step, so nothing else changes.
+    ``sample``: whether latents are drawn from the VAE's posterior, or are its means. ``keep``: whether means and
+    deviations of a picture are kept rather than made again; latents are drawn anew from them at each step, so nothing
+    else changes.
     """
 
-    def __init__(self, stack: Stack, photos: Photos, *, batch_size: int, seed: int, keep: bool) -> None:
+    def __init__(
+        self, stack: Stack, photos: Photos, *, batch_size: int, seed: int, keep: bool, sample: bool = True
+    ) -> None:
         self._stack, self._photos = stack, photos
-        self._batch_size, self._seed, self._keep = batch_size, seed, keep
+        self._batch_size, self._seed, self._keep, self._sample = batch_size, seed, keep, sample
         self._posteriors: dict[Hashable, tuple[torch.Tensor, torch.Tensor]] = {}
         self._ids: dict[str, torch.Tensor] = {}
         self._times = int(stack.role("scheduler").config.num_train_timesteps)
@@ -80,7 +83,7 @@ class Batches:
         times = torch.randint(self._times, (len(views),), generator=generator)
         masks = [view.mask for view in views if view.mask is not None]
         return Batch(
-            latents=means + deviations * noises[0],
+            latents=means + deviations * noises[0] if self._sample else means,
             noise=noises[1],
             timesteps=times.to(means.device),
             ids=torch.cat([self._tokens(view.caption) for view in views]),

@@ -190,7 +190,9 @@ class Tuned(ABC):
         if recipe.gradient_checkpointing:
             task.checkpoint()
         photos = self.photos(stack, subjects, recipe, [folder for folder in priors if folder])
-        batches = Batches(task.stack, photos, batch_size=recipe.batch_size, seed=seed, keep=fast)
+        batches = Batches(
+            task.stack, photos, batch_size=recipe.batch_size, seed=seed, keep=fast, sample=recipe.sample_latents
+        )
         course = Course(
             steps=recipe.steps_for(len(subjects)),
             learning_rate=self.rate(recipe),

@@ -36,6 +36,9 @@ class Recipe:
     """What forward passes compute in; empty: float32, but bfloat16 on a GPU where the track is ``optimised``."""
     gradient_checkpointing: bool = False
     """Whether activations are computed again in the backward pass rather than kept: less memory, more time."""
+    sample_latents: bool = True
+    """Whether each step draws latents from the VAE's posterior, as the scripts do; else they are its means. A denoiser
+    that saw means alone wants them."""
     prior_weight: float = 1.0
     """Weight of the class images' loss; 0: no prior preservation."""
     prior_images: int = 200

@@ -16,6 +16,7 @@ from baselines.custom_diffusion import CustomDiffusion
 from baselines.dreambooth import DreamBooth
 from baselines.dreambooth_lora import DreamBoothLora
 from baselines.textual_inversion import TextualInversion
+from baselines.tuning import batches as batches_of
 from baselines.tuning import loop
 from baselines.tuning.batches import Batches
 from baselines.tuning.loop import Batch
@@ -204,6 +205,37 @@ def test_a_text_encoder_that_is_trained_is_checkpointed_too(
 
 def is_checkpointed(model: torch.nn.Module | None) -> bool:
     return model is not None and any(getattr(part, "gradient_checkpointing", False) for part in model.modules())
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("sampled", [True, False])
+def test_latents_are_drawn_from_the_posterior_or_are_its_means(
+    name: str, sampled: bool, stack: Stack, subjects: list[Subject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a deviation of 5 the difference cannot be missed."""
+    true = batches_of.scaled_posterior
+
+    def wide(stack: Stack, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        mean, _ = true(stack, pixels)
+        return mean, torch.full_like(mean, 5.0)
+
+    monkeypatch.setattr(batches_of, "scaled_posterior", wide)
+    recipe = replace(new(name).recipe(stack), sample_latents=sampled)
+    monkeypatch.setattr(METHODS[name], "recipe", lambda method, stack: recipe)
+    method = new(name)
+    priors = [pictures_in(made)] if (made := method.prepare(stack, subjects[0].noun, shelf=tmp_path)) else []
+    _, _, batches = method.begin(stack, subjects[:1], priors, seed=1)
+    assert (batches(0).latents.std() > 3) == sampled
+
+
+def test_the_miniature_s_denoiser_is_tuned_on_what_it_was_trained_on() -> None:
+    """Its VAE's deviations are as large as half the latents: drawn latents teach noise (LOG.md)."""
+    for name in METHODS:
+        known = presets(name)
+        assert {preset: recipe.sample_latents for preset, recipe in known.items() if preset != "mini"} == dict.fromkeys(
+            known.keys() - {"mini"}, True
+        )
+        assert not known["mini"].sample_latents
 
 
 @pytest.mark.parametrize("name", METHODS)
