@@ -271,7 +271,7 @@ def test_a_fit_that_diverges_says_so(name: str, stack: Stack, subjects: list[Sub
 
 
 def test_class_images_are_made_once_and_shared(stack: Stack, subjects: list[Subject], tmp_path: Path) -> None:
-    folders = [new(name).prepare(stack, "man", shelf=tmp_path) for name in METHODS]
+    folders = [new(name, preset="face").prepare(stack, "man", shelf=tmp_path) for name in METHODS]
     by_name = dict(zip(METHODS, folders, strict=True))
     assert by_name["textual-inversion"] is None
     assert by_name["dreambooth"] == by_name["dreambooth-lora"] != by_name["custom-diffusion"]
@@ -282,9 +282,9 @@ def test_class_images_are_made_once_and_shared(stack: Stack, subjects: list[Subj
     first = [file.read_bytes() for file in files]
     assert first[0] != first[1]
     files[1].unlink()
-    new("dreambooth").prepare(stack, "man", shelf=tmp_path)
+    new("dreambooth", preset="face").prepare(stack, "man", shelf=tmp_path)
     assert [file.read_bytes() for file in files] == first
-    assert new("dreambooth").prepare(replace(stack, digests={"unet": "other"}), "man", shelf=tmp_path) != folder
+    assert new("dreambooth", preset="face").prepare(replace(stack, digests={"unet": "other"}), "man", shelf=tmp_path) != folder
 
 
 def test_a_broken_file_and_one_of_another_method_are_refused(
