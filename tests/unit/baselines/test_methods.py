@@ -282,9 +282,10 @@ def test_class_images_are_made_once_and_shared(stack: Stack, subjects: list[Subj
     first = [file.read_bytes() for file in files]
     assert first[0] != first[1]
     files[1].unlink()
-    new("dreambooth", preset="face").prepare(stack, "man", shelf=tmp_path)
+    again = new("dreambooth", preset="face")
+    again.prepare(stack, "man", shelf=tmp_path)
     assert [file.read_bytes() for file in files] == first
-    assert new("dreambooth", preset="face").prepare(replace(stack, digests={"unet": "other"}), "man", shelf=tmp_path) != folder
+    assert again.prepare(replace(stack, digests={"unet": "other"}), "man", shelf=tmp_path) != folder
 
 
 def test_a_broken_file_and_one_of_another_method_are_refused(
