@@ -32,7 +32,7 @@ PREFIX = "unet."
 
 @dataclass
 class DreamBoothLora(Tuned):
-    """Adapters of rank 4, scale 1, in all attention layers of the U-Net."""
+    """Adapters of the recipe's rank, scale 1, in all attention layers of the U-Net."""
 
     name = "dreambooth-lora"
     file = "pytorch_lora_weights.safetensors"

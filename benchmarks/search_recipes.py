@@ -21,9 +21,9 @@ from fcbench.stacks import load_stack
 from fcbench.store import RunFolder
 
 RATES = {
-    "dreambooth": (3e-5, 1e-4, 3e-4),
-    "dreambooth-lora": (5e-4, 2e-3, 5e-3),
-    "textual-inversion": (3e-3, 1e-2, 3e-2),
+    "dreambooth": (1e-4, 3e-4, 1e-3),
+    "dreambooth-lora": (1e-3, 2e-3, 5e-3),
+    "textual-inversion": (1e-3, 3e-3, 1e-2),
     "custom-diffusion": (3e-4, 1e-3, 3e-3),
 }
 """As the presets give them, before ``scale_lr``."""

@@ -51,13 +51,16 @@ class Photos(Protocol):
 class Batches:
     """The batch of every micro-step, a function of (seed, micro-step).
 
-    ``keep``: whether the VAE's means and deviations of a picture are kept rather than made again. Latents are drawn
-    anew from them at each step, so nothing else changes.
+    ``sample``: whether latents are drawn from the VAE's posterior, or are its means. ``keep``: whether means and
+    deviations of a picture are kept rather than made again; latents are drawn anew from them at each step, so nothing
+    else changes.
     """
 
-    def __init__(self, stack: Stack, photos: Photos, *, batch_size: int, seed: int, keep: bool) -> None:
+    def __init__(
+        self, stack: Stack, photos: Photos, *, batch_size: int, seed: int, keep: bool, sample: bool = True
+    ) -> None:
         self._stack, self._photos = stack, photos
-        self._batch_size, self._seed, self._keep = batch_size, seed, keep
+        self._batch_size, self._seed, self._keep, self._sample = batch_size, seed, keep, sample
         self._posteriors: dict[Hashable, tuple[torch.Tensor, torch.Tensor]] = {}
         self._ids: dict[str, torch.Tensor] = {}
         self._times = int(stack.role("scheduler").config.num_train_timesteps)
@@ -80,7 +83,7 @@ class Batches:
         times = torch.randint(self._times, (len(views),), generator=generator)
         masks = [view.mask for view in views if view.mask is not None]
         return Batch(
-            latents=means + deviations * noises[0],
+            latents=means + deviations * noises[0] if self._sample else means,
             noise=noises[1],
             timesteps=times.to(means.device),
             ids=torch.cat([self._tokens(view.caption) for view in views]),
@@ -88,17 +91,22 @@ class Batches:
         )
 
     def _encode(self, views: Sequence[View]) -> tuple[torch.Tensor, torch.Tensor]:
-        known = self._posteriors if self._keep else {}
-        new = [view for view in views if view.key is None or view.key not in known]
-        made: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        if new:
-            means, deviations = scaled_posterior(self._stack, torch.stack([view.pixels() for view in new]))
-            for view, *pair in zip(new, means.float(), deviations.float(), strict=True):
-                made[id(view)] = (pair[0], pair[1])
-                if self._keep and view.key is not None:
-                    known[view.key] = (pair[0], pair[1])
-        pairs = [made[id(view)] if id(view) in made else known[view.key] for view in views]
+        """Means and deviations, each as float32 (n, channels, height, width).
+
+        What is kept is encoded alone: in a batch the last bits depend on what else is new, and a fit that goes on
+        finds other pictures new.
+        """
+        passing = [view for view in views if not self._keep or view.key is None]
+        made = dict(zip(map(id, passing), self._posterior(passing), strict=True)) if passing else {}
+        for view in views:
+            if id(view) not in made and view.key not in self._posteriors:
+                (self._posteriors[view.key],) = self._posterior([view])
+        pairs = [made[id(view)] if id(view) in made else self._posteriors[view.key] for view in views]
         return torch.stack([mean for mean, _ in pairs]), torch.stack([deviation for _, deviation in pairs])
+
+    def _posterior(self, views: Sequence[View]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        means, deviations = scaled_posterior(self._stack, torch.stack([view.pixels() for view in views]))
+        return list(zip(means.float(), deviations.float(), strict=True))
 
     def _tokens(self, caption: str) -> torch.Tensor:
         if caption not in self._ids:

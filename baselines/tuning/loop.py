@@ -62,7 +62,8 @@ class Course:
     """How long and how fast. ``learning_rate`` is the effective one; ``clip`` of the gradients' global norm, 0: none.
 
     ``passes`` is the number of micro-steps in a pass over the photos: at its end the optimiser steps whatever has been
-    accumulated, divided as if it were whole, as Accelerate does.
+    accumulated, divided as if it were whole, as Accelerate does. ``autocast``: what forward passes compute in; in
+    float16 the loss is scaled, and a step whose gradients overflow counts but changes nothing, as in Accelerate.
     """
 
     steps: int
@@ -82,6 +83,8 @@ class Tuner:
         self.task, self.course = task, course
         self.step = self.micro = 0
         self._trained = dict(task.trained)
+        device = next(iter(self._trained.values())).device.type
+        self.scaler = torch.amp.GradScaler(device, enabled=course.autocast is torch.float16)
         self.optimiser = torch.optim.AdamW(
             self._trained.values(),
             lr=course.learning_rate,
@@ -97,15 +100,17 @@ class Tuner:
         device = batch.latents.device.type
         with torch.autocast(device, course.autocast or torch.bfloat16, enabled=course.autocast is not None):
             loss = self.task.loss(batch)
-        (loss / course.accumulation).backward()
+        self.scaler.scale(loss / course.accumulation).backward()
         within = self.micro % course.passes + 1
         self.micro += 1
         if within % course.accumulation and within != course.passes:
             return loss.detach(), None
+        self.scaler.unscale_(self.optimiser)
         norm = torch.nn.utils.clip_grad_norm_(self._trained.values(), course.clip) if course.clip else None
         for group in self.optimiser.param_groups:
             group["lr"] = course.learning_rate * self._rate()
-        self.optimiser.step()
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
         self.step += 1
         return loss.detach(), norm
@@ -113,7 +118,13 @@ class Tuner:
     def state(self) -> dict[str, Any]:
         """What must be kept between two steps."""
         trained = {name: tensor.detach() for name, tensor in self._trained.items()}
-        return {"step": self.step, "micro": self.micro, "trained": trained, "optimiser": self.optimiser.state_dict()}
+        return {
+            "step": self.step,
+            "micro": self.micro,
+            "trained": trained,
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
 
     @torch.no_grad()
     def go_on(self, state: Mapping[str, Any]) -> None:
@@ -123,6 +134,7 @@ class Tuner:
         for name, tensor in self._trained.items():
             tensor.copy_(state["trained"][name])
         self.optimiser.load_state_dict(state["optimiser"])
+        self.scaler.load_state_dict(state["scaler"])
         self.step, self.micro = state["step"], state["micro"]
 
     def _rate(self) -> float:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -27,6 +27,10 @@ MOST_SUBJECTS = 2
 
 STATE = "state.pt"
 """What a killed fit goes on from, in its work folder."""
+
+
+HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+"""Number formats by the names that the reference scripts give them."""
 
 
 @dataclass(frozen=True)
@@ -71,15 +75,18 @@ class Tuned(ABC):
     """A method that is tuned on five photos.
 
     ``preset``: ``reference``, ``face`` or ``mini``; empty: the one called like the stack, else ``face``. 0 in
-    ``tuning_steps``, ``learning_rate`` and ``prior_images`` means the preset's, in ``steps`` and ``guidance`` (of
-    sampling) the stack's. ``track``: ``reference`` computes as the script does; ``optimised`` keeps the VAE's means and
-    deviations and frozen text embeddings, and takes fused AdamW, channels-last layout and, on a GPU, bfloat16.
+    ``tuning_steps``, ``learning_rate`` and ``prior_images``, an empty ``mixed_precision`` and False in
+    ``gradient_checkpointing`` mean the preset's; 0 in ``steps`` and ``guidance`` (of sampling) means the stack's.
+    ``track``: ``reference`` computes as the script does; ``optimised`` keeps the VAE's means and deviations and frozen
+    text embeddings, and takes fused AdamW, channels-last layout and, on a GPU, bfloat16.
     """
 
     preset: str = ""
     tuning_steps: int = 0
     learning_rate: float = 0.0
     prior_images: int = 0
+    mixed_precision: Literal["", "fp16", "bf16"] = ""
+    gradient_checkpointing: bool = False
     track: Literal["reference", "optimised"] = "optimised"
     steps: int = 0
     guidance: float = 0.0
@@ -99,7 +106,12 @@ class Tuned(ABC):
         """What is done on this stack: the preset and the options over it."""
         chosen = presets(self.name)[preset_name(self.preset, stack, self.name)]
         return changed(
-            chosen, steps=self.tuning_steps, learning_rate=self.learning_rate, prior_images=self.prior_images
+            chosen,
+            steps=self.tuning_steps,
+            learning_rate=self.learning_rate,
+            prior_images=self.prior_images,
+            mixed_precision=self.mixed_precision,
+            gradient_checkpointing=self.gradient_checkpointing,
         )
 
     def prepare(self, stack: Stack, noun: str, *, shelf: Path) -> Path | None:
@@ -167,14 +179,20 @@ class Tuned(ABC):
         """The effective learning rate."""
         return recipe.learning_rate * (recipe.batch_size * recipe.accumulation if recipe.scale_lr else 1)
 
-    def _train(self, stack: Stack, subjects: Sequence[Subject], seed: int, workdir: Path) -> Weights:
+    def begin(
+        self, stack: Stack, subjects: Sequence[Subject], priors: Sequence[list[Path]], *, seed: int
+    ) -> tuple[TuningTask, Tuner, Batches]:
+        """A fit before its first step: what is trained, what steps, and its batches. ``priors``: as ``photos``."""
         recipe, fast = self.recipe(stack), self.track == "optimised"
-        priors = [self._class_images(stack, subject.noun, workdir) for subject in subjects]
         if fast:  # before the copies, which share what is frozen
             sampling.channels_last(stack.role("unet"))
         task = self.task(stack, subjects, recipe, seed)
+        if recipe.gradient_checkpointing:
+            task.checkpoint()
         photos = self.photos(stack, subjects, recipe, [folder for folder in priors if folder])
-        batches = Batches(task.stack, photos, batch_size=recipe.batch_size, seed=seed, keep=fast)
+        batches = Batches(
+            task.stack, photos, batch_size=recipe.batch_size, seed=seed, keep=fast, sample=recipe.sample_latents
+        )
         course = Course(
             steps=recipe.steps_for(len(subjects)),
             learning_rate=self.rate(recipe),
@@ -182,12 +200,21 @@ class Tuned(ABC):
             accumulation=recipe.accumulation,
             clip=recipe.clip,
             schedule=recipe.schedule,
-            autocast=torch.bfloat16 if fast and stack.device != "cpu" else None,
+            autocast=self._autocast(recipe, stack),
             fused=fast,
         )
-        title = f"{self.name} {'+'.join(subject.id for subject in subjects)}"
-        tune(Tuner(task, course), batches, workdir / STATE, title)
+        return task, Tuner(task, course), batches
+
+    def _train(self, stack: Stack, subjects: Sequence[Subject], seed: int, workdir: Path) -> Weights:
+        priors = [self._class_images(stack, subject.noun, workdir) for subject in subjects]
+        task, tuner, batches = self.begin(stack, subjects, priors, seed=seed)
+        tune(tuner, batches, workdir / STATE, f"{self.name} {'+'.join(subject.id for subject in subjects)}")
         return Weights(tuple(subjects), task.weights(), self.file)
+
+    def _autocast(self, recipe: Recipe, stack: Stack) -> torch.dtype | None:
+        if recipe.mixed_precision:
+            return HALVES[recipe.mixed_precision]
+        return torch.bfloat16 if self.track == "optimised" and stack.device != "cpu" else None
 
     def _class_images(self, stack: Stack, noun: str, workdir: Path) -> list[Path]:
         folder = self._class_folders.get(_class_key(stack, noun))
@@ -210,9 +237,20 @@ def _class_key(stack: Stack, noun: str) -> tuple[str, ...]:
 
 
 class TuningTask(Task, ABC):
-    """A task that knows the stack to tokenize with, and what to keep."""
+    """A task that knows the stack to tokenize with, its models, and what to keep."""
 
     stack: Stack
+    unet: Any
+    text_encoder: Any = None
+    """Its own, where it trains one or a row of one."""
+
+    def checkpoint(self) -> None:
+        """Have the models compute activations again in the backward pass, as the scripts' option does."""
+        self.unet.enable_gradient_checkpointing()
+        if self.text_encoder is not None:
+            encoder = self.text_encoder  # transformers 5.17, the oldest that we take, has the old name alone
+            enable = getattr(encoder, "activation_checkpointing_enable", None) or encoder.gradient_checkpointing_enable
+            enable({"use_reentrant": False})
 
     @abstractmethod
     def weights(self) -> Mapping[str, torch.Tensor]:

@@ -32,6 +32,13 @@ class Recipe:
     accumulation: int = 1
     schedule: Literal["constant", "linear"] = "constant"
     clip: float = 1.0
+    mixed_precision: Literal["", "fp16", "bf16"] = ""
+    """What forward passes compute in; empty: float32, but bfloat16 on a GPU where the track is ``optimised``."""
+    gradient_checkpointing: bool = False
+    """Whether activations are computed again in the backward pass rather than kept: less memory, more time."""
+    sample_latents: bool = True
+    """Whether each step draws latents from the VAE's posterior, as the scripts do; else they are its means. A denoiser
+    that saw means alone wants them."""
     prior_weight: float = 1.0
     """Weight of the class images' loss; 0: no prior preservation."""
     prior_images: int = 200
@@ -86,7 +93,7 @@ def presets(method: str) -> dict[str, Recipe]:
 
 
 def changed(recipe: Recipe, **options: Any) -> Recipe:
-    """The recipe with the options that are set (not 0) in place of its own values."""
+    """The recipe with the options that are set (neither 0 nor empty nor False) in place of its own values."""
     return replace(recipe, **{name: value for name, value in options.items() if value})
 
 

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -95,6 +97,61 @@ def test_a_fit_that_was_stopped_goes_on_to_the_same_weights(
     tune(Tuner(parts, plan), noting(seen), tmp_path / "parts.pt", "parts")
     assert torch.equal(whole.value, parts.value)
     assert seen[0] == goes_on_at
+
+
+class Steep(Line):
+    """A line whose gradient is too large for a scaled one at the sixth micro-step, and its loss is not."""
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        return super().loss(batch) + (batch.noise * self.value).mean()
+
+
+def steep(micro: int) -> Batch:
+    batch = draw(micro)
+    return replace(batch, noise=torch.full_like(batch.noise, 1e35 if micro == 5 else 0.0))
+
+
+def half(**more: Any) -> Course:
+    return Course(**{"steps": 9, "learning_rate": 0.1, "passes": 100, "autocast": torch.float16, **more})
+
+
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+def test_in_half_precision_a_step_that_overflows_counts_and_changes_nothing(clip: float) -> None:
+    task = Steep()
+    tuner = Tuner(task, half(clip=clip))
+    for micro in range(5):
+        tuner.advance(steep(micro))
+    before, scale = task.value.detach().clone(), tuner.scaler.get_scale()
+    tuner.advance(steep(5))
+    assert torch.equal(task.value, before)
+    assert (tuner.step, tuner.scaler.get_scale()) == (6, scale / 2)
+    tuner.advance(steep(6))
+    assert not torch.equal(task.value, before)
+
+
+def test_gradients_are_unscaled_before_they_are_clipped() -> None:
+    norms = [Tuner(Line(), plan).advance(draw(0))[1] for plan in (half(), course(clip=1.0))]
+    assert norms[0] is not None
+    torch.testing.assert_close(norms[0], norms[1])
+
+
+def test_a_fit_in_half_precision_goes_on_with_its_scale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "SAVE_SECONDS", -1)
+    monkeypatch.setattr(loop, "LOOK_EVERY", 1)
+
+    def stops(micro: int) -> Batch:
+        if micro == 7:
+            raise KeyboardInterrupt
+        return steep(micro)
+
+    whole, parts = Tuner(Steep(), half()), Tuner(Steep(), half())
+    tune(whole, steep, tmp_path / "whole.pt", "whole")
+    with pytest.raises(KeyboardInterrupt):
+        tune(Tuner(Steep(), half()), stops, tmp_path / "parts.pt", "parts")
+    tune(parts, steep, tmp_path / "parts.pt", "parts")
+    assert parts.scaler.state_dict() == whole.scaler.state_dict()
+    assert parts.scaler.get_scale() == 32768
+    assert torch.equal(parts.task.trained["value"], whole.task.trained["value"])
 
 
 KILLED = """

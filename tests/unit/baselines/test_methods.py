@@ -16,7 +16,12 @@ from baselines.custom_diffusion import CustomDiffusion
 from baselines.dreambooth import DreamBooth
 from baselines.dreambooth_lora import DreamBoothLora
 from baselines.textual_inversion import TextualInversion
+from baselines.tuning import batches as batches_of
+from baselines.tuning import loop
+from baselines.tuning.batches import Batches
+from baselines.tuning.loop import Batch
 from baselines.tuning.method import Tuned, TunedSampler
+from baselines.tuning.prior import pictures_in
 from baselines.tuning.recipe import Recipe, preset_name, presets
 from fcbench.errors import DivergedError, UsageError, WeightsError
 from fcbench.testing import check_method, weights_digest
@@ -87,6 +92,33 @@ def test_a_fit_is_found_in_its_folder(name: str, stack: Stack, subjects: list[Su
     assert not list((tmp_path / "work").rglob("*.pt"))
 
 
+@pytest.mark.parametrize("track", ["reference", "optimised"])
+@pytest.mark.parametrize("name", METHODS)
+def test_a_fit_that_was_cut_short_goes_on_to_the_same_bits(
+    name: str, track: str, stack: Stack, subjects: list[Subject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where what the first attempt had encoded is encoded again, beside other pictures."""
+    monkeypatch.setattr(loop, "SAVE_SECONDS", -1)
+    monkeypatch.setattr(loop, "LOOK_EVERY", 1)
+    draw = Batches.__call__
+    micros: list[int] = []
+
+    def drawn(batches: Batches, micro: int) -> Batch:
+        micros.append(micro)
+        if len(micros) == 5:
+            raise KeyboardInterrupt
+        return draw(batches, micro)
+
+    fitted(new(name, track=track, tuning_steps=7), stack, subjects[:1], tmp_path / "whole")
+    monkeypatch.setattr(Batches, "__call__", drawn)
+    with pytest.raises(KeyboardInterrupt):
+        fitted(new(name, track=track, tuning_steps=7), stack, subjects[:1], tmp_path / "parts")
+    fitted(new(name, track=track, tuning_steps=7), stack, subjects[:1], tmp_path / "parts")
+    assert micros == [0, 1, 2, 3, 4, 4, 5, 6]
+    whole, parts = (load_file(tmp_path / folder / METHODS[name].file) for folder in ("whole", "parts"))
+    assert all(torch.equal(parts[key], tensor) for key, tensor in whole.items())
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_tuning_changes_the_picture_and_gives_the_stack_no_gradient(
     name: str, stack: Stack, subjects: list[Subject], tmp_path: Path
@@ -125,6 +157,113 @@ def test_the_optimised_track_tunes_as_the_reference_does(
         torch.testing.assert_close(kept[1][key], tensor, rtol=1e-3, atol=2e-5)
 
 
+def first_step(method: Tuned, stack: Stack, subjects: list[Subject], folder: Path) -> tuple[float, dict[str, Any]]:
+    """The loss of a fit's first batch, and the gradients that it gives."""
+    priors = [pictures_in(made)] if (made := method.prepare(stack, subjects[0].noun, shelf=folder)) else []
+    task, tuner, batches = method.begin(stack, subjects[:1], priors, seed=1)
+    with torch.autocast("cpu", tuner.course.autocast or torch.bfloat16, enabled=tuner.course.autocast is not None):
+        loss = task.loss(batches(0))
+    loss.backward()
+    return float(loss.detach()), {name: p.grad for name, p in task.trained.items()}
+
+
+@pytest.mark.parametrize("track", ["reference", "optimised"])
+@pytest.mark.parametrize("name", METHODS)
+def test_with_gradient_checkpointing_gradients_are_the_same(
+    name: str, track: str, stack: Stack, subjects: list[Subject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And there is checkpointing: every block of the U-Net runs its forward pass a second time."""
+    calls: list[torch.nn.Module] = []
+    run = torch.utils.checkpoint.checkpoint
+
+    def counted(function: Any, *args: Any, **more: Any) -> Any:
+        calls.append(function)
+        return run(function, *args, **more)
+
+    monkeypatch.setattr(torch.utils.checkpoint, "checkpoint", counted)
+    loss, gradients = first_step(new(name, track=track), stack, subjects, tmp_path)
+    assert not calls
+    other_loss, others = first_step(new(name, track=track, gradient_checkpointing=True), stack, subjects, tmp_path)
+    assert len(calls) > 3
+    assert other_loss == loss
+    for key, gradient in gradients.items():
+        assert torch.equal(gradient, others[key]), key
+
+
+@pytest.mark.parametrize("text_encoder", [False, True])
+def test_a_text_encoder_that_is_trained_is_checkpointed_too(
+    text_encoder: bool, stack: Stack, subjects: list[Subject]
+) -> None:
+    recipe = Recipe(source="", steps=1, learning_rate=1.0, text_encoder=text_encoder)
+    task = DreamBooth().task(stack, subjects[:1], recipe, 0)
+    task.checkpoint()
+    assert is_checkpointed(task.unet)
+    assert is_checkpointed(task.text_encoder) == text_encoder
+    assert not is_checkpointed(stack.role("unet"))
+    assert not is_checkpointed(stack.role("text_encoder"))
+
+
+def is_checkpointed(model: torch.nn.Module | None) -> bool:
+    return model is not None and any(getattr(part, "gradient_checkpointing", False) for part in model.modules())
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("sampled", [True, False])
+def test_latents_are_drawn_from_the_posterior_or_are_its_means(
+    name: str, sampled: bool, stack: Stack, subjects: list[Subject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a deviation of 5 the difference cannot be missed."""
+    true = batches_of.scaled_posterior
+
+    def wide(stack: Stack, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        mean, _ = true(stack, pixels)
+        return mean, torch.full_like(mean, 5.0)
+
+    monkeypatch.setattr(batches_of, "scaled_posterior", wide)
+    recipe = replace(new(name).recipe(stack), sample_latents=sampled)
+    monkeypatch.setattr(METHODS[name], "recipe", lambda method, stack: recipe)
+    method = new(name)
+    priors = [pictures_in(made)] if (made := method.prepare(stack, subjects[0].noun, shelf=tmp_path)) else []
+    _, _, batches = method.begin(stack, subjects[:1], priors, seed=1)
+    assert (batches(0).latents.std() > 3) == sampled
+
+
+def test_the_miniature_s_denoiser_is_tuned_on_what_it_was_trained_on() -> None:
+    """Its VAE's deviations are as large as half the latents: drawn latents teach noise (LOG.md)."""
+    for name in METHODS:
+        known = presets(name)
+        assert {preset: recipe.sample_latents for preset, recipe in known.items() if preset != "mini"} == dict.fromkeys(
+            known.keys() - {"mini"}, True
+        )
+        assert not known["mini"].sample_latents
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_in_bfloat16_the_loss_is_near_that_in_float32(
+    name: str, stack: Stack, subjects: list[Subject], tmp_path: Path
+) -> None:
+    """Gradients are float32, as the trained tensors are; rounding to eight bits shows, and is small."""
+    exact, gradients = first_step(new(name), stack, subjects, tmp_path)
+    rounded, others = first_step(new(name, mixed_precision="bf16"), stack, subjects, tmp_path)
+    assert rounded != exact
+    assert rounded == pytest.approx(exact, rel=1e-2)
+    assert {gradient.dtype for gradient in others.values()} == {torch.float32}
+    both = [torch.cat([g.flatten() for g in each.values()]) for each in (gradients, others)]
+    assert torch.nn.functional.cosine_similarity(*both, dim=0) > 0.98
+
+
+@pytest.mark.parametrize("name", ["dreambooth", "textual-inversion"])
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_a_fit_in_half_precision_is_kept_in_float32(
+    name: str, precision: str, stack: Stack, subjects: list[Subject], tmp_path: Path
+) -> None:
+    before = weights_digest(stack)
+    sampler = fitted(new(name, mixed_precision=precision, learning_rate=1e-4), stack, subjects[:1], tmp_path)
+    assert {tensor.dtype for tensor in load_file(tmp_path / METHODS[name].file).values()} == {torch.float32}
+    assert picture(sampler).shape == (32, 32, 3)
+    assert weights_digest(stack) == before
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_a_fit_that_diverges_says_so(name: str, stack: Stack, subjects: list[Subject], tmp_path: Path) -> None:
     with pytest.raises(DivergedError, match=rf"{name} s0: .* lower the learning rate"):
@@ -132,7 +271,7 @@ def test_a_fit_that_diverges_says_so(name: str, stack: Stack, subjects: list[Sub
 
 
 def test_class_images_are_made_once_and_shared(stack: Stack, subjects: list[Subject], tmp_path: Path) -> None:
-    folders = [new(name).prepare(stack, "man", shelf=tmp_path) for name in METHODS]
+    folders = [new(name, preset="face").prepare(stack, "man", shelf=tmp_path) for name in METHODS]
     by_name = dict(zip(METHODS, folders, strict=True))
     assert by_name["textual-inversion"] is None
     assert by_name["dreambooth"] == by_name["dreambooth-lora"] != by_name["custom-diffusion"]
@@ -143,9 +282,10 @@ def test_class_images_are_made_once_and_shared(stack: Stack, subjects: list[Subj
     first = [file.read_bytes() for file in files]
     assert first[0] != first[1]
     files[1].unlink()
-    new("dreambooth").prepare(stack, "man", shelf=tmp_path)
+    again = new("dreambooth", preset="face")
+    again.prepare(stack, "man", shelf=tmp_path)
     assert [file.read_bytes() for file in files] == first
-    assert new("dreambooth").prepare(replace(stack, digests={"unet": "other"}), "man", shelf=tmp_path) != folder
+    assert again.prepare(replace(stack, digests={"unet": "other"}), "man", shelf=tmp_path) != folder
 
 
 def test_a_broken_file_and_one_of_another_method_are_refused(
@@ -172,6 +312,20 @@ def test_textual_inversion_keeps_what_diffusers_reads(stack: Stack, subjects: li
     }
 
 
+def test_the_text_encoder_is_tuned_kept_and_drawn_with_where_the_preset_says_so(
+    stack: Stack, subjects: list[Subject], tmp_path: Path
+) -> None:
+    method = new("dreambooth", preset="text-encoder", steps=2)
+    sampler = fitted(method, stack, subjects[:1], tmp_path)
+    kept = load_file(tmp_path / method.file)
+    own = {key.removeprefix("text_encoder."): t for key, t in kept.items() if key.startswith("text_encoder.")}
+    base = dict(stack.role("text_encoder").named_parameters())
+    assert own.keys() == base.keys()
+    assert any(not torch.equal(own[key], base[key]) for key in base)
+    drawn_with = dict(sampler.stack.role("text_encoder").named_parameters())
+    assert all(torch.equal(own[key], drawn_with[key]) for key in base)
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_presets(name: str, stack: Stack) -> None:
     known = presets(name)
@@ -184,8 +338,8 @@ def test_presets(name: str, stack: Stack) -> None:
 
 
 def test_options_stand_over_the_preset(stack: Stack) -> None:
-    recipe = DreamBooth(preset="face", tuning_steps=7).recipe(stack)
-    assert (recipe.steps, recipe.preset) == (7, "face")
+    recipe = DreamBooth(preset="face", tuning_steps=7, mixed_precision="bf16").recipe(stack)
+    assert (recipe.steps, recipe.preset, recipe.mixed_precision) == (7, "face", "bf16")
     assert recipe.learning_rate == presets("dreambooth")["face"].learning_rate
 
 
