@@ -106,4 +106,4 @@ def install() -> None:
 
         tune(tuner, drawn, file, title)
 
-    tuned.tune = watched
+    vars(tuned)["tune"] = watched

@@ -24,6 +24,7 @@ from baselines.tuning.method import Tuned, TunedSampler
 from baselines.tuning.prior import pictures_in
 from baselines.tuning.recipe import Recipe, preset_name, presets
 from fcbench.errors import DivergedError, UsageError, WeightsError
+from fcbench.sampling import scaled_posterior
 from fcbench.testing import check_method, weights_digest
 from fcbench.types import Image, Prompt, Stack, Subject
 from tests.toys.tuned_toys import tiny_stack, tiny_subjects
@@ -213,7 +214,7 @@ def test_latents_are_drawn_from_the_posterior_or_are_its_means(
     name: str, sampled: bool, stack: Stack, subjects: list[Subject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a deviation of 5 the difference cannot be missed."""
-    true = batches_of.scaled_posterior
+    true = scaled_posterior
 
     def wide(stack: Stack, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         mean, _ = true(stack, pixels)
@@ -248,8 +249,8 @@ def test_in_bfloat16_the_loss_is_near_that_in_float32(
     assert rounded != exact
     assert rounded == pytest.approx(exact, rel=1e-2)
     assert {gradient.dtype for gradient in others.values()} == {torch.float32}
-    both = [torch.cat([g.flatten() for g in each.values()]) for each in (gradients, others)]
-    assert torch.nn.functional.cosine_similarity(*both, dim=0) > 0.98
+    one, other = (torch.cat([g.flatten() for g in each.values()]) for each in (gradients, others))
+    assert torch.nn.functional.cosine_similarity(one, other, dim=0) > 0.98
 
 
 @pytest.mark.parametrize("name", ["dreambooth", "textual-inversion"])
