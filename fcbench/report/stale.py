@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fcbench.errors import FcbenchError
+from fcbench.report.claims import OURS
 from fcbench.report.manifest import KEPT, MANIFEST
 from fcbench.store import digest_file, read_json, runs_of
 from fcbench.types import LABELLING
@@ -50,6 +51,8 @@ def _weights(manifest: Mapping[str, Any]) -> Iterator[str]:
             continue
         then = run.get("stack_digests", {})
         asked = set(digests) - set(LABELLING)  # no picture and no score depends on those
+        if run.get("method") != OURS:
+            asked -= {"fusion"}  # a part of FastComposer's checkpoint, which nobody else draws with
         if changed := sorted(role for role in asked if then.get(role, digests[role]) != digests[role]):
             yield f"{label} was drawn with other weights than {run['stack']} has now: {', '.join(changed)}"
 

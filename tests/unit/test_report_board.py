@@ -152,6 +152,15 @@ def test_a_stale_report_says_why(tmp_path: Path) -> None:
     assert "not there" in stale(report, tmp_path, {})[0]
 
 
+def test_another_checkpoint_outdates_only_who_draws_with_it(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 6))
+    for method in ("fastcomposer", "stable-diffusion"):
+        fake_run(tmp_path, "s", method, wanted, stack="mini", stack_digests={"fusion": "another"})
+    told = [reason for reason in stale(write_report(tmp_path, "s").parent, tmp_path, {}) if "fusion" in reason]
+    assert len(told) == 1
+    assert "fastcomposer was drawn with other weights than mini has now: fusion" in told[0]
+
+
 def test_published_is_the_same_with_its_manifest(out: Path, tmp_path: Path) -> None:
     copy = publish(out, "rich-pair", tmp_path)
     here = report_folder(out, "rich-pair")
