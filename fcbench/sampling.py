@@ -154,8 +154,13 @@ def draw(
 
 def channels_last(model: Any) -> Any:
     """``model``, its convolutions laid out in memory with the channels last; free where they already are."""
+    return laid_out(model, torch.channels_last)
+
+
+def laid_out(model: Any, layout: torch.memory_format) -> Any:
+    """``model``, its convolutions in that layout. Another gives the same values but for rounding."""
     if isinstance(model, torch.nn.Module):
-        options: dict[str, Any] = {"memory_format": torch.channels_last}  # torch's annotations do not know it
+        options: dict[str, Any] = {"memory_format": layout}  # torch's annotations do not know it
         model.to(**options)
     return model
 

@@ -184,8 +184,8 @@ class Tuned(ABC):
     ) -> tuple[TuningTask, Tuner, Batches]:
         """A fit before its first step: what is trained, what steps, and its batches. ``priors``: as ``photos``."""
         recipe, fast = self.recipe(stack), self.track == "optimised"
-        if fast:  # before the copies, which share what is frozen
-            sampling.channels_last(stack.role("unet"))
+        for role in ("unet", "vae"):  # before the copies, and whatever drawing has made of it: last bits depend on it
+            sampling.laid_out(stack.role(role), torch.channels_last if fast else torch.contiguous_format)
         task = self.task(stack, subjects, recipe, seed)
         if recipe.gradient_checkpointing:
             task.checkpoint()

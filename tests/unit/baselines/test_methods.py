@@ -24,7 +24,7 @@ from baselines.tuning.method import Tuned, TunedSampler
 from baselines.tuning.prior import pictures_in
 from baselines.tuning.recipe import Recipe, preset_name, presets
 from fcbench.errors import DivergedError, UsageError, WeightsError
-from fcbench.sampling import scaled_posterior
+from fcbench.sampling import laid_out, scaled_posterior
 from fcbench.testing import check_method, weights_digest
 from fcbench.types import Image, Prompt, Stack, Subject
 from tests.toys.tuned_toys import tiny_stack, tiny_subjects
@@ -98,7 +98,15 @@ def test_a_fit_is_found_in_its_folder(name: str, stack: Stack, subjects: list[Su
 def test_a_fit_that_was_cut_short_goes_on_to_the_same_bits(
     name: str, track: str, stack: Stack, subjects: list[Subject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where what the first attempt had encoded is encoded again, beside other pictures."""
+    """Also where what the first attempt had encoded is encoded again, beside other pictures.
+
+    And where only the first attempt came after drawing, which lays the models out for itself.
+    """
+
+    def lay_out(layout: torch.memory_format) -> None:
+        for role in ("unet", "vae"):
+            laid_out(stack.role(role), layout)
+
     monkeypatch.setattr(loop, "SAVE_SECONDS", -1)
     monkeypatch.setattr(loop, "LOOK_EVERY", 1)
     draw = Batches.__call__
@@ -110,10 +118,13 @@ def test_a_fit_that_was_cut_short_goes_on_to_the_same_bits(
             raise KeyboardInterrupt
         return draw(batches, micro)
 
+    lay_out(torch.channels_last)
     fitted(new(name, track=track, tuning_steps=7), stack, subjects[:1], tmp_path / "whole")
+    lay_out(torch.channels_last)
     monkeypatch.setattr(Batches, "__call__", drawn)
     with pytest.raises(KeyboardInterrupt):
         fitted(new(name, track=track, tuning_steps=7), stack, subjects[:1], tmp_path / "parts")
+    lay_out(torch.contiguous_format)
     fitted(new(name, track=track, tuning_steps=7), stack, subjects[:1], tmp_path / "parts")
     assert micros == [0, 1, 2, 3, 4, 4, 5, 6]
     whole, parts = (load_file(tmp_path / folder / METHODS[name].file) for folder in ("whole", "parts"))
