@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Sampler,
         Score,
         Segmenter,
+        SentenceEncoder,
         Stack,
         Subject,
     )
@@ -64,6 +65,7 @@ __all__ = [
     "Sampler",
     "Score",
     "Segmenter",
+    "SentenceEncoder",
     "Stack",
     "Subject",
     "UsageError",
