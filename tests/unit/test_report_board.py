@@ -77,6 +77,10 @@ def test_identity_above_tuned_methods_is_told_from_the_duels(board: Board) -> No
     claim = claims({"pair": complete}, [])[4]
     assert claim.verdict in ("held", "not held")
     assert claim.numbers.count("p ") == 3
+    fewer = replace(complete, rows=tuple(row for row in complete.rows if row.method != "dreambooth"))
+    left_out = claims({"single": complete, "pair": fewer}, [])[4]
+    assert left_out.verdict == ("not measured" if claim.verdict == "held" else "not held")
+    assert "no run of dreambooth here" in left_out.numbers
 
 
 def test_the_frontier_rises_in_alpha_and_marks_what_is_beaten(board: Board) -> None:
