@@ -100,12 +100,10 @@ def _identity(boards: Mapping[Size, Ranking], size: Size, text: str) -> Claim:
             return Claim(text, "not measured", f"no test against {row.method}: {row.note or 'too few people'}")
         told.append(won[0])
         above.append(won[1])
-    if not all(above):
-        return Claim(text, "not held", "; ".join(told))
     others = {row.method for other in boards.values() for row in _rows(other)[1]} - {row.method for row in tuned}
-    if others:
-        return Claim(text, "not measured", "; ".join([*told, f"no run of {', '.join(sorted(others))} here"]))
-    return Claim(text, "held", "; ".join(told))
+    told += [f"no run of {', '.join(sorted(others))} here"] if others else []
+    unbeaten: Verdict = "not measured" if others else "held"
+    return Claim(text, unbeaten if all(above) else "not held", "; ".join(told))
 
 
 def _duel(board: Ranking, first: str, second: str) -> tuple[str, bool] | None:
