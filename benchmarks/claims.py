@@ -93,8 +93,14 @@ def make(arm: str, seed: int, options: argparse.Namespace, clock: Clock) -> None
     metrics = chosen_metrics(())
     for size in COLUMNS:
         for suite in load_suites(getattr(options, size)):
-            run_suite(suite, "fastcomposer", out=options.out, label=f"fastcomposer@{label}", checkpoint=str(checkpoint))
-            folder = store.run_folder(options.out, suite.name, f"fastcomposer@{label}")
+            folder = run_suite(
+                suite,
+                "fastcomposer",
+                out=options.out,
+                label=f"fastcomposer@{label}",
+                checkpoint=str(checkpoint),
+                device=options.device,
+            ).folder
             if needs_scoring(folder, metrics, stack.digests):
                 score_run(folder, stack, metrics)
 

@@ -66,8 +66,8 @@ def ways(stack: Stack) -> Iterator[tuple[str, int, Make]]:
     def denoised_from(time: int) -> Make:
         def make(person: Person, subject: Subject, sampler: FastComposerSampler, cases: list[Case]) -> Sequence[Image]:
             text = sampling.encode_text(stack, [prompt.fill(f"a {subject.noun}") for prompt in prompts])
-            noise = sampling.initial_noise([case_seed(case) for case in cases], (16, 16, 16))
             clean = latents(real(person), stack)
+            noise = sampling.initial_noise([case_seed(case) for case in cases], clean.shape[1:])
             return to_images(sampling.decode_latents(
                 stack.role("vae"),
                 denoise_again(clean, noise, time, sampler.augment(text, prompts), sampler.parts.unet, stack),

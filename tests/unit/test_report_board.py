@@ -77,10 +77,21 @@ def test_identity_above_tuned_methods_is_told_from_the_duels(board: Board) -> No
     claim = claims({"pair": complete}, [])[4]
     assert claim.verdict in ("held", "not held")
     assert claim.numbers.count("p ") == 3
-    fewer = replace(complete, rows=tuple(row for row in complete.rows if row.method != "dreambooth"))
-    left_out = claims({"single": complete, "pair": fewer}, [])[4]
-    assert left_out.verdict == ("not measured" if claim.verdict == "held" else "not held")
-    assert "no run of dreambooth here" in left_out.numbers
+
+
+def test_above_all_tuned_methods_is_not_measured_where_one_was_left_out(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 24))
+    tuned: dict[str, Any] = {"capabilities": {"needs_tuning": True}}
+    fake_run(tmp_path, "s", "fastcomposer", wanted, quality=(0.8, 0.25))
+    for method in ("dreambooth", "custom-diffusion"):
+        fake_run(tmp_path, "s", method, wanted, quality=(0.2, 0.25), **tuned)
+    (ranking,) = make_board(read_runs(tmp_path, "s"), "s", out=tmp_path).rankings
+    fewer = replace(ranking, rows=tuple(row for row in ranking.rows if row.method != "dreambooth"))
+    assert [claim.verdict for claim in claims({"single": ranking, "pair": ranking}, [])[3:5]] == ["held", "held"]
+    left_out = claims({"single": ranking, "pair": fewer}, [])[4]
+    assert left_out.verdict == "not measured"
+    assert "to custom-diffusion, p " in left_out.numbers
+    assert left_out.numbers.endswith("no run of dreambooth here")
 
 
 def test_the_frontier_rises_in_alpha_and_marks_what_is_beaten(board: Board) -> None:
