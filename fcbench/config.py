@@ -292,6 +292,8 @@ def _explain(errors: list[ErrorDetails], data: Any, model: type[BaseModel]) -> s
     if error["type"] in ("missing", "missing_argument"):
         return f"the key {where!r} is missing"
     message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "string_type" and isinstance(error["input"], (bool, int, float)):
+        message += f"; YAML reads it as {error['input']}: put it in quotes"
     return f"{where}: {message}" if where else message
 
 

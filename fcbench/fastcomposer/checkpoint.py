@@ -92,12 +92,17 @@ def find_checkpoint(place: str) -> Path:
 def place_of_start(stack: Stack, recipe: Recipe) -> str | None:
     """Which checkpoint a training goes on from, a hub id with its revision; None if it starts from the stack.
 
-    Raises UsageError where the recipe names the stack's own and it has none.
+    Raises UsageError where the recipe names the stack's own and it has none, MissingError where nothing lies there: at
+    once, not after the photos have been encoded.
     """
     if recipe.start == "stack" and not stack.checkpoint:
         raise UsageError(f"recipe {recipe.name}: start: stack {stack.name} has no checkpoint of its own; name one")
     place = stack.checkpoint if recipe.start == "stack" else recipe.start
-    return pin(place) if place else None
+    if not place:
+        return None
+    pinned = pin(place)
+    find_checkpoint(pinned)
+    return pinned
 
 
 def load_fusion(place: Path) -> Fusion:

@@ -60,6 +60,7 @@ def test_a_folder_of_photos_is_found_beside_the_suite(tmp_path: Path) -> None:
         ("count: 3, ", "", "the key 'subjects.count' is missing"),
         ("count: 3", "count: 0", "subjects.count: Input should be greater than or equal to 1"),
         ("name: tiny", "name: Tiny Suite", "name: String should match"),
+        ("name: tiny", "name: on", "name: Input should be a valid string; YAML reads it as True: put it in quotes"),
         ("{} in the snow", "in the snow", "prompt 'snow' must hold {} once"),
         ("{} in the snow", "{} and {}", "prompt 'snow' must hold {} once"),
         ("id: red-hat", "id: snow", "prompts: 'snow' is there twice"),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fcbench.config import Recipe
-from fcbench.errors import OutOfTimeError, UsageError
+from fcbench.errors import MissingError, OutOfTimeError, UsageError
 from fcbench.fastcomposer.checkpoint import Checkpoint, checkpoint_facts, load_checkpoint
 from fcbench.fastcomposer.data import Example
 from fcbench.fastcomposer.train import FastComposerModel, denoising_loss, subject_masks, token_mask, train
@@ -138,4 +138,12 @@ def test_a_stack_without_a_checkpoint_cannot_be_started_from(
 ) -> None:
     with pytest.raises(UsageError, match="stack tiny has no checkpoint of its own"):
         train(data, tmp_path, stack, recipe.model_copy(update={"start": "stack"}))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_start_that_is_not_there_is_told_before_anything_is_written(
+    data: Path, stack: Stack, recipe: Recipe, tmp_path: Path
+) -> None:
+    with pytest.raises(MissingError, match="nowhere: no FastComposer checkpoint"):
+        train(data, tmp_path, stack, recipe.model_copy(update={"start": str(tmp_path / "nowhere")}))
     assert not list(tmp_path.iterdir())
