@@ -147,8 +147,8 @@ def line(suite: str, arm: str, column: str, options: argparse.Namespace) -> str:
 
 
 def over(values: Sequence[float]) -> str:
-    """The mean over seeds with its 95 % interval (Student's t); no interval from one seed."""
-    if len(values) < 2:
+    """The mean over seeds with its 95 % interval (Student's t); none from one seed, nor where all seeds are alike."""
+    if len(set(values)) < 2:
         return f"{values[0]:+.3f}"
     half = float(student.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
     middle = fmean(values)
