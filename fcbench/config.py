@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from fcbench.errors import DataError, UsageError, did_you_mean
@@ -78,6 +87,12 @@ class Suite(Closed):
     """By method, what its options are here unless a run sets them otherwise."""
     note: str = ""
     """What a reader of the leaderboard must know of the suite."""
+    _file: str = PrivateAttr("")
+
+    @property
+    def asked_as(self) -> str:
+        """What ``--suite`` finds it by: the file it was read from, or its name if it ships."""
+        return self._file or self.name
 
     @field_validator("prompts")
     @classmethod
@@ -266,7 +281,10 @@ def _suites(path: Path, within: tuple[Path, ...]) -> Iterator[Suite]:
         raise UsageError(f"{path}: a collection that holds itself")
     data = read_yaml(path)
     if not (isinstance(data, dict) and "suites" in data):
-        yield validate(data, Suite, path)
+        suite = validate(data, Suite, path)
+        if path.parent != shipped("datasets") / "suites":
+            suite._file = str(path)
+        yield suite
         return
     for member in validate(data, Collection, path).suites:
         beside = path.parent / f"{member}.yaml"

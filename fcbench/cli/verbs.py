@@ -373,10 +373,18 @@ def _methods() -> list[str]:
 
 
 def _reported(names: Sequence[str] | None, out: Path) -> list[str]:
-    """The suites to report on; a collection's name stands for its suites."""
-    from fcbench import config, store
+    """The suites to report on, by their names where they have runs; a collection's name stands for its suites."""
+    from fcbench import store
 
     there = store.suites_with_runs(out)
     if names is None and not there:
         raise UsageError(f"{out}: no runs there; make one with: fcbench run")
-    return there if names is None else [suite.name for name in names for suite in config.load_suites(name)]
+    if names is None:
+        return there
+    return [found for name in names for found in ([name] if name in there else _named(name))]
+
+
+def _named(suite: str) -> list[str]:
+    from fcbench.config import load_suites
+
+    return [plan.name for plan in load_suites(suite)]

@@ -10,7 +10,8 @@ from fcbench.report.runs import Run
 
 def run_command(run: Run, out: Path) -> str:
     """Draws the run's pictures again; of a folder of foreign pictures, takes them over again."""
-    config, suite = run.config, str(run.config.get("suite", ""))
+    config = run.config
+    suite = str(config.get("suite_file") or config.get("suite", ""))
     if run.is_sanity:
         return shlex.join(["fcbench", "run", "--suite", suite, "--sanity", *_under(out)])
     if not run.costs_measured:

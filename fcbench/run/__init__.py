@@ -68,6 +68,7 @@ def run_suite(
         raise UsageError(f"{label!r} cannot name a run's folder: it has a / in it or starts with a dot")
     job = Job(
         suite=suite.model_dump(mode="json"),
+        suite_file=suite.asked_as,
         method=method_name,
         options=_as_text(suite.options.get(method_name, {})) | dict(options or {}),
         label=label,

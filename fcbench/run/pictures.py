@@ -80,6 +80,7 @@ def _record(suite: Suite, subjects: Sequence[Subject], label: str, cases: int) -
         "variant": variant or None,
         "options": {},
         "suite": suite.name,
+        "suite_file": suite.asked_as,
         "suite_digest": suite_digest(suite, subjects),
         "subject_groups": subject_groups(suite, subjects),
         "cases": cases,

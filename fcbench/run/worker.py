@@ -42,6 +42,7 @@ class Job:
     """What to run; plain values, so that it can be told as JSON."""
 
     suite: dict[str, Any]
+    suite_file: str
     method: str
     options: dict[str, str]
     label: str
@@ -77,6 +78,7 @@ def work(job: Job, emit: Emit) -> None:
         **describe_method(method),
         "recipe": describe_recipe(method, stack),
         "suite": suite.name,
+        "suite_file": job.suite_file,
         "suite_note": suite.note,
         "suite_digest": suite_digest(suite, subjects),
         "subject_groups": subject_groups(suite, subjects),

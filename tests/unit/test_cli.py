@@ -148,3 +148,14 @@ def test_the_demonstration_reports_on_methods_and_yardsticks_even_where_a_pictur
     assert ("run", both, True) in done
     assert done[-1] == ("report", both, False)
     assert done.index(("run", both, True)) < done.index(("report", both, False))
+
+
+def test_a_suite_of_ones_own_is_reported_by_the_name_that_its_runs_have(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "runs" / "my-suite" / "a").mkdir(parents=True)
+    (tmp_path / "runs" / "my-suite" / "a" / "run.json").write_text("{}")
+    (tmp_path / "reports" / "my-suite").mkdir(parents=True)
+    assert cli.main(["report", "--check", "--suite", "my-suite", "--out", str(tmp_path)]) == 1
+    assert "my-suite" in capsys.readouterr().err
+    assert cli.main(["report", "--check", "--suite", "no-suite", "--out", str(tmp_path)]) == 2

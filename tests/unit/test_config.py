@@ -30,6 +30,14 @@ def test_a_suite_is_read_from_a_path(tmp_path: Path) -> None:
     assert suite.subjects == WorldPeople(source="world", first=1_000_000, count=3, photos=2)
 
 
+def test_a_suite_says_what_it_is_found_by(tmp_path: Path) -> None:
+    path = write(tmp_path, SUITE)
+    (own,), (shipped_one,) = load_suites(path), load_suites("mini-pair")
+    assert (own.asked_as, shipped_one.asked_as) == (str(path), "mini-pair")
+    write(tmp_path, "name: both\nsuites: [tiny, mini-single]\n", "both.yaml")
+    assert [suite.asked_as for suite in load_suites(tmp_path / "both.yaml")] == [str(path), "mini-single"]
+
+
 def test_a_folder_of_photos_that_is_not_beside_the_suite_is_looked_for_in_the_working_folder(tmp_path: Path) -> None:
     (suite,) = load_suites("celeba-single")
     assert isinstance(suite.subjects, FolderPeople)

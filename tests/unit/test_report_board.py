@@ -297,7 +297,9 @@ def test_other_weights_and_pictures_from_elsewhere_are_in_the_command(tmp_path: 
     wanted = cases(subjects(tmp_path, "s", 6))
     fake_run(tmp_path, "s", "fastcomposer@mine", wanted, options={}, checkpoint_file="my weights", stack_file="mini")
     fake_run(tmp_path, "s", "theirs", wanted, options={}, costs_measured=False, pictures="/there")
+    fake_run(tmp_path, "s", "dreambooth", wanted, options={}, suite_file="my suites/s.yaml")
     commands = make_board(read_runs(tmp_path, "s"), "s", out=Path("out")).commands
     assert commands["theirs"] == "fcbench score /there --suite s --name theirs --images-per-subject 1"
     command = "fcbench run --suite s --method fastcomposer --variant mine --stack mini --checkpoint 'my weights'"
     assert commands["fastcomposer@mine"] == command
+    assert commands["dreambooth"] == "fcbench run --suite 'my suites/s.yaml' --method dreambooth"

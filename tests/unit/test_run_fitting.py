@@ -43,6 +43,7 @@ class Toy:
         suite = Suite.model_validate({"name": name, "subjects": people, "prompts": PROMPTS, **changes})
         job = Job(
             suite=suite.model_dump(mode="json"),
+            suite_file=suite.asked_as,
             method="run_toys:Joiner",
             options=options or {},
             label="Joiner",

@@ -50,6 +50,7 @@ class Toy:
         suite = Suite.model_validate({"name": "toy", "subjects": people, "prompts": PROMPTS, **changes})
         job = Job(
             suite=suite.model_dump(mode="json"),
+            suite_file=suite.asked_as,
             method=f"run_toys:{method}",
             options=options,
             label=method,
