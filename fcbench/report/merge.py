@@ -6,10 +6,12 @@ import os
 import shutil
 import uuid
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from fcbench.errors import DataError
+from fcbench.report.weights import differing
 from fcbench.store import (
     RunFolder,
     digest_file,
@@ -25,8 +27,8 @@ from fcbench.store import (
 def merge(out: Path, other: Path, suite: str) -> list[RunFolder]:
     """Copy the runs of ``suite`` under ``other`` to ``out``; those that are there already, alike, are left alone.
 
-    Raises DataError, before anything is copied, naming all that does not compare: other cases, other weights under the
-    same name, other judges, or another run of the same name. Runs of other devices are taken: they rank apart.
+    Raises DataError, before anything is copied, naming each run that does not compare: other cases, other weights under
+    the same name, other judges, or another run of the same name. Runs of other devices are taken: they rank apart.
     """
     theirs = runs_of(other, suite)
     if not theirs:
@@ -44,26 +46,25 @@ def _refusals(folder: RunFolder, ours: Mapping[str, RunFolder]) -> list[str]:
     reasons = [f"{path} is a link" for path in sorted(folder.path.rglob("*")) if path.is_symlink()][:1]
     if folder.label in ours and _content(folder) != _content(ours[folder.label]):
         reasons.append(f"both have another {folder.label}: draw one again with --variant")
-    for label, own in ours.items():
-        reasons += _differences(folder, config, label, own)
-    return reasons
+    differences = (_difference(folder, config, label, own) for label, own in ours.items())
+    return [*reasons, *islice(filter(None, differences), 1)]  # the first says why, the others would say it again
 
 
-def _differences(folder: RunFolder, config: Mapping[str, Any], label: str, own: RunFolder) -> list[str]:
+def _difference(folder: RunFolder, config: Mapping[str, Any], label: str, own: RunFolder) -> str:
+    """Why two runs do not compare; empty if they do."""
     other = read_json(own.config)
     pair = f"{folder.label} there and {label} here"
     if config.get("suite_digest") != other.get("suite_digest"):
-        return [f"{pair} were drawn for other people or prompts: their suite digests differ"]
-    then, now = config.get("stack_digests", {}), other.get("stack_digests", {})
-    changed = sorted(r for r in then.keys() & now.keys() if r != "checkpoint" and then[r] != now[r])
+        return f"{pair} were drawn for other people or prompts: their suite digests differ"
+    changed = differing(config.get("stack_digests", {}), other.get("stack_digests", {}), checkpoint=False)
     if changed and config.get("stack") == other.get("stack"):
-        return [f"{pair} name the stack {other.get('stack')}, but its weights differ: {', '.join(changed)}"]
+        return f"{pair} name the stack {other.get('stack')}, but its weights differ: {', '.join(changed)}"
     for metric in sorted(set(folder.scored()) & set(own.scored())):
         judges = [f.read_scores(metric)[0].get("judges") for f in (folder, own)]
         versions = [f.read_scores(metric)[0].get("version") for f in (folder, own)]
         if judges[0] != judges[1] or versions[0] != versions[1]:
-            return [f"{metric} of {pair} was scored by different judges"]
-    return []
+            return f"{metric} of {pair} was scored by different judges"
+    return ""
 
 
 def _content(folder: RunFolder) -> dict[str, str]:

@@ -9,8 +9,8 @@ from typing import Any
 from fcbench.errors import FcbenchError
 from fcbench.report.claims import OURS
 from fcbench.report.manifest import KEPT, MANIFEST
+from fcbench.report.weights import differing
 from fcbench.store import digest_file, read_json, runs_of
-from fcbench.types import LABELLING
 
 TABLES = "leaderboard.csv"
 
@@ -49,11 +49,7 @@ def _weights(manifest: Mapping[str, Any]) -> Iterator[str]:
             digests = load_stack(str(run.get("stack_file", run["stack"]))).digests
         except FcbenchError:
             continue
-        then = run.get("stack_digests", {})
-        asked = set(digests) - set(LABELLING)  # no picture and no score depends on those
-        if run.get("method") != OURS:
-            asked -= {"fusion"}  # a part of FastComposer's checkpoint, which nobody else draws with
-        if changed := sorted(role for role in asked if then.get(role, digests[role]) != digests[role]):
+        if changed := differing(run.get("stack_digests", {}), digests, checkpoint=run.get("method") == OURS):
             yield f"{label} was drawn with other weights than {run['stack']} has now: {', '.join(changed)}"
 
 

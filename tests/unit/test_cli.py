@@ -156,6 +156,7 @@ def test_a_suite_of_ones_own_is_reported_by_the_name_that_its_runs_have(
     (tmp_path / "runs" / "my-suite" / "a").mkdir(parents=True)
     (tmp_path / "runs" / "my-suite" / "a" / "run.json").write_text("{}")
     (tmp_path / "reports" / "my-suite").mkdir(parents=True)
+    (tmp_path / "reports" / "my-suite" / "leaderboard.csv").touch()
     assert cli.main(["report", "--check", "--suite", "my-suite", "--out", str(tmp_path)]) == 1
     assert "my-suite" in capsys.readouterr().err
     assert cli.main(["report", "--check", "--suite", "no-suite", "--out", str(tmp_path)]) == 2

@@ -197,6 +197,25 @@ def test_runs_of_another_machine_are_joined_with_their_photos(tmp_path: Path) ->
     assert not list(here.glob(".merge-*"))
 
 
+def test_weights_that_no_picture_depends_on_may_differ_between_joined_runs(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    same = {"unet": "1", "clip": "2"}
+    for out, label, own in ((here, "a", "x"), (there, "b", "y")):
+        digests = same | dict.fromkeys(("matcher", "fusion", "checkpoint"), own)
+        fake_run(out, "s", label, cases(subjects(out, "s", 6)), stack_digests=digests)
+    assert [folder.label for folder in merge(here, there, "s")] == ["b"]
+
+
+def test_each_run_that_cannot_be_joined_is_told_once(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for label in ("a", "b", "c"):
+        fake_run(here, "s", label, cases(subjects(here, "s", 6)), suite_digest="1")
+    fake_run(there, "s", "d", cases(subjects(there, "s", 6)), suite_digest="2")
+    with pytest.raises(DataError) as error:
+        merge(here, there, "s")
+    assert str(error.value).count("other people or prompts") == 1
+
+
 @pytest.mark.parametrize(
     ("config", "header", "reason"),
     [
