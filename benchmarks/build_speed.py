@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import importlib
 import json
 import os
 import resource
@@ -72,15 +73,16 @@ class _Watched:
 
 
 def build(out: Path, stack_name: str, photos: int, workers: int) -> dict[str, Any]:
-    """Build in this process (or its workers); seconds, CPU seconds (in the models, drawing), and peak memory."""
+    """Build in this process (0 workers) or in those: seconds, CPU seconds (in the models, drawing), peak memory."""
     models, drawing = Clock(), Clock()
     plain = load_stack(stack_name)
     loaders = {role: (lambda load=load: models.watch(load())) for role, load in plain.load.items()}
     stack = Stack(plain.name, loaders, plain.image_size, digests=plain.digests)
-    engine: Engine | None = Workers(stack_name, ["cpu"] * workers) if workers > 1 else None
+    engine: Engine | None = Workers(stack_name, ["cpu"] * workers) if workers else None
     if engine is None:
         for role in job_of(out, stack).roles:
-            stack.role(role)  # loading is not building
+            stack.role(role)  # loading is not building, models or libraries
+        importlib.import_module("fcbench.build.write")
         ingest._draw = functools.partial(drawing.time, ingest._draw)
     start, cpu = time.perf_counter(), _cpu()
     build_data(out, photos=photos, stack=stack, engine=engine, progress=None)
@@ -99,7 +101,7 @@ def _cpu() -> float:
     return sum(part.ru_utime + part.ru_stime for part in used)
 
 
-def apart(out: Path, stack: str, photos: int, workers: int = 1) -> dict[str, Any]:
+def apart(out: Path, stack: str, photos: int, workers: int = 0) -> dict[str, Any]:
     """The same in a fresh process."""
     command = [sys.executable, __file__, "--inner", str(out), stack, str(photos), str(workers)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -135,6 +137,7 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=int, default=1000)
+    parser.add_argument("--by-workers", type=int, default=4000, help="for two workers against one")
     parser.add_argument("--many", type=int, default=10_000, help="for the memory; 0 leaves it out")
     parser.add_argument("--stack", default="mini")
     arguments = parser.parse_args()
@@ -148,10 +151,11 @@ def main() -> None:
         _tell_shares(one, arguments.photos)
         again = apart(Path(folder, "one"), arguments.stack, arguments.photos)
         print(f"the same build again: {again['seconds']:.2f} s, ratio {again['seconds'] / one['seconds']:.3f}")
-        two = apart(Path(folder, "two"), arguments.stack, arguments.photos, 2)
+        alone, two = (apart(Path(folder, f"workers-{n}"), arguments.stack, arguments.by_workers, n) for n in (1, 2))
         print(
-            f"two workers, loading their models: {two['seconds']:.2f} s, {one['seconds'] / two['seconds']:.2f} x one; "
-            f"CPU {two['cpu_seconds']:.1f} s against {one['cpu_seconds']:.1f} s"
+            f"{arguments.by_workers} photos, workers that load their models: one {alone['seconds']:.2f} s, two "
+            f"{two['seconds']:.2f} s, {alone['seconds'] / two['seconds']:.2f} x as fast; CPU "
+            f"{alone['cpu_seconds']:.1f} s and {two['cpu_seconds']:.1f} s"
         )
         if arguments.many:
             many = apart(Path(folder, "many"), arguments.stack, arguments.many)

@@ -67,6 +67,6 @@ def on_grey(image: Image, mask: Mask, box: tuple[int, int, int, int]) -> Image:
     side = max(height, width)
     square = np.full((side, side, 3), GREY, np.uint8)
     top, left = (side - height) // 2, (side - width) // 2
-    inside = mask[y1:y2, x1:x2]
-    square[top : top + height, left : left + width][inside] = image[y1:y2, x1:x2][inside]
+    inside = mask[y1:y2, x1:x2, None]
+    square[top : top + height, left : left + width] = np.where(inside, image[y1:y2, x1:x2], np.uint8(GREY))
     return square

@@ -64,3 +64,10 @@ def test_without_insightface_the_remedy_is_named(pack: Path, monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "insightface.app", None)
     with pytest.raises(MissingError, match="pip install insightface"):
         load_faces(pack, (64, 64))
+
+
+@pytest.mark.parametrize("threads", [0, 1])
+def test_every_network_of_a_pack_runs_on_as_many_threads_as_asked(pack: Path, threads: int) -> None:
+    app = load_faces(pack, (64, 64), threads=threads)
+    used = [model.session.get_session_options().intra_op_num_threads for model in app.models.values()]
+    assert used == [threads] * 2
