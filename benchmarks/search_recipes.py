@@ -41,12 +41,13 @@ PROMPTS = (
 
 
 def suite(options: argparse.Namespace) -> Suite:
-    """Held-out people under six prompts."""
+    """Held-out people under six prompts, or every two of them in a row."""
     return Suite.model_validate(
         {
-            "name": "recipe-search",
+            "name": "recipe-search" if options.group == 1 else "recipe-search-pairs",
             "stack": options.stack,
             "subjects": {"source": "world", "first": options.first, "count": options.people, "photos": 5},
+            **({} if options.group == 1 else {"group": 2, "pairs": options.people // 2}),
             "prompts": [dict(zip(("id", "kind", "text"), prompt, strict=True)) for prompt in PROMPTS],
             "seeds": list(range(options.seeds)),
         }
@@ -83,6 +84,7 @@ def main() -> None:
     parser.add_argument("--steps", nargs="+", type=int, default=list(STEPS))
     parser.add_argument("--first", type=int, default=1_500_000)
     parser.add_argument("--people", type=int, default=2)
+    parser.add_argument("--group", type=int, default=1, choices=(1, 2), help="people a picture, tuned together")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--prior-images", type=int, default=16)
     parser.add_argument("--device", default="auto")
