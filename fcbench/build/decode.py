@@ -7,40 +7,35 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image as Pillow
+from PIL import ImageCms, ImageOps
 
 from fcbench.errors import DataError
 from fcbench.types import Image
 
 
-def decode(path: Path) -> tuple[Image, tuple[str, ...]]:
-    """A picture file as uint8 RGB (height, width, 3), and what was done to it beyond decoding.
+def decode(picture: Pillow.Image, turned: bool, path: Path) -> tuple[Image, tuple[str, ...]]:
+    """The picture of a file as uint8 RGB (height, width, 3), and what was done to it beyond decoding.
 
-    Turned as its EXIF says; colours of a profile that is not sRGB are converted. DataError names a broken file.
+    Turned as its EXIF says, where it says so (``turned``); colours of a profile that is not sRGB are converted.
+    DataError names a broken file.
     """
-    from PIL import Image as Pillow
-    from PIL import ImageOps
-
     try:
-        with Pillow.open(path) as opened:
-            changes = []
-            if opened.getexif().get(0x0112, 1) != 1:
-                changes.append("turned upright")
-            upright = ImageOps.exif_transpose(opened)
-            if (converted := _to_srgb(upright)) is not None:
-                upright = converted
-                changes.append("colours converted to sRGB")
-            if "transparency" in upright.info or upright.mode in ("LA", "PA", "RGBA"):
-                upright = _on_white(upright)
-                changes.append("put on white")
-            return np.array(upright.convert("RGB")), tuple(changes)
+        changes = ["turned upright"] if turned else []
+        upright = ImageOps.exif_transpose(picture)
+        if (converted := _to_srgb(upright)) is not None:
+            upright = converted
+            changes.append("colours converted to sRGB")
+        if "transparency" in upright.info or upright.mode in ("LA", "PA", "RGBA"):
+            upright = _on_white(upright)
+            changes.append("put on white")
+        return np.array(upright.convert("RGB")), tuple(changes)
     except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
         raise DataError(f"{path}: not a picture that can be read ({error})") from error
 
 
 def shrink(image: Image, short_side: int) -> Image:
     """The picture with its shorter side at most ``short_side`` pixels (Lanczos); never larger than it was."""
-    from PIL import Image as Pillow
-
     height, width = image.shape[:2]
     factor = min(1.0, short_side / min(height, width))
     shape = (max(1, round(height * factor)), max(1, round(width * factor)))
@@ -51,8 +46,6 @@ def shrink(image: Image, short_side: int) -> Image:
 
 def _to_srgb(image: Any) -> Any | None:
     """The picture in sRGB; None where it is already, or its profile cannot be used."""
-    from PIL import ImageCms
-
     data = image.info.get("icc_profile")
     if not data or image.mode not in ("RGB", "RGBA", "L"):
         return None
@@ -67,7 +60,5 @@ def _to_srgb(image: Any) -> Any | None:
 
 
 def _on_white(image: Any) -> Any:
-    from PIL import Image as Pillow
-
     layer = image.convert("RGBA")
     return Pillow.alpha_composite(Pillow.new("RGBA", layer.size, (255, 255, 255, 255)), layer)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from PIL import Image as Pillow
 from pydantic import ValidationError
 
 from fcbench.build.cast import world_scene
@@ -72,7 +73,7 @@ def take(
     if (kept := _kept(folder, photo_id)) is not None:
         return kept
     try:
-        return _keep(folder, photo_id, *_take(inspected(file), name, short_side, known or Sidecar()))
+        return _keep(folder, photo_id, *_take(file, name, short_side, known or Sidecar()))
     except UnfitError as error:
         return Reject(photo_id, error.reason, "ingest", str(error))
     except _SidecarError as error:
@@ -118,8 +119,6 @@ def _keep(folder: DataFolder, photo_id: str, image: Image, sidecar: Sidecar) -> 
 
 
 def _jpeg(image: Image) -> bytes:
-    from PIL import Image as Pillow
-
     buffer = io.BytesIO()
     Pillow.fromarray(image).save(buffer, "JPEG", quality=92)
     return buffer.getvalue()
@@ -159,7 +158,7 @@ def _draw(index: int, seed: int, size: int) -> tuple[Image, Sidecar]:
 
 
 def _take(file: Path, name: str, size: int, known: Sidecar) -> tuple[Image, Sidecar]:
-    image, changes = decode(file)
+    image, changes = decode(*inspected(file), file)
     sidecar = _merged(_read_sidecar(file), known)
     there = (image.shape[0], image.shape[1])
     small = shrink(image, size)

@@ -6,12 +6,13 @@ RGB by a formula that no printer knows.
 
 from __future__ import annotations
 
+import io
 import stat
 from pathlib import Path
 from typing import Any
 
+from PIL import ExifTags, PngImagePlugin, UnidentifiedImageError
 from PIL import Image as Pillow
-from PIL import PngImagePlugin, UnidentifiedImageError
 
 from fcbench.build.records import Reason
 from fcbench.errors import DataError
@@ -36,14 +37,18 @@ class UnfitError(DataError):
         self.reason = reason
 
 
-def inspected(path: Path) -> Path:
-    """The path of a file that decodes to its last row; UnfitError says why one is not to be used."""
+def inspected(path: Path) -> tuple[Pillow.Image, bool]:
+    """A file's picture, decoded to its last row, and whether its EXIF turns it; UnfitError says why it is no use.
+
+    A TIFF is turned as it is decoded, and says nothing of it afterwards.
+    """
     _is_file(path)
     PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, TEXT_BYTES)
     try:
-        with Pillow.open(path) as image:
-            _is_photo(path, image)
-            image.load()
+        image = Pillow.open(io.BytesIO(path.read_bytes()))  # what is read late, as EXIF's parts, needs no open file
+        _is_photo(path, image)
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        image.load()
     except UnfitError:
         raise
     except Pillow.DecompressionBombError as error:
@@ -54,7 +59,7 @@ def inspected(path: Path) -> Path:
         raise UnfitError("not_an_image", f"{path}: no kind of picture that is known") from error
     except (OSError, ValueError, SyntaxError, MemoryError) as error:
         raise UnfitError(_reason(error), f"{path}: {error}") from error
-    return path
+    return image, turned
 
 
 def _is_file(path: Path) -> None:
