@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,9 +52,16 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, parts: Checkpoint, facts: dict[str, Any]) -> None:
-    """Write a checkpoint in float16; ``fastcomposer.json`` comes last, so its existence means that all is there."""
+    """Write a checkpoint in float16; ``fastcomposer.json`` comes last, so its existence means that all is there.
+
+    What a save that was killed has left in the folder goes first: a checkpoint is known by a digest of all its files.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / FACTS).unlink(missing_ok=True)
+    for half in folder.glob(".*.tmp"):
+        half.unlink()
     for name in MODELS:
+        shutil.rmtree(folder / name, ignore_errors=True)
         save_half(folder / name, getattr(parts, name))
     weights = {key: value.half().contiguous() for key, value in parts.fusion.state_dict().items()}
     with atomic(folder / FUSION_FILE) as temporary:

@@ -127,3 +127,20 @@ def test_a_checkpoint_comes_back_as_it_was_in_half_precision(checkpoint: Path, s
         for key, value in stack.role(role).state_dict().items():
             assert torch.equal(getattr(parts, role).state_dict()[key], value.half().to(value.dtype)), key
     assert not parts.unet.training
+
+
+def test_a_save_that_was_killed_leaves_nothing_in_the_checkpoint_that_is_saved_after_it(
+    stack: Stack, tmp_path: Path
+) -> None:
+    parts = Checkpoint(stack.role("unet"), stack.role("image_encoder"), Fusion(16))
+    (tmp_path / "killed" / "unet").mkdir(parents=True)
+    for half in ("unet/.tmpjNIom", ".fusion.safetensors.0123abcd.tmp"):
+        (tmp_path / "killed" / half).write_bytes(b"half")
+    for folder in ("killed", "whole"):
+        save_checkpoint(tmp_path / folder, parts, {})
+    killed, whole = (
+        sorted(str(path.relative_to(tmp_path / name)) for path in (tmp_path / name).rglob("*"))
+        for name in ("killed", "whole")
+    )
+    assert killed == whole
+    assert "fusion.safetensors" in whole
