@@ -41,13 +41,14 @@ PROMPTS = (
 
 
 def suite(options: argparse.Namespace) -> Suite:
-    """Held-out people under six prompts, or every two of them in a row."""
+    """Held-out people under six prompts, one a picture or two."""
+    pairs = {"group": 2, "pairs": options.people // 2} if options.group == 2 else {}
     return Suite.model_validate(
         {
-            "name": "recipe-search" if options.group == 1 else "recipe-search-pairs",
+            "name": "recipe-search-pairs" if pairs else "recipe-search",
             "stack": options.stack,
             "subjects": {"source": "world", "first": options.first, "count": options.people, "photos": 5},
-            **({} if options.group == 1 else {"group": 2, "pairs": options.people // 2}),
+            **pairs,
             "prompts": [dict(zip(("id", "kind", "text"), prompt, strict=True)) for prompt in PROMPTS],
             "seeds": list(range(options.seeds)),
         }
@@ -84,7 +85,7 @@ def main() -> None:
     parser.add_argument("--steps", nargs="+", type=int, default=list(STEPS))
     parser.add_argument("--first", type=int, default=1_500_000)
     parser.add_argument("--people", type=int, default=2)
-    parser.add_argument("--group", type=int, default=1, choices=(1, 2), help="people a picture, tuned together")
+    parser.add_argument("--group", type=int, default=1, choices=(1, 2), help="people a picture")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--prior-images", type=int, default=16)
     parser.add_argument("--device", default="auto")

@@ -10,16 +10,17 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageCms, ImageOps
 
-from fcbench.errors import DataError
+from fcbench.build.inspect_file import UnfitError, inspected
 from fcbench.types import Image
 
 
-def decode(picture: Pillow.Image, turned: bool, path: Path) -> tuple[Image, tuple[str, ...]]:
-    """The picture of a file as uint8 RGB (height, width, 3), and what was done to it beyond decoding.
+def decode(path: Path) -> tuple[Image, tuple[str, ...]]:
+    """A picture file as uint8 RGB (height, width, 3), and what was done to it beyond decoding.
 
-    Turned as its EXIF says, where it says so (``turned``); colours of a profile that is not sRGB are converted.
-    DataError names a broken file.
+    Turned as its EXIF says; colours of a profile that is not sRGB are converted. UnfitError for a file that is not to
+    be used.
     """
+    picture, turned = inspected(path)
     try:
         changes = ["turned upright"] if turned else []
         upright = ImageOps.exif_transpose(picture)
@@ -31,7 +32,7 @@ def decode(picture: Pillow.Image, turned: bool, path: Path) -> tuple[Image, tupl
             changes.append("put on white")
         return np.array(upright.convert("RGB")), tuple(changes)
     except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
-        raise DataError(f"{path}: not a picture that can be read ({error})") from error
+        raise UnfitError("decode_error", f"{path}: not a picture that can be read ({error})") from error
 
 
 def shrink(image: Image, short_side: int) -> Image:

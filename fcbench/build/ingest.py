@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from fcbench.build.cast import world_scene
 from fcbench.build.decode import decode, shrink
-from fcbench.build.inspect_file import UnfitError, inspected
+from fcbench.build.inspect_file import UnfitError
 from fcbench.build.records import Face, Item, Licence, Photo, Planted, Reject, Sidecar
 from fcbench.errors import DataError, UsageError
 from fcbench.images import read_image
@@ -78,8 +78,6 @@ def take(
         return Reject(photo_id, error.reason, "ingest", str(error))
     except _SidecarError as error:
         return Reject(photo_id, "sidecar_error", "ingest", f"{name}: {error}")
-    except DataError as error:
-        return Reject(photo_id, "decode_error", "ingest", str(error))
 
 
 def list_pictures(root: Path) -> list[Path]:
@@ -158,7 +156,7 @@ def _draw(index: int, seed: int, size: int) -> tuple[Image, Sidecar]:
 
 
 def _take(file: Path, name: str, size: int, known: Sidecar) -> tuple[Image, Sidecar]:
-    image, changes = decode(*inspected(file), file)
+    image, changes = decode(file)
     sidecar = _merged(_read_sidecar(file), known)
     there = (image.shape[0], image.shape[1])
     small = shrink(image, size)

@@ -6,7 +6,6 @@ RGB by a formula that no printer knows.
 
 from __future__ import annotations
 
-import io
 import stat
 from pathlib import Path
 from typing import Any
@@ -45,10 +44,10 @@ def inspected(path: Path) -> tuple[Pillow.Image, bool]:
     _is_file(path)
     PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, TEXT_BYTES)
     try:
-        image = Pillow.open(io.BytesIO(path.read_bytes()))  # what is read late, as EXIF's parts, needs no open file
-        _is_photo(path, image)
-        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-        image.load()
+        with Pillow.open(path) as image:
+            _is_photo(path, image)
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+            image.load()
     except UnfitError:
         raise
     except Pillow.DecompressionBombError as error:

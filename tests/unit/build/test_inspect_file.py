@@ -121,10 +121,10 @@ def test_what_is_no_file_at_all_has_its_reason_too(tmp_path: Path, monkeypatch: 
     }
     (tmp_path / "forbidden.png").write_bytes(encoded("PNG"))
 
-    def refuse(path: Path) -> bytes:  # root may read everything
+    def refuse(path: Path) -> None:  # root may read everything
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Pillow, "open", refuse)
     with pytest.raises(UnfitError, match="Permission denied") as caught:
         inspected(tmp_path / "forbidden.png")
     assert caught.value.reason == "unreadable"

@@ -19,7 +19,6 @@ from PIL import ImageCms
 from fcbench.build.archives import Table, WebDataset
 from fcbench.build.decode import decode
 from fcbench.build.ffhq import Ffhq, ranges, read_list
-from fcbench.build.inspect_file import inspected
 from fcbench.build.records import Item, Photo, Reject
 from fcbench.build.source import Source, open_source
 from fcbench.errors import DataError, UsageError
@@ -161,31 +160,27 @@ def test_sources_are_named_and_need_a_place(tmp_path: Path) -> None:
         open_source("fhq", photos=1, seed=0, size=64, images=tmp_path)
 
 
-def _decoded(file: Path) -> tuple[Image, tuple[str, ...]]:
-    return decode(*inspected(file), file)
-
-
 def test_pictures_are_turned_upright_put_on_white_and_brought_to_srgb(tmp_path: Path) -> None:
     turned = Pillow.Exif()
     turned[0x0112] = 6
     for name in ("turned.png", "turned.jpg", "turned.webp", "turned.tif"):
         Pillow.fromarray(PIXELS).save(tmp_path / name, exif=turned)
-        image, changes = _decoded(tmp_path / name)
+        image, changes = decode(tmp_path / name)
         assert image.shape == (80, 40, 3)
         assert changes == ("turned upright",)
     clear = np.zeros((4, 4, 4), np.uint8)
     clear[0] = (10, 20, 30, 255)
     Pillow.fromarray(clear).save(tmp_path / "clear.png")
-    image, changes = _decoded(tmp_path / "clear.png")
+    image, changes = decode(tmp_path / "clear.png")
     assert image[0, 0].tolist() == [10, 20, 30]
     assert image[3, 3].tolist() == [255, 255, 255]
     assert changes == ("put on white",)
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
     Pillow.fromarray(PIXELS).save(tmp_path / "odd.png", icc_profile=lab)
-    image, _ = _decoded(tmp_path / "odd.png")  # a profile of no use is left aside
+    image, _ = decode(tmp_path / "odd.png")  # a profile of no use is left aside
     assert image.shape == PIXELS.shape
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     Pillow.fromarray(PIXELS).save(tmp_path / "plain.png", icc_profile=srgb)
-    image, changes = _decoded(tmp_path / "plain.png")
+    image, changes = decode(tmp_path / "plain.png")
     assert changes == ()
     assert np.array_equal(image, PIXELS)
