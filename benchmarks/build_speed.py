@@ -24,8 +24,9 @@ from typing import Any
 from fcbench.build import build_data, ingest
 from fcbench.build.engine import Engine, Workers
 from fcbench.build.pipeline import job_of
+from fcbench.files import read_json
 from fcbench.stacks import load_stack
-from fcbench.store import data_folder, read_json
+from fcbench.store import data_folder
 from fcbench.types import Stack
 
 

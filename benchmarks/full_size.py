@@ -62,8 +62,8 @@ def sample(folder: Path) -> dict[str, Any]:
     import numpy as np
 
     from fcbench.fastcomposer.method import FastComposer
+    from fcbench.files import write_image
     from fcbench.stacks import load_stack
-    from fcbench.store import write_image
     from fcbench.types import Prompt, Subject
 
     write_image(folder / "photo.png", np.full((64, 64, 3), 128, np.uint8))

@@ -18,12 +18,12 @@ import torch
 
 from fcbench import sampling
 from fcbench.fastcomposer.method import FastComposer, FastComposerSampler
+from fcbench.files import write_image
 from fcbench.images import to_images, to_tensor
 from fcbench.metrics.identity import Identity
 from fcbench.report.statistics import mean
 from fcbench.run import case_seed
 from fcbench.stacks import load_stack
-from fcbench.store import write_image
 from fcbench.types import Case, Generation, Image, Prompt, Stack, Subject
 from fcbench.world import PROMPTS, TEST_PEOPLE, Person, draw_person, draw_scene, portrait, render
 

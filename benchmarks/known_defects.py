@@ -24,13 +24,13 @@ from PIL import ImageFilter
 
 from baselines.stable_diffusion import StableDiffusion
 from fcbench.fastcomposer.method import FastComposer
+from fcbench.files import write_image
 from fcbench.metrics.attributes import Attributes
 from fcbench.metrics.blending import Blending
 from fcbench.metrics.identity import Identity
 from fcbench.metrics.prompt import PromptConsistency
 from fcbench.metrics.sharpness import Sharpness
 from fcbench.stacks import load_stack
-from fcbench.store import write_image
 from fcbench.types import Case, Generation, Image, Prompt, Stack, Subject
 from fcbench.world import PROMPTS, TEST_PEOPLE, Figure, Person, Scene, draw_person, draw_scene, portrait, render
 from fcbench.world.people import HAIR_COLOURS, mix

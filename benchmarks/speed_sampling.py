@@ -16,8 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from baselines.stable_diffusion import StableDiffusion
 from fcbench import sampling
 from fcbench.fastcomposer.method import FastComposer
+from fcbench.files import write_image
 from fcbench.graphs import Replayed
-from fcbench.store import write_image
 from fcbench.types import Prompt, Stack, Subject
 
 PROMPT = Prompt("snow", "{} in the snow", "context")

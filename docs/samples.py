@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from fcbench.config import load_suites
+from fcbench.files import write_image
 from fcbench.images import read_image
 from fcbench.plugins import load
 from fcbench.run import case_seed, cases_of, subjects_of
 from fcbench.stacks import load_stack
-from fcbench.store import write_image
 from fcbench.types import Case, Image, Stack
 from fcbench.world.sheet import grid
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 
 from fcbench.errors import DataError, OutOfTimeError
-from fcbench.store import atomic
+from fcbench.files import atomic
 
 
 class Stateful(Protocol):

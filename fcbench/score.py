@@ -18,7 +18,8 @@ from typing import Any
 
 from fcbench import plugins
 from fcbench.errors import DataError, FcbenchError, MethodError
-from fcbench.store import RunFolder, digest_file, digest_json, read_json
+from fcbench.files import digest_file, digest_json, read_json
+from fcbench.store import RunFolder
 from fcbench.types import Generation, Metric, Score, Stack
 
 JUDGES = ("faces", "clip")

@@ -17,7 +17,8 @@ from typing import Any
 from fcbench.build.ingest import SUFFIXES, id_of, take
 from fcbench.build.records import Item, Licence, Reject, Sidecar
 from fcbench.errors import DataError, UsageError
-from fcbench.store import DataFolder, digest_json
+from fcbench.files import digest_json
+from fcbench.store import DataFolder
 
 CAPTIONS = ("caption", "text", "prompt")
 IDS = ("id", "key", "__key__")

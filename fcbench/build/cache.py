@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from fcbench.build.records import Item, Photo, Reject
-from fcbench.store import DataFolder, digest_json, write_bytes
+from fcbench.files import digest_json, write_bytes
+from fcbench.store import DataFolder
 
 
 @dataclass(frozen=True)

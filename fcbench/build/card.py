@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from fcbench.store import DataFolder, write_text
+from fcbench.files import write_text
+from fcbench.store import DataFolder
 
 if TYPE_CHECKING:
     from fcbench.build.pipeline import BuildCounts

@@ -20,8 +20,9 @@ from fcbench.build.records import Planted, Sidecar
 from fcbench.build.rows import Row, Rows
 from fcbench.build.segment import iou, owners_of
 from fcbench.errors import DataError
+from fcbench.files import write_json, write_text
 from fcbench.masks import decode_mask
-from fcbench.store import DataFolder, write_json, write_text
+from fcbench.store import DataFolder
 from fcbench.types import Mask
 from fcbench.world import traits_in
 

@@ -16,7 +16,8 @@ from typing import Any
 from fcbench.build.ingest import take
 from fcbench.build.records import Face, Item, Licence, Reject, Sidecar
 from fcbench.errors import DataError, UsageError
-from fcbench.store import DataFolder, digest_json
+from fcbench.files import digest_json
+from fcbench.store import DataFolder
 
 LIST = "ffhq-dataset-v2.json"
 TREE = "in-the-wild-images"

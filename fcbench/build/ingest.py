@@ -20,9 +20,10 @@ from fcbench.build.decode import decode, shrink
 from fcbench.build.inspect_file import UnfitError
 from fcbench.build.records import Face, Item, Licence, Photo, Planted, Reject, Sidecar
 from fcbench.errors import DataError, UsageError
+from fcbench.files import write_bytes, write_image
 from fcbench.images import read_image
 from fcbench.masks import box_of, decode_mask, encode_mask
-from fcbench.store import DataFolder, write_bytes, write_image
+from fcbench.store import DataFolder
 from fcbench.types import Image
 from fcbench.world import describe, render, traits
 

@@ -17,8 +17,9 @@ from fcbench.build.rows import Row, Rows, read_rows
 from fcbench.build.sample import Place, Sample, draw_sample
 from fcbench.build.wilson import wilson
 from fcbench.errors import DataError
+from fcbench.files import read_json, write_text
 from fcbench.images import read_image
-from fcbench.store import DataFolder, read_json, write_text
+from fcbench.store import DataFolder
 
 EXAMPLES = 6
 """Rejects shown of each reason."""

@@ -26,7 +26,8 @@ from fcbench.build.shard import INGEST_VERSION, Job, chain, last_kept, versions
 from fcbench.build.source import open_source
 from fcbench.build.split import SPLITS
 from fcbench.errors import FcbenchError, UsageError
-from fcbench.store import DataFolder, data_folder, digest_json, read_json, write_json
+from fcbench.files import digest_json, read_json, write_json
+from fcbench.store import DataFolder, data_folder
 from fcbench.types import Stack
 
 FORMAT = 2

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 from fcbench.build.ingest import ingest_folder, ingest_world, list_pictures
 from fcbench.build.records import Item
 from fcbench.errors import UsageError, did_you_mean
-from fcbench.store import DataFolder, digest_json
+from fcbench.files import digest_json
+from fcbench.store import DataFolder
 
 
 class Source(Protocol):

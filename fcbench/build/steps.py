@@ -14,7 +14,7 @@ from fcbench.build.records import Item, Photo, Reject, batches
 from fcbench.build.screen import Screen
 from fcbench.build.segment import segment
 from fcbench.errors import FcbenchError
-from fcbench.store import digest_json
+from fcbench.files import digest_json
 from fcbench.types import Stack
 
 Run: TypeAlias = Callable[[Iterable[Item], Stack], Iterator[Item]]

@@ -19,7 +19,8 @@ from fcbench.build.records import Item, Photo, Reject
 from fcbench.build.shard import Job, chain, items_of
 from fcbench.build.split import SPLITS, split, split_as_listed
 from fcbench.errors import DataError, FcbenchError
-from fcbench.store import DataFolder, digest_file, digest_json, read_json, write_json, write_text
+from fcbench.files import digest_file, digest_json, read_json, write_json, write_text
+from fcbench.store import DataFolder
 
 ATTRIBUTION = ("id", "split", "author", "source", "licence", "licence_url", "changes")
 

@@ -15,8 +15,9 @@ from fcbench.build.records import REASONS
 from fcbench.build.rows import Row, Rows, picture, read_rows
 from fcbench.build.validate_official import check_official, is_official
 from fcbench.errors import DataError, UsageError
+from fcbench.files import digest_file, read_json
 from fcbench.masks import box_of, decode_mask
-from fcbench.store import DataFolder, digest_file, read_json
+from fcbench.store import DataFolder
 from fcbench.types import Mask
 
 

@@ -14,7 +14,7 @@ from datasets import Features, Image, List, Value
 from fcbench.build.quality import PHOTO_SCORES, SEGMENT_SCORES, columns_of
 from fcbench.build.records import Photo, Reject
 from fcbench.errors import DataError
-from fcbench.store import atomic
+from fcbench.files import atomic
 
 ROW_GROUP_ROWS = 100
 ROW_GROUP_BYTES = 64 << 20

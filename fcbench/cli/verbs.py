@@ -349,12 +349,13 @@ def _adopt(pictures: Path, suites: Sequence[str], name: str, images_per_subject:
 def _score(suite: str, named: Sequence[str], stack: str | None, device: str, out: Path) -> None:
     """Score what is not scored yet of a suite's runs."""
     from fcbench import store
+    from fcbench.files import read_json
     from fcbench.score import chosen_metrics, needs_scoring, score_run
     from fcbench.stacks import load_stack
 
     metrics = chosen_metrics(named)
     for folder in store.runs_of(out, suite):
-        judge = stack or store.read_json(folder.config)["stack_file"]
+        judge = stack or read_json(folder.config)["stack_file"]
         if needs_scoring(folder, metrics, load_stack(judge).digests):
             score_run(folder, load_stack(judge, device=device), metrics)
 

@@ -21,7 +21,7 @@ def show(
 
     Writes OUT/world.png.
     """
-    from fcbench.store import write_image
+    from fcbench.files import write_image
     from fcbench.world.sheet import draw_sheet
 
     write_image(out / "world.png", draw_sheet(rows, seed=seed))

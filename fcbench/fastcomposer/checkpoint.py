@@ -34,7 +34,8 @@ from fcbench.fastcomposer.official import (
     stack_weights,
     weights_for,
 )
-from fcbench.store import TrainingFolder, atomic, read_json, write_json
+from fcbench.files import atomic, read_json, write_json
+from fcbench.store import TrainingFolder
 from fcbench.types import Stack
 from fcbench.weights import read_folder, read_tensors, refuse_misfit, save_half
 

@@ -32,7 +32,7 @@ from fcbench.fastcomposer.official import (
     weights_for,
     write_official,
 )
-from fcbench.store import atomic, digest_file, write_json
+from fcbench.files import atomic, digest_file, write_json
 from fcbench.types import Stack
 from fcbench.weights import Weights, read_folder, read_tensors
 

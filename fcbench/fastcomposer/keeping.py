@@ -10,7 +10,8 @@ from typing import Any
 from fcbench.config import Recipe
 from fcbench.errors import DivergedError, UsageError
 from fcbench.fastcomposer.checkpoint import Checkpoint, save_checkpoint
-from fcbench.store import TrainingFolder, digest_place, read_json, write_json
+from fcbench.files import digest_place, read_json, write_json
+from fcbench.store import TrainingFolder
 from fcbench.types import Stack
 
 WINDOW = 100

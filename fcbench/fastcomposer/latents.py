@@ -18,9 +18,9 @@ from fcbench.config import Recipe
 from fcbench.fastcomposer.data import Example
 from fcbench.fastcomposer.loader import fitted, workers_for
 from fcbench.fastcomposer.photos import Photos
+from fcbench.files import atomic
 from fcbench.images import to_tensor
 from fcbench.sampling import encode_posterior
-from fcbench.store import atomic
 from fcbench.types import Stack
 
 _BATCH = 64

@@ -23,7 +23,7 @@ import torch
 
 from fcbench.errors import WeightsError
 from fcbench.fastcomposer.encoder import Fusion
-from fcbench.store import atomic
+from fcbench.files import atomic
 from fcbench.types import Stack
 from fcbench.weights import Weights, refuse_misfit
 

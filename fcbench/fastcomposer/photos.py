@@ -17,8 +17,8 @@ import pyarrow.parquet as parquet
 from PIL import Image as Pillow
 
 from fcbench.errors import DataError
+from fcbench.files import digest_file, digest_json
 from fcbench.masks import Rle, decode_mask
-from fcbench.store import digest_file, digest_json
 from fcbench.types import Image, Mask
 
 

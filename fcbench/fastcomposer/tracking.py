@@ -11,7 +11,8 @@ from typing import Any, TextIO
 
 from fcbench.config import Recipe
 from fcbench.errors import MissingError
-from fcbench.store import TrainingFolder, write_image, write_text
+from fcbench.files import write_image, write_text
+from fcbench.store import TrainingFolder
 from fcbench.types import Image
 
 WINDOW = 20

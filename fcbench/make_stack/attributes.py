@@ -16,11 +16,11 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
+from fcbench.files import atomic
 from fcbench.images import to_tensor
 from fcbench.loop import Clock, Stateful, cosine, run_steps
 from fcbench.make_stack.face_pool import degrade
 from fcbench.stacks.attributes import AttributeNet, AttributeReader, figure_view, whole_view
-from fcbench.store import atomic
 from fcbench.types import Image
 from fcbench.world import PROMPTS, TEST_PEOPLE, TRAIN_PEOPLE, Figure, Scene, draw_person, draw_scene, render
 from fcbench.world.vocabulary import COLOURS, CONTEXTS, HATS, HOLDINGS, STYLES

@@ -17,11 +17,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import CLIPTextModel
 
 from fcbench.diffusion import add_noise, training_scheduler
+from fcbench.files import atomic
 from fcbench.images import to_tensor
 from fcbench.loop import Clock, batch_generator, cosine, fast_autocast, run_steps
 from fcbench.make_stack.pool import Pool
 from fcbench.sampling import encode_images
-from fcbench.store import atomic
 
 
 def new_unet(tokens_dim: int) -> UNet2DConditionModel:

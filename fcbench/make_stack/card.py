@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from fcbench.files import read_json, write_image, write_json, write_text
 from fcbench.make_stack.judge_scores import FIRST
 from fcbench.make_stack.pool import UNSEEN, unseen_scene
 from fcbench.metrics.identity import Identity
 from fcbench.metrics.prompt import PromptConsistency
 from fcbench.stacks.attributes import load_attributes
-from fcbench.store import read_json, write_image, write_json, write_text
 from fcbench.types import Case, Generation, Prompt, Score, Stack, Subject
 from fcbench.world import PROMPTS, draw_person, draw_scene, portrait, render
 

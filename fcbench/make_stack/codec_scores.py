@@ -12,12 +12,12 @@ import numpy.typing as npt
 import torch
 from diffusers import AutoencoderKL
 
+from fcbench.files import write_image
 from fcbench.images import read_image, to_images, to_tensor
 from fcbench.make_stack.codec import psnr
 from fcbench.make_stack.face_pool import FacePool
 from fcbench.make_stack.judge_scores import area_under_curve, find_faces, pair_cosines
 from fcbench.metrics.prompt import PromptConsistency
-from fcbench.store import write_image
 from fcbench.types import Generation, Image, Mask, Stack
 from fcbench.world import Figure, draw_person, draw_scene, render
 from fcbench.world.vocabulary import COLOURS

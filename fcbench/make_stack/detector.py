@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fcbench.files import atomic
 from fcbench.loop import Clock, Stateful, cosine, run_steps
 from fcbench.make_stack.anchors import ANCHORS, SIZE, STRIDES, Grid, anchor_grid, assign, decode, encode, overlap
 from fcbench.make_stack.face_pool import FacePool, degrade
-from fcbench.store import atomic
 from fcbench.types import Image
 
 BATCH = 64

@@ -16,9 +16,9 @@ from insightface.utils.face_align import norm_crop
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fcbench.files import atomic
 from fcbench.loop import Clock, Stateful, cosine, run_steps
 from fcbench.make_stack.face_pool import FacePool, degrade
-from fcbench.store import atomic
 from fcbench.types import Image
 
 CROP = 112

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
+from fcbench.files import write_json
 from fcbench.loop import Clock
 from fcbench.make_stack.detector import export_detector, train_detector
 from fcbench.make_stack.embedder import export_embedder, train_embedder
 from fcbench.make_stack.face_pool import draw_faces
 from fcbench.make_stack.judge_scores import score_faces
 from fcbench.stacks.faces import load_faces
-from fcbench.store import write_json
 from fcbench.world import TRAIN_PEOPLE
 
 DET_SIZE = (64, 64)

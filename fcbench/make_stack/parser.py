@@ -8,10 +8,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from fcbench.files import write_json
 from fcbench.make_stack.annotate import annotate
 from fcbench.make_stack.lexicon import UNIVERSAL, common_lexicon
 from fcbench.make_stack.sentences import Writer, world_caption
-from fcbench.store import write_json
 from fcbench.world import Caption
 
 WORLD, VARIED = 2500, 2500

@@ -11,7 +11,7 @@ from random import Random
 import numpy as np
 import numpy.typing as npt
 
-from fcbench.store import atomic, read_json, write_json
+from fcbench.files import atomic, read_json, write_json
 from fcbench.types import Image, subject_phrase
 from fcbench.world import PROMPTS, TEST_PEOPLE, TRAIN_PEOPLE, Scene, describe, draw_person, draw_scene, render
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fcbench.errors import DataError, UsageError
+from fcbench.files import write_bytes, write_text
 from fcbench.report.merge import merge
-from fcbench.store import report_folder, runs_of, write_bytes, write_text
+from fcbench.store import report_folder, runs_of
 
 if TYPE_CHECKING:
     from fcbench.report.runs import Run

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from fcbench import __version__
+from fcbench.files import digest_file, write_json
 from fcbench.report.board import Board
 from fcbench.report.runs import Run
-from fcbench.store import digest_file, write_json
 
 MANIFEST = "manifest.json"
 

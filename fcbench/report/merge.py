@@ -11,17 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from fcbench.errors import DataError
+from fcbench.files import digest_file, read_json, write_bytes, write_json
 from fcbench.report.weights import differing
-from fcbench.store import (
-    RunFolder,
-    digest_file,
-    read_json,
-    run_folder,
-    runs_of,
-    subject_folder,
-    write_bytes,
-    write_json,
-)
+from fcbench.store import RunFolder, run_folder, runs_of, subject_folder
 
 
 def merge(out: Path, other: Path, suite: str) -> list[RunFolder]:

@@ -10,8 +10,9 @@ from itertools import pairwise
 from typing import Any
 
 from fcbench.errors import DataError
+from fcbench.files import read_json
 from fcbench.report.statistics import Group
-from fcbench.store import RunFolder, read_json
+from fcbench.store import RunFolder
 from fcbench.types import Case, Generation, Score
 
 METRICS = ("identity", "prompt")

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from fcbench.errors import FcbenchError
+from fcbench.files import digest_file, read_json
 from fcbench.report.claims import OURS
 from fcbench.report.manifest import KEPT, MANIFEST
 from fcbench.report.weights import differing
-from fcbench.store import digest_file, read_json, runs_of
+from fcbench.store import runs_of
 
 TABLES = "leaderboard.csv"
 

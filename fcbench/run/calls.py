@@ -11,6 +11,7 @@ from time import perf_counter
 
 from fcbench import store
 from fcbench.errors import FcbenchError, MethodError, MissingError, UsageError, WeightsError
+from fcbench.files import read_json, write_json
 from fcbench.run.measure import Cost, LoadClock, Meter
 
 NOTE_SECONDS = 5.0
@@ -37,13 +38,13 @@ class Calls:
 
         Work that a killed attempt had not saved is done again and counts twice: the sum is what was really spent.
         """
-        earlier = float(store.read_json(spent)["seconds"]) if spent.exists() else 0.0
+        earlier = float(read_json(spent)["seconds"]) if spent.exists() else 0.0
         start, over = perf_counter(), threading.Event()
 
         def note() -> None:
             while not over.wait(NOTE_SECONDS):
                 with contextlib.suppress(FcbenchError):  # a full disk is told by whoever needs it
-                    store.write_json(spent, {"seconds": earlier + perf_counter() - start})
+                    write_json(spent, {"seconds": earlier + perf_counter() - start})
 
         noting = threading.Thread(target=note, daemon=True)
         noting.start()

@@ -18,6 +18,7 @@ from pathlib import Path
 from fcbench import store
 from fcbench.config import FolderPeople, Suite, WorldPeople
 from fcbench.errors import DataError, UsageError
+from fcbench.files import digest_file, digest_json, write_image
 from fcbench.types import Case, Subject
 
 BATCH_SIZE = 16
@@ -109,7 +110,7 @@ def suite_digest(suite: Suite, subjects: Sequence[Subject]) -> str:
     plain = suite.model_dump(mode="json", exclude={"stack": True, "options": True, "note": True, "subjects": {"path"}})
     if suite.trios is None:  # the key came later: suites without it stay what they were
         del plain["trios"]
-    return store.digest_json([plain, [[s.id, s.noun, [store.digest_file(p) for p in s.images]] for s in subjects]])
+    return digest_json([plain, [[s.id, s.noun, [digest_file(p) for p in s.images]] for s in subjects]])
 
 
 def subject_groups(suite: Suite, subjects: Sequence[Subject]) -> dict[str, dict[str, str]]:
@@ -154,7 +155,7 @@ def _from_world(number: int, views: int, suite: str, out: Path) -> Subject:
     for view, photo in enumerate(photos):
         if not photo.exists():
             scene = world.snapshot(person, view) if view else world.portrait(person, view)
-            store.write_image(photo, world.render(scene).image)
+            write_image(photo, world.render(scene).image)
     return Subject(person.id, person.noun, photos)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from fcbench import store
 from fcbench.errors import MethodError
+from fcbench.files import read_json, write_image, write_json
 from fcbench.run.calls import Calls, reason
 from fcbench.run.cases import Group, case_seed
 from fcbench.run.fitting import Fit, Fitting
@@ -50,12 +51,12 @@ class Drawing:
         plug-in, and a full disk, as they stop every group alike.
         """
         if self._folder.config.exists():
-            self._record.update({key: store.read_json(self._folder.config)[key] for key in MEASURED})
+            self._record.update({key: read_json(self._folder.config)[key] for key in MEASURED})
         for role in PRELOADED:
             if role in self._stack.load:
                 self._stack.role(role)
         self._note_digests()
-        store.write_json(self._folder.config, self._record)
+        write_json(self._folder.config, self._record)
         for group in groups:
             batches = [batch for batch in group.batches if not all(self._folder.is_done(case.id) for case in batch)]
             if not batches:
@@ -96,7 +97,7 @@ class Drawing:
             _check(images, len(batch))
         news = sum(not self._folder.is_done(case.id) for case in batch)
         for case, image in zip(batch, images, strict=True):
-            store.write_image(self._folder.image(case.id), image)
+            write_image(self._folder.image(case.id), image)
         for case in batch:
             self._folder.commit(
                 Generation(
@@ -130,7 +131,7 @@ class Drawing:
         for key in ("peak_reserved", "peak_device"):
             peaks = (self._record[key], getattr(self._meter, key))
             self._record[key] = max((peak for peak in peaks if peak is not None), default=None)
-        store.write_json(self._folder.config, self._record)
+        write_json(self._folder.config, self._record)
 
 
 def _check(images: Sequence[Image], wanted: int) -> None:

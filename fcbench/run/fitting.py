@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fcbench import store
+from fcbench.files import digest_file, digest_json, read_json, write_json
 from fcbench.run.calls import Calls
 from fcbench.run.cases import Group, fit_seed
 from fcbench.run.measure import Cost, stored_bytes
@@ -69,13 +70,13 @@ class Fitting:
             place = _Place(self._folder.work / group.id, self._folder.fit(group.id))
             sampler, cost = self._once(place, group, subjects)
         if self._folder.fit(group.id).exists():
-            return sampler, Fit(**store.read_json(self._folder.fit(group.id)))
+            return sampler, Fit(**read_json(self._folder.fit(group.id)))
         with self._calls.plugin(group.id):
             stored = stored_bytes(sampler, self._folder.fit(group.id).with_suffix(".saved"))
             if self._keep:
                 self._save(sampler, self._folder.kept(group.id))
         fit = Fit(cost.seconds, cost.peak_bytes, stored, prior.seconds, prior.peak_bytes)
-        store.write_json(self._folder.fit(group.id), vars(fit))
+        write_json(self._folder.fit(group.id), vars(fit))
         return sampler, fit
 
     def clear(self, group: Group) -> None:
@@ -108,8 +109,8 @@ class Fitting:
             return Cost()
         told = made.with_suffix(".json")
         if not told.exists():
-            store.write_json(told, vars(cost))
-        return Cost(**store.read_json(told))
+            write_json(told, vars(cost))
+        return Cost(**read_json(told))
 
     def _join(self, subjects: Sequence[Subject]) -> tuple[Sampler, Cost]:
         """Every subject's own fit, wherever it was made first, and what brings them together."""
@@ -133,17 +134,17 @@ class Fitting:
             sampler = self._method.fit(self._stack, subjects, seed=fit_seed(group), workdir=place.work)
         place.spent.unlink(missing_ok=True)
         if place.costs.exists():
-            known = store.read_json(place.costs)
+            known = read_json(place.costs)
             return sampler, Cost(known.get("seconds", known.get("fit_seconds")), known["peak_bytes"])
         if self._method.capabilities.joins:
-            store.write_json(place.costs, vars(cost))
+            write_json(place.costs, vars(cost))
         return sampler, cost
 
     def _shared(self, subject: Subject) -> _Place:
         """Where a subject's own fit lies for all runs of the method: its name is a digest of all that decides it."""
         facts = {key: self._record[key] for key in IDENTITY}
-        photos = [store.digest_file(photo) for photo in subject.images]
-        digest = store.digest_json([facts, subject.id, subject.noun, photos])[:16]
+        photos = [digest_file(photo) for photo in subject.images]
+        digest = digest_json([facts, subject.id, subject.noun, photos])[:16]
         folder = self._folder.shared_fit(digest)
         return _Place(folder / "work", folder / "cost.json")
 

@@ -10,6 +10,7 @@ from typing import Any
 from fcbench import store
 from fcbench.config import Suite
 from fcbench.errors import UsageError, did_you_mean
+from fcbench.files import read_json, write_image, write_json
 from fcbench.images import read_image
 from fcbench.run.cases import PICTURES, cases_of, subject_groups, subjects_of, suite_digest
 from fcbench.run.measure import MEASURED, versions
@@ -56,16 +57,16 @@ def write_run(
     folder, cases = store.run_folder(out, suite.name, label), cases_of(suite, subjects)
     record = _record(suite, subjects, label, len(cases)) | dict(facts)
     refuse_other_versions(out, suite.name, record["suite_digest"])
-    if folder.config.exists() and (earlier := store.read_json(folder.config)).get("costs_measured", True):
+    if folder.config.exists() and (earlier := read_json(folder.config)).get("costs_measured", True):
         raise UsageError(f"{folder.path} was drawn by {earlier['method']}: give these pictures another --name")
-    store.write_json(folder.config, record)
+    write_json(folder.config, record)
     for case in cases:
         made = draw(case)
         if isinstance(made, str):
             folder.fail(case, made)
             folder.row(case.id).unlink(missing_ok=True)
             continue
-        store.write_image(folder.image(case.id), made, flush=False)
+        write_image(folder.image(case.id), made, flush=False)
         folder.commit(Generation(case, folder.image(case.id), 0.0, 0.0, 0, 0))
     return folder
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from fcbench import store
 from fcbench.errors import UsageError
+from fcbench.files import digest_place, read_json
 from fcbench.run.measure import Meter, versions
 from fcbench.types import Method, Resolving, Stack
 
@@ -43,7 +44,7 @@ def describe_stack(stack: Stack) -> dict[str, Any]:
     """Its name and what names its weights, those of the FastComposer checkpoint among them."""
     return {
         "stack": stack.name,
-        "stack_digests": {**stack.digests, "checkpoint": store.digest_place(stack.checkpoint)},
+        "stack_digests": {**stack.digests, "checkpoint": digest_place(stack.checkpoint)},
         "random_weights": stack.random_weights,
         "low_memory": stack.low_memory,
         "sampling": dict(stack.sampling),
@@ -59,7 +60,7 @@ def refuse_changes(folder: store.RunFolder, record: Mapping[str, Any], *, finish
     """Raise UsageError, naming what differs, when the folder holds a run made with other settings."""
     if not folder.config.exists():
         return
-    earlier = store.read_json(folder.config)
+    earlier = read_json(folder.config)
     now = json.loads(json.dumps(record, default=str))
     keys = SETTINGS if finished else SETTINGS + SURROUNDINGS
     changes = [change for key in keys for change in _changes(key, earlier.get(key), now[key])]
@@ -73,7 +74,7 @@ def refuse_changes(folder: store.RunFolder, record: Mapping[str, Any], *, finish
 def refuse_other_versions(out: Path, suite: str, digest: str) -> None:
     """Raise UsageError when runs of this suite's name are there that were made of another version of it."""
     for folder in store.runs_of(out, suite):
-        there = store.read_json(folder.config).get("suite_digest")
+        there = read_json(folder.config).get("suite_digest")
         if there != digest:
             raise UsageError(
                 f"suite {suite} has changed since {folder.path} was made (version {_short(there)} there, "

@@ -12,9 +12,9 @@ from pathlib import Path
 import yaml
 from pydantic import Field
 
-from fcbench import store
 from fcbench.config import Closed, FolderPeople, Suite, load_yaml, validate
 from fcbench.errors import DataError, UsageError
+from fcbench.files import write_text
 from fcbench.images import read_image
 from fcbench.run.cases import cases_of, is_photo, subjects_of, suite_digest
 from fcbench.types import PromptKind
@@ -90,7 +90,7 @@ def new_suite(
     written = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
     if path.exists() and path.read_text(encoding="utf-8") != written:
         raise UsageError(f"{path} is there and differs: a suite is never edited; choose another name")
-    store.write_text(path, written)
+    write_text(path, written)
     return path
 
 

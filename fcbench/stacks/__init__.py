@@ -24,10 +24,10 @@ from pydantic import Field
 
 from fcbench.config import Closed, Name, Share, read_yaml, validate
 from fcbench.errors import MissingError, UsageError, did_you_mean
+from fcbench.files import digest_file, digest_json
 from fcbench.memory import spare
 from fcbench.stacks.hub import cached_commit
 from fcbench.stacks.presence import RoleFacts, RoleSpec, facts_of
-from fcbench.store import digest_file, digest_json
 from fcbench.types import GENERATING, ROLES, Stack
 
 _SHIPPED = Path(__file__).parent

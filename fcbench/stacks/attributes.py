@@ -17,8 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from fcbench.files import read_json
 from fcbench.images import to_tensor
-from fcbench.store import read_json
 from fcbench.types import Image
 from fcbench.weights import read_folder, refuse_misfit
 
@@ -128,7 +128,7 @@ def save_attributes(folder: Path, net: AttributeNet) -> None:
     """Write the network as it ships: float16 safetensors, and beside it what its answers mean."""
     from safetensors.torch import save_file
 
-    from fcbench.store import atomic, write_json
+    from fcbench.files import atomic, write_json
 
     with atomic(folder / "model.safetensors") as temporary:
         save_file({name: _half(value) for name, value in net.state_dict().items()}, temporary)

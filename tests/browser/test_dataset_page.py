@@ -14,10 +14,11 @@ import pytest
 
 from fcbench.build import build_data
 from fcbench.build.page import write_page
+from fcbench.files import write_image
 from fcbench.images import read_image
 from fcbench.masks import encode_mask
 from fcbench.stacks import load_stack
-from fcbench.store import data_folder, write_image
+from fcbench.store import data_folder
 from tests.toys.build_toys import stack_file
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from fcbench.files import read_json
 from fcbench.make_stack.faces import DET_SIZE
 from fcbench.make_stack.judge_scores import score_faces
 from fcbench.stacks.faces import load_faces
-from fcbench.store import read_json
 
 PACK = Path(__file__).parents[2] / "fcbench" / "stacks" / "mini" / "faces"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from fcbench.errors import MissingError
+from fcbench.files import write_image
 from fcbench.plugins import load, names
-from fcbench.store import write_image
 from fcbench.testing import PROMPTS, check_method, check_metric, check_stack
 from fcbench.types import Case, Generation, Stack, Subject
 from fcbench.world import TEST_PEOPLE, draw_person, draw_scene, portrait, render

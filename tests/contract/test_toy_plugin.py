@@ -14,7 +14,7 @@ import torch
 
 from fcbench import plugins
 from fcbench.errors import UsageError
-from fcbench.store import write_image
+from fcbench.files import write_image
 from fcbench.testing import check_method, check_metric, check_stack
 from fcbench.types import Capabilities, Case, Generation, Image, Prompt, Sampler, Score, Stack, Subject
 

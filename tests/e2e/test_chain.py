@@ -16,9 +16,10 @@ from fcbench.fastcomposer.checkpoint import load_checkpoint
 from fcbench.fastcomposer.localize import Localizer
 from fcbench.fastcomposer.method import FastComposer
 from fcbench.fastcomposer.train import train
+from fcbench.files import write_image
 from fcbench.loop import Clock
 from fcbench.stacks import load_stack
-from fcbench.store import data_folder, write_image
+from fcbench.store import data_folder
 from fcbench.types import Prompt, Stack, Subject
 from fcbench.world import TEST_PEOPLE, draw_person, portrait, render
 

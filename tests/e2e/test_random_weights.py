@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import yaml
 
-from fcbench import store
 from fcbench.cli import main
+from fcbench.files import write_image
 from tests.toys.tiny import CLASSES, WIDTH, write_configurations
 
 
@@ -33,7 +33,7 @@ def suite(tmp_path: Path) -> Path:
     stack = {"name": "tiny", "image_size": 16, "sampling": {"steps": 3}, "checkpoint": "nobody/nothing"}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({**stack, "roles": hub, "random": random}))
     for name in ("ann", "bo"):
-        store.write_image(tmp_path / "photos" / name / "0.png", np.full((8, 8, 3), 40 * len(name), np.uint8))
+        write_image(tmp_path / "photos" / name / "0.png", np.full((8, 8, 3), 40 * len(name), np.uint8))
     people = {"source": "folder", "path": "photos", "nouns": {"ann": "woman", "bo": "man"}}
     prompts = [{"id": "snow", "kind": "context", "text": "{} in the snow"}]
     file = tmp_path / "toy.yaml"

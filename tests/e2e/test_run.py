@@ -16,6 +16,7 @@ import yaml
 from fcbench import run, store
 from fcbench.config import Suite, load_yaml
 from fcbench.errors import FcbenchError, MethodError, UsageError
+from fcbench.files import read_json, write_image
 
 TOYS = Path(__file__).parent.parent / "toys"
 
@@ -25,7 +26,7 @@ def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A suite file of ann and bo, two prompts each; workers get the toy stack."""
     nouns = {"ann": "woman", "bo": "man"}
     for name in nouns:
-        store.write_image(tmp_path / "photos" / name / "0.png", np.full((4, 4, 3), len(name), np.uint8))
+        write_image(tmp_path / "photos" / name / "0.png", np.full((4, 4, 3), len(name), np.uint8))
     prompts = [
         {"id": "snow", "kind": "context", "text": "{} in the snow"},
         {"id": "red-hat", "kind": "accessory", "text": "{} wearing a red hat"},
@@ -117,8 +118,8 @@ def test_failures_are_counted_and_told_in_a_line_each(suite: Path, capfd: pytest
 def test_a_suite_s_options_are_the_method_s_unless_the_run_sets_others(suite: Path) -> None:
     described = yaml.safe_load(suite.read_text()) | {"options": {"run_toys:Painter": {"shade": 5}, "other": {"x": 1}}}
     suite.write_text(yaml.safe_dump(described))
-    assert store.read_json(draw(suite, "a").folder.config)["options"]["shade"] == 5
-    assert store.read_json(draw(suite, "b", options={"shade": "7"}).folder.config)["options"]["shade"] == 7
+    assert read_json(draw(suite, "a").folder.config)["options"]["shade"] == 5
+    assert read_json(draw(suite, "b", options={"shade": "7"}).folder.config)["options"]["shade"] == 7
 
 
 def test_what_a_worker_raises_its_parent_raises(suite: Path) -> None:
@@ -134,7 +135,7 @@ def test_what_a_worker_raises_its_parent_raises(suite: Path) -> None:
 def test_a_variant_has_a_folder_of_its_own(suite: Path) -> None:
     plain, shaded = draw(suite), draw(suite, label="Painter@dark", options={"shade": "2"})
     assert store.runs_of(suite.parent / "out", "toy") == [plain.folder, shaded.folder]
-    assert store.read_json(shaded.folder.config)["variant"] == "dark"
+    assert read_json(shaded.folder.config)["variant"] == "dark"
     assert pictures(plain).keys() == pictures(shaded).keys()
     assert not set(pictures(plain).values()) & set(pictures(shaded).values())
 

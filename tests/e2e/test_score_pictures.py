@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from fcbench.cli import main
+from fcbench.files import write_image
 from fcbench.stacks import find_stack
-from fcbench.store import RunFolder, write_image
+from fcbench.store import RunFolder
 from fcbench.world import TEST_PEOPLE, draw_person, draw_scene, portrait, render
 
 pytestmark = [pytest.mark.weights, pytest.mark.filterwarnings("ignore:`estimate` is deprecated:FutureWarning")]

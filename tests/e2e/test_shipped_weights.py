@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fcbench.files import write_image
 from fcbench.make_stack.card import PAIR, SINGLE, oracle
 from fcbench.make_stack.codec_scores import codec_scores
 from fcbench.make_stack.image_encoder import encoder_scores
@@ -18,7 +19,6 @@ from fcbench.metrics.prompt import PromptConsistency
 from fcbench.plugins import load
 from fcbench.run import case_seed
 from fcbench.stacks import load_stack
-from fcbench.store import write_image
 from fcbench.types import Generation, Stack
 from fcbench.world import render
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from fcbench.config import FolderPeople, load_suites
+from fcbench.files import write_image
 from fcbench.metrics.assign import greedy, matched
 from fcbench.metrics.identity import Identity, official, strict
 from fcbench.metrics.prompt import scored_text
-from fcbench.store import write_image
 from fcbench.types import Case, Generation, Prompt, Stack, Subject, subject_phrase
 from tests.golden.golden_stack import GOLDENS, read
 

@@ -16,7 +16,7 @@ from fcbench.errors import MissingError, UsageError, WeightsError
 from fcbench.fastcomposer.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fcbench.fastcomposer.convert import convert
 from fcbench.fastcomposer.official import official_name, read_official
-from fcbench.store import read_json
+from fcbench.files import read_json
 from fcbench.types import Stack
 from tests.golden.golden_stack import bare_stack, golden_stack, official_weights
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
+from fcbench.files import write_json
 from fcbench.stacks import load_stack
-from fcbench.store import write_json
 from fcbench.types import Stack
 
 WIDTH = 16

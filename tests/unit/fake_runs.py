@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image as Pillow
 
-from fcbench.store import RunFolder, run_folder, subject_folder, write_image, write_json
+from fcbench.files import write_image, write_json
+from fcbench.store import RunFolder, run_folder, subject_folder
 from fcbench.types import Case, Generation, Image, Prompt, Score, Subject
 
 PROMPTS = (

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fcbench.files import write_image
 from fcbench.metrics.identity import Identity, official, strict
 from fcbench.metrics.prompt import BATCH, PromptConsistency
-from fcbench.store import write_image
 from fcbench.types import Case, Generation, Metric, Prompt, Score, Stack, Subject
 
 

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from fcbench.errors import DataError
+from fcbench.files import write_json
 from fcbench.report import merge, publish, read_runs, write_report
 from fcbench.report.board import Board, make_board
 from fcbench.report.claims import Claim, claims
 from fcbench.report.published import read_published
 from fcbench.report.stale import stale
 from fcbench.report.to_html import to_html
-from fcbench.store import report_folder, run_folder, runs_of, write_json
+from fcbench.store import report_folder, run_folder, runs_of
 from fcbench.types import Score
 from tests.unit.fake_runs import HEADER, cases, fake_run, rich_suite, subjects
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from fcbench.errors import DataError
+from fcbench.files import write_json
 from fcbench.report import write_report
 from fcbench.report.runs import read_run
 from fcbench.report.table import Ranking, rankings
-from fcbench.store import runs_of, write_json
+from fcbench.store import runs_of
 from tests.unit.fake_runs import HEADER, cases, fake_run, fake_suite, subjects
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from fcbench.files import write_image
 from fcbench.report import numbers, write_report
 from fcbench.report.plots import Axis, Point, linear_axis, log_axis, scatter
 from fcbench.report.to_markdown import escape as markdown
 from fcbench.report.to_tex import escape as tex
-from fcbench.store import write_image
 from fcbench.types import Case, Prompt, Subject
 from tests.unit.fake_runs import fake_run, fake_suite, picture
 

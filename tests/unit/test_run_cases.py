@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from fcbench import store
 from fcbench.config import Suite
 from fcbench.errors import DataError, UsageError
+from fcbench.files import write_image
 from fcbench.run import case_seed, cases_of, subjects_of
 from fcbench.run.cases import BATCH_SIZE, balanced, fit_seed, groups_of, suite_digest
 from fcbench.types import Case, Prompt, Subject
@@ -27,7 +28,7 @@ def folder_suite(path: Path, nouns: dict[str, str], **changes: Any) -> Suite:
     for name in nouns:
         for k in range(2):
             colour = np.full((4, 4, 3), 10 * k + len(name), np.uint8)
-            store.write_image(path / name / f"{k}.png", colour)
+            write_image(path / name / f"{k}.png", colour)
     people = {"source": "folder", "path": str(path), "nouns": nouns}
     return Suite.model_validate({"name": "toy", "subjects": people, "prompts": PROMPTS, **changes})
 
@@ -152,5 +153,5 @@ def test_the_digest_of_a_suite_follows_its_photos_and_not_their_place(tmp_path: 
     assert suite_digest(other, subjects_of(other, tmp_path)) == digest
     other = here.model_copy(update={"seeds": (1,)})
     assert suite_digest(other, subjects_of(other, tmp_path)) != digest
-    store.write_image(tmp_path / "here" / "ann" / "0.png", np.zeros((4, 4, 3), np.uint8))
+    write_image(tmp_path / "here" / "ann" / "0.png", np.zeros((4, 4, 3), np.uint8))
     assert suite_digest(here, subjects_of(here, tmp_path)) != digest

@@ -15,6 +15,7 @@ import pytest
 
 from fcbench import store
 from fcbench.config import Suite
+from fcbench.files import write_image
 from fcbench.run import calls
 from fcbench.run.worker import Job, work
 from fcbench.store import RunFolder
@@ -34,7 +35,7 @@ class Toy:
         for name in NOUNS:
             for view in range(2):
                 shade = np.full((4, 4, 3), 10 * view + len(name), np.uint8)
-                store.write_image(path / "photos" / name / f"{view}.png", shade)
+                write_image(path / "photos" / name / f"{view}.png", shade)
 
     def __call__(
         self, name: str = "alone", *, keep_fits: bool = False, options: dict[str, str] | None = None, **changes: Any
@@ -99,7 +100,7 @@ def test_other_options_and_other_photos_make_another_fit(toy: Toy, tmp_path: Pat
     toy.notes()
     toy("shaded", options={"shade": "2"})
     assert "fit ann fresh" in toy.notes()
-    store.write_image(tmp_path / "photos" / "ann" / "1.png", np.zeros((4, 4, 3), np.uint8))
+    write_image(tmp_path / "photos" / "ann" / "1.png", np.zeros((4, 4, 3), np.uint8))
     toy("new")
     assert [note for note in toy.notes() if note.endswith("fresh")] == ["fit ann fresh"]
 

@@ -13,13 +13,14 @@ import yaml
 
 from fcbench.config import Suite, WorldPeople, load_suites, load_yaml, names
 from fcbench.errors import DataError, UsageError
+from fcbench.files import read_json, write_image
 from fcbench.images import read_image
 from fcbench.run import pictures, sanity
 from fcbench.run.cases import cases_of, subject_groups, subjects_of, suite_digest
 from fcbench.run.pictures import adopt
 from fcbench.run.sanity import ROWS, side_by_side, write_sanity
 from fcbench.run.suites import case_table, describe, missing_people, new_suite
-from fcbench.store import read_json, runs_of, write_image
+from fcbench.store import runs_of
 from fcbench.types import Prompt, Stack
 
 PROMPTS = (Prompt("snow", "{} in the snow", "context"), Prompt("red-hat", "{} wearing a red hat", "accessory"))

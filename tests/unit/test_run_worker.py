@@ -16,6 +16,7 @@ import pytest
 from fcbench import store
 from fcbench.config import Suite
 from fcbench.errors import FcbenchError, MethodError, MissingError, UsageError, WeightsError
+from fcbench.files import write_image, write_json
 from fcbench.run import cases
 from fcbench.run.worker import Job, work
 from fcbench.store import RunFolder
@@ -38,7 +39,7 @@ class Toy:
             self.photograph(name, k, 10 * k + len(name))
 
     def photograph(self, name: str, k: int, shade: int) -> None:
-        store.write_image(self.path / "photos" / name / f"{k}.png", np.full((4, 4, 3), shade, np.uint8))
+        write_image(self.path / "photos" / name / f"{k}.png", np.full((4, 4, 3), shade, np.uint8))
 
     def __call__(self, method: str = "Painter", fail_fast: bool = False, **options: str) -> RunFolder:
         return self.work({}, method, options, fail_fast=fail_fast)
@@ -237,7 +238,7 @@ def test_a_run_is_not_continued_with_other_settings(toy: Toy, change: str, monke
 def test_another_device_is_refused_only_while_something_is_missing(toy: Toy) -> None:
     folder = toy()
     record = json.loads(folder.config.read_text())
-    store.write_json(folder.config, {**record, "device": "Abacus"})
+    write_json(folder.config, {**record, "device": "Abacus"})
     toy()
     folder.row("ann.snow.0").unlink()
     with pytest.raises(UsageError, match="device: Abacus there"):

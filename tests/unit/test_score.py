@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from fcbench.errors import DataError, MethodError
+from fcbench.files import write_image
 from fcbench.score import needs_scoring, score_run
-from fcbench.store import RunFolder, write_image
+from fcbench.store import RunFolder
 from fcbench.types import Generation, Score, Stack
 from tests.unit.fake_runs import cases, fake_run, picture, subjects
 

@@ -11,9 +11,10 @@ from datasets import Image, List, load_dataset
 
 from fcbench.build import build_data, ingest
 from fcbench.errors import DataError, UsageError
+from fcbench.files import write_image
 from fcbench.images import read_image
 from fcbench.masks import Rle, decode_mask, encode_mask
-from fcbench.store import DataFolder, data_folder, write_image
+from fcbench.store import DataFolder, data_folder
 from fcbench.types import Stack
 from fcbench.world import Scene
 from fcbench.world.render import Render, render

@@ -20,9 +20,10 @@ from fcbench.build.rows import Row, Rows, picture
 from fcbench.build.segmap import paint
 from fcbench.errors import UsageError
 from fcbench.fastcomposer.official_data import FolderPhotos
+from fcbench.files import write_image
 from fcbench.masks import box_of, decode_mask, encode_mask
 from fcbench.stacks import load_stack
-from fcbench.store import DataFolder, data_folder, write_image
+from fcbench.store import DataFolder, data_folder
 from fcbench.types import Mask
 from tests.toys.build_toys import stack_file
 

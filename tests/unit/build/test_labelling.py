@@ -17,9 +17,9 @@ from fcbench.build.plurals import singular
 from fcbench.build.quality import columns_of, holds_face, quality, sharpness
 from fcbench.build.records import Face, Photo, Phrase, Planted, Reject, Segment, Sidecar
 from fcbench.build.segment import segment
+from fcbench.files import write_image
 from fcbench.masks import box_of, encode_mask
 from fcbench.stacks.text import load_parser
-from fcbench.store import write_image
 from fcbench.types import Image, Region
 from tests.unit.build.conftest import PARSER
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from fcbench.build.accuracy import matching_accuracy
 from fcbench.build.match import assign, margin, match
 from fcbench.build.records import Photo, Phrase, Planted, Reject, Segment, Sidecar
+from fcbench.files import write_image
 from fcbench.masks import box_of, decode_mask, encode_mask, on_grey
-from fcbench.store import write_image
 from fcbench.types import Image
 
 pairs = st.dictionaries(

@@ -27,8 +27,9 @@ from fcbench.build.records import Item, Photo, Reject, Sidecar
 from fcbench.build.screen import Screen, licence_family
 from fcbench.build.steps import Step
 from fcbench.errors import FcbenchError, MissingError, UsageError
+from fcbench.files import read_json
 from fcbench.stacks import load_stack
-from fcbench.store import DataFolder, data_folder, read_json
+from fcbench.store import DataFolder, data_folder
 from fcbench.types import Stack
 from tests.toys.build_toys import drive, stack_file
 

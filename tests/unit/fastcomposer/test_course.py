@@ -25,8 +25,9 @@ from fcbench.fastcomposer.precision import mixed_precision
 from fcbench.fastcomposer.processes import joined_processes
 from fcbench.fastcomposer.tracking import Meter, Tracker
 from fcbench.fastcomposer.train import FastComposerModel, Trainer, draw_masked, loss_masks, train
+from fcbench.files import read_json
 from fcbench.loop import Clock
-from fcbench.store import TrainingFolder, read_json
+from fcbench.store import TrainingFolder
 from fcbench.types import Stack
 
 

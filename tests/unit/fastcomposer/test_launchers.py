@@ -20,7 +20,7 @@ import yaml
 from fcbench.errors import FcbenchError, UsageError
 from fcbench.fastcomposer import processes
 from fcbench.fastcomposer.processes import check_replicas, digest_weights, refuse_forgotten_processes
-from fcbench.store import digest_file
+from fcbench.files import digest_file
 
 pytestmark = pytest.mark.timeout(600)  # two imports of everything at a time, on a machine that may be busy
 

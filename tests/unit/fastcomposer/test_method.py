@@ -11,8 +11,8 @@ from fcbench.errors import FcbenchError, MissingError, UsageError
 from fcbench.fastcomposer.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fcbench.fastcomposer.encoder import Fusion
 from fcbench.fastcomposer.method import FastComposer, fill_with_ends
+from fcbench.files import write_image
 from fcbench.sampling import draw, encode_text
-from fcbench.store import write_image
 from fcbench.types import Image, Prompt, Stack, Subject, subject_phrase
 
 SNOW = Prompt("snow", "{} in the snow", "context")
