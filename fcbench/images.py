@@ -14,6 +14,9 @@ from fcbench.types import Image
 if TYPE_CHECKING:
     import torch
 
+PICTURES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
+"""Suffixes of the files in a folder that count as pictures."""
+
 
 def read_image(path: Path) -> Image:
     """A picture file as uint8 RGB (height, width, 3), turned as its EXIF says. DataError names a broken file."""

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fcbench.build.ingest import SUFFIXES, id_of, take
+from fcbench.build.ingest import id_of, take
 from fcbench.build.records import Item, Licence, Reject, Sidecar
 from fcbench.errors import DataError, UsageError
 from fcbench.files import digest_json
+from fcbench.images import PICTURES as SUFFIXES
 from fcbench.store import DataFolder
 
 CAPTIONS = ("caption", "text", "prompt")

@@ -21,7 +21,7 @@ from fcbench.build.inspect_file import UnfitError
 from fcbench.build.records import Face, Item, Licence, Photo, Planted, Reject, Sidecar
 from fcbench.errors import DataError, UsageError
 from fcbench.files import write_bytes, write_image
-from fcbench.images import read_image
+from fcbench.images import PICTURES, read_image
 from fcbench.masks import box_of, decode_mask, encode_mask
 from fcbench.store import DataFolder
 from fcbench.types import Image
@@ -32,7 +32,6 @@ CAPTION_DETAIL = 0.4
 JPEG_FROM = 512
 """The shorter side from which on working copies are JPEG (quality 92), a tenth of a PNG's size; smaller ones stay as
 they are, to the pixel."""
-SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
 
 
 def ingest_world(folder: DataFolder, photos: Iterable[int], *, seed: int, size: int) -> Iterator[Item]:
@@ -85,9 +84,9 @@ def list_pictures(root: Path) -> list[Path]:
     """The pictures under a folder by path; UsageError when there is no folder, DataError when it holds none."""
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder; --source is 'world' or a folder of pictures")
-    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
+    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in PICTURES and path.name[0] != ".")
     if not found:
-        raise DataError(f"{root}: no pictures there ({', '.join(sorted(SUFFIXES))})")
+        raise DataError(f"{root}: no pictures there ({', '.join(sorted(PICTURES))})")
     return found
 
 

@@ -19,13 +19,11 @@ from fcbench import store
 from fcbench.config import FolderPeople, Suite, WorldPeople
 from fcbench.errors import DataError, UsageError
 from fcbench.files import digest_file, digest_json, write_image
+from fcbench.images import PICTURES
 from fcbench.types import Case, Subject
 
 BATCH_SIZE = 16
 """Cases of one group that are drawn in one call."""
-
-PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
-"""Suffixes of the files in a subject's folder that count as photos."""
 
 
 @dataclass(frozen=True)

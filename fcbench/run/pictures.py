@@ -11,8 +11,8 @@ from fcbench import store
 from fcbench.config import Suite
 from fcbench.errors import UsageError, did_you_mean
 from fcbench.files import read_json, write_image, write_json
-from fcbench.images import read_image
-from fcbench.run.cases import PICTURES, cases_of, subject_groups, subjects_of, suite_digest
+from fcbench.images import PICTURES, read_image
+from fcbench.run.cases import cases_of, subject_groups, subjects_of, suite_digest
 from fcbench.run.measure import MEASURED, versions
 from fcbench.run.record import refuse_other_versions
 from fcbench.stacks import load_stack
