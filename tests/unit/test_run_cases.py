@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image as Pillow
 
 from fcbench import store
 from fcbench.config import Suite
@@ -155,3 +156,9 @@ def test_the_digest_of_a_suite_follows_its_photos_and_not_their_place(tmp_path: 
     assert suite_digest(other, subjects_of(other, tmp_path)) != digest
     write_image(tmp_path / "here" / "ann" / "0.png", np.zeros((4, 4, 3), np.uint8))
     assert suite_digest(here, subjects_of(here, tmp_path)) != digest
+
+
+def test_a_tiff_of_a_person_counts_as_a_photo(tmp_path: Path) -> None:
+    suite = folder_suite(tmp_path, {"ann": "woman"})
+    Pillow.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "ann" / "2.tif")
+    assert [photo.name for photo in subjects_of(suite, tmp_path / "out")[0].images] == ["0.png", "1.png", "2.tif"]
