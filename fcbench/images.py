@@ -14,8 +14,11 @@ from fcbench.types import Image
 if TYPE_CHECKING:
     import torch
 
-PICTURES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
-"""Suffixes of the files in a folder that count as pictures."""
+FORMATS = {
+    **{".jpg": ("JPEG", "MPO"), ".jpeg": ("JPEG", "MPO"), ".png": ("PNG",), ".webp": ("WEBP",), ".bmp": ("BMP", "DIB")},
+    **{".tif": ("TIFF",), ".tiff": ("TIFF",)},
+}
+"""Suffixes of the files in a folder that count as pictures, and what Pillow may find in them."""
 
 
 def read_image(path: Path) -> Image:

@@ -18,7 +18,7 @@ from fcbench.build.ingest import id_of, take
 from fcbench.build.records import Item, Licence, Reject, Sidecar
 from fcbench.errors import DataError, UsageError
 from fcbench.files import digest_json
-from fcbench.images import PICTURES as SUFFIXES
+from fcbench.images import FORMATS
 from fcbench.store import DataFolder
 
 CAPTIONS = ("caption", "text", "prompt")
@@ -58,7 +58,7 @@ class WebDataset:
         """List what the tar files hold; DataError where one is none, or no picture is in any."""
         members = [member for file in _files(root, "*.tar") for member in list_members(root, file)]
         if not members:
-            raise DataError(f"{root}: no pictures in its tar files ({', '.join(sorted(SUFFIXES))})")
+            raise DataError(f"{root}: no pictures in its tar files ({', '.join(sorted(FORMATS))})")
         return cls(root, members, short_side)
 
     def __len__(self) -> int:
@@ -183,7 +183,7 @@ def list_members(root: Path, file: Path) -> list[Member]:
             raise DataError(f"{file}: not a tar file that can be read ({error})") from error
     members = []
     for parts in groups.values():
-        found = [part for suffix, part in parts.items() if suffix in SUFFIXES]
+        found = [part for suffix, part in parts.items() if suffix in FORMATS]
         beside = {suffix: piece for suffix, (_, piece) in parts.items() if suffix in (".json", ".txt")}
         if found:
             name, piece = found[0]

@@ -21,7 +21,7 @@ from fcbench.build.inspect_file import UnfitError
 from fcbench.build.records import Face, Item, Licence, Photo, Planted, Reject, Sidecar
 from fcbench.errors import DataError, UsageError
 from fcbench.files import write_bytes, write_image
-from fcbench.images import PICTURES, read_image
+from fcbench.images import FORMATS, read_image
 from fcbench.masks import box_of, decode_mask, encode_mask
 from fcbench.store import DataFolder
 from fcbench.types import Image
@@ -84,9 +84,9 @@ def list_pictures(root: Path) -> list[Path]:
     """The pictures under a folder by path; UsageError when there is no folder, DataError when it holds none."""
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder; --source is 'world' or a folder of pictures")
-    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in PICTURES and path.name[0] != ".")
+    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in FORMATS and path.name[0] != ".")
     if not found:
-        raise DataError(f"{root}: no pictures there ({', '.join(sorted(PICTURES))})")
+        raise DataError(f"{root}: no pictures there ({', '.join(sorted(FORMATS))})")
     return found
 
 

@@ -15,14 +15,10 @@ from PIL import Image as Pillow
 
 from fcbench.build.records import Reason
 from fcbench.errors import DataError
+from fcbench.images import FORMATS
 
 MODES = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX"))
 """Modes of 8 bits that become RGB without a guess."""
-
-FORMATS = {
-    **{".jpg": ("JPEG", "MPO"), ".jpeg": ("JPEG", "MPO"), ".png": ("PNG",), ".webp": ("WEBP",), ".bmp": ("BMP", "DIB")},
-    **{".tif": ("TIFF",), ".tiff": ("TIFF",)},
-}
 
 TEXT_BYTES = 64 << 20
 """The largest text or profile of a PNG, unpacked: some of FFHQ's exceed Pillow's own limit, none this one."""

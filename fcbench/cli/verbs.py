@@ -38,7 +38,7 @@ def build_data(
         str, typer.Option(help="world, or what --images holds: folder, ffhq, webdataset, parquet.")
     ] = "world",
     images: Annotated[Path | None, typer.Option(help="Folder of the photos, the tree of FFHQ, or archives.")] = None,
-    name: Annotated[str, typer.Option(help="Name of the dataset.")] = "world",
+    name: Annotated[str, typer.Option(help="Name of the dataset; without one, that of the source.")] = "",
     photos: Annotated[int, typer.Option(min=1, help="How many photos the world draws.")] = 1000,
     short_side: Annotated[int, typer.Option(min=64, help="Photos are shrunk to this shorter side, in pixels.")] = 1024,
     assign: Annotated[str, typer.Option(help="How phrases are given to segments: hungarian, or greedy.")] = "hungarian",
@@ -62,6 +62,7 @@ def build_data(
     from fcbench import store
     from fcbench.build import command
 
+    name = name or Path(source).resolve().name  # a folder may be the source itself
     asked = command.Asked(
         source, name, photos, stack, device, licences, exclude, engine, workers, images, short_side, assign
     )

@@ -19,7 +19,7 @@ from fcbench import store
 from fcbench.config import FolderPeople, Suite, WorldPeople
 from fcbench.errors import DataError, UsageError
 from fcbench.files import digest_file, digest_json, write_image
-from fcbench.images import PICTURES
+from fcbench.images import FORMATS
 from fcbench.types import Case, Subject
 
 BATCH_SIZE = 16
@@ -167,7 +167,7 @@ def _from_folder(people: FolderPeople, name: str) -> Subject:
         raise DataError(f"{folder}: no such folder; nouns: in the suite names it")
     photos = tuple(sorted(path for path in folder.iterdir() if is_photo(path)))
     if not photos:
-        raise DataError(f"{folder}: no photo in it ({', '.join(sorted(PICTURES))})")
+        raise DataError(f"{folder}: no photo in it ({', '.join(sorted(FORMATS))})")
     for photo in photos:
         read_image(photo)
     return Subject(name, people.nouns[name], photos)
@@ -175,4 +175,4 @@ def _from_folder(people: FolderPeople, name: str) -> Subject:
 
 def is_photo(path: Path) -> bool:
     """Whether a file in a subject's folder counts as a photo, by its name."""
-    return path.suffix.lower() in PICTURES and not path.name.startswith(".")
+    return path.suffix.lower() in FORMATS and not path.name.startswith(".")

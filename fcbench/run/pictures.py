@@ -11,7 +11,7 @@ from fcbench import store
 from fcbench.config import Suite
 from fcbench.errors import UsageError, did_you_mean
 from fcbench.files import read_json, write_image, write_json
-from fcbench.images import PICTURES, read_image
+from fcbench.images import FORMATS, read_image
 from fcbench.run.cases import cases_of, subject_groups, subjects_of, suite_digest
 from fcbench.run.measure import MEASURED, versions
 from fcbench.run.record import refuse_other_versions
@@ -98,7 +98,7 @@ def _by_case(folder: Path, suite: Suite, subjects: Sequence[Subject], cases: Seq
     """The folder's pictures by the case that each is named after."""
     known = {case.id: case.id for case in cases} | _official_names(suite, subjects)
     files: dict[str, Path] = {}
-    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES):
+    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in FORMATS):
         match = OFFICIAL.fullmatch(path.stem)
         name = match[0] if match else path.stem
         if name not in known:

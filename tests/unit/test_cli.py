@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from fcbench import __version__, cli
 from fcbench.cli import verbs
@@ -160,3 +161,23 @@ def test_a_suite_of_ones_own_is_reported_by_the_name_that_its_runs_have(
     assert cli.main(["report", "--check", "--suite", "my-suite", "--out", str(tmp_path)]) == 1
     assert "my-suite" in capsys.readouterr().err
     assert cli.main(["report", "--check", "--suite", "no-suite", "--out", str(tmp_path)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "name"), [([], "world"), (["--source", "PHOTOS"], "album"), (["--source", "PHOTOS", "--name", "b"], "b")]
+)
+def test_a_dataset_is_called_after_its_source(
+    given: list[str], name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "album").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "album" / "a.png")
+    arguments = [str(tmp_path / "album") if part == "PHOTOS" else part for part in given]
+    assert cli.main(["build-data", "--plan", *arguments, "--out", str(tmp_path / "out")]) == 0
+    assert f"under {tmp_path / 'out' / 'data' / name}," in capsys.readouterr().out
+
+
+def test_a_page_of_a_dataset_that_is_not_there_says_how_to_make_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["data", "show", "faces", "--out", str(tmp_path)]) == 1
+    assert "no finished dataset there; make it with: fcbench build-data" in capsys.readouterr().err
