@@ -83,11 +83,13 @@ class Rejected:
 
 
 def write_page(folder: DataFolder, *, samples: int = 60, seed: int = 0) -> Path:
-    """Write the page of a finished build and return its path; DataError where the build is not finished."""
-    if not folder.build.exists():
-        raise DataError(f"{folder.path}: no finished dataset there; make it with: fcbench build-data")
+    """Write the page of a finished build and return its path.
+
+    UsageError where there is no dataset, DataError where its build is not finished.
+    """
+    rows = Rows(folder)  # first, for it says how to make a dataset that is not there
     build = read_json(folder.build)
-    sample = draw_sample(Rows(folder), samples, seed)
+    sample = draw_sample(rows, samples, seed)
     write_text(folder.page, to_html(folder, build, sample, seed))
     return folder.page
 

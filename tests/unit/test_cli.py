@@ -179,5 +179,5 @@ def test_a_dataset_is_called_after_its_source(
 def test_a_page_of_a_dataset_that_is_not_there_says_how_to_make_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["data", "show", "faces", "--out", str(tmp_path)]) == 1
-    assert "no finished dataset there; make it with: fcbench build-data" in capsys.readouterr().err
+    assert cli.main(["data", "show", "faces", "--out", str(tmp_path)]) == 2
+    assert "no data/*.parquet there; make it with: fcbench build-data" in capsys.readouterr().err
