@@ -7,7 +7,7 @@ both. Each is named either by its name (``mini-single``) or by a path to a YAML 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import comb
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
@@ -94,6 +94,10 @@ class Suite(Closed):
         """What ``--suite`` finds it by: the file it was read from, or its name if it ships."""
         return self._file or self.name
 
+    def options_of(self, method: str, given: Mapping[str, str]) -> dict[str, str]:
+        """A method's options, as text: the suite's, and those ``given`` over them."""
+        return {key: str(value) for key, value in self.options.get(method, {}).items()} | dict(given)
+
     @field_validator("prompts")
     @classmethod
     def _prompts_have_one_slot_and_their_own_id(cls, prompts: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
@@ -178,6 +182,8 @@ class Recipe(Closed):
     """How often the loss is taken on the subjects alone."""
     masked_loss_per: Literal["batch", "sample"] = "batch"
     """Whether that is drawn once for all pictures that a process takes together, or for each picture."""
+    times: Literal["uniform", "cubic"] = "uniform"
+    """Which diffusion times are drawn: all equally, or most of them noisy, where subjects and prompt are decided."""
     localization_weight: float = Field(default=1e-3, ge=0)
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Of the forward pass; weights and their updates are float32. ``auto``: bfloat16 where the device has it."""

@@ -155,13 +155,17 @@ def run(
 
     from fcbench.config import load_suites
     from fcbench.run import run_suite
+    from fcbench.run.possible import refuse_any_impossible
     from fcbench.run.sweep import sweep
 
     chosen = _options(settings or [])
     variants: list[tuple[str, dict[str, str]]] = sweep(alpha, variant) if alpha is not None else [(variant, {})]
     methods = method or (_untuned_methods() if alpha is None else ["fastcomposer"])
+    plans = [plan for name in suite or ("mini-single", "mini-pair") for plan in load_suites(name)]
+    if not sanity:
+        refuse_any_impossible(plans, methods, [chosen | swept for _, swept in variants], out)
     failed = 0
-    for plan in [plan for name in suite or ("mini-single", "mini-pair") for plan in load_suites(name)]:
+    for plan in plans:
         if sanity:
             _write_sanity(plan, out)
             continue

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fcbench.config import Recipe
-from fcbench.errors import DataError
+from fcbench.errors import UsageError
 from fcbench.fastcomposer.augment import augment, zoom_in
 from fcbench.fastcomposer.encoder import subject_tokens
 from fcbench.fastcomposer.official_data import FolderPhotos, is_official
@@ -41,13 +41,13 @@ def open_photos(data: Path, min_margin: float = 0.0) -> Photos:
     """The training photos of a folder that ``build-data`` made, or of one laid out as the official dataset.
 
     ``min_margin``: see Recipe; the official layout keeps no margins, and all of its segments stay.
-    DataError when it is neither, or names the file of it that is wrong.
+    UsageError when it is neither; DataError names the file of it that is wrong.
     """
     if is_official(data):
         return FolderPhotos(data)
     folder = DataFolder(data)
     if not (data / "data").is_dir():
-        raise DataError(
+        raise UsageError(
             f"{data}: no dataset: neither data/train-*.parquet (make it with: fcbench build-data) nor the official "
             "image_ids_train.txt there"
         )

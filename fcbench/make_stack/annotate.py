@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from fcbench.make_stack.lexicon import DEPICTIONS, Lexicon, tag_of
+from fcbench.make_stack.lexicon import ACTIONS, DEPICTIONS, Lexicon, tag_of
 
 NOUN, BEFORE_NOUN = ("NN", "NNS"), ("DT", "CD", "JJ", "PRP$")
 _LABELS = {"DT": "det", "CD": "nummod", "JJ": "amod", "PRP$": "poss", "NN": "compound", "NNS": "compound"}
@@ -158,7 +158,8 @@ class _Annotator:
             self._attach(at, self.participle, "conj")
         else:
             self._attach(at, self._modified(), "acl")
-        self.participle = self.governor = at
+        self.participle = at
+        self.governor = None if self.words[at] in ACTIONS else at
 
     def _modified(self) -> int:
         assert self.owner is not None

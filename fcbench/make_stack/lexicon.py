@@ -58,6 +58,10 @@ ADJECTIVES = _words(
 PARTICIPLES = _words("wearing holding carrying riding eating using playing reading pushing throwing")
 ACTIONS = _words("sitting standing walking running sleeping smiling cooking jumping skiing waiting dancing")
 FINITE = _words("stands sits walks holds wears rides eats reads plays waits runs")
+ADVERBS = _words(
+    "outdoors indoors outside inside alone together away down up back here there left right ahead apart sideways "
+    "happily quietly slowly today upstairs downtown"
+)
 PREPOSITIONS = _words("in on under near behind beside at by with")
 
 _WORLD = {
@@ -81,6 +85,7 @@ def common_lexicon() -> Lexicon:
         **_tagged("NNS", THINGS_PLURAL, PEOPLE_PLURAL),
         **_tagged("VBG", ACTIONS, PARTICIPLES),
         **_tagged("VB", FINITE),
+        **_tagged("RB", ADVERBS),
         **_tagged("IN", PREPOSITIONS),
     }
     for tag, text in (*_WORLD.items(), *_CLOSED.items()):

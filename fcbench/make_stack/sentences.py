@@ -9,6 +9,7 @@ from random import Random
 from fcbench.make_stack.lexicon import (
     ACTIONS,
     ADJECTIVES,
+    ADVERBS,
     DEPICTIONS,
     FINITE,
     PARTICIPLES,
@@ -63,7 +64,7 @@ class Writer:
         if kind == 0:
             return f"{random.choice(('is', 'are'))} {self._doing()} {self._thing()}" + self._maybe_place()
         if kind == 1:
-            return f"{random.choice(('is', 'are'))} {random.choice(ACTIONS)} {self._place()}"
+            return f"{random.choice(('is', 'are'))} {random.choice(ACTIONS)}{self._adverb(0.3)} {self._place()}"
         return f"{random.choice(FINITE)} {random.choice((self._thing(), self._place()))}"
 
     def _details(self) -> str:
@@ -73,7 +74,13 @@ class Writer:
             text += f" {random.choice(('with', 'with', 'in'))} " + self._join(self._things())
         if random.random() < 0.5:
             text += f" {self._doing()} " + self._join(self._things())
-        return text
+        elif random.random() < 0.2:
+            text += f" {random.choice(ACTIONS)}"
+        return text + self._adverb(0.15)
+
+    def _adverb(self, share: float) -> str:
+        """An adverb after what is told, at times: "a man outdoors"."""
+        return f" {self._random.choice(ADVERBS)}" if self._random.random() < share else ""
 
     def _maybe_place(self) -> str:
         return f" {self._place()}" if self._random.random() < 0.4 else ""

@@ -70,7 +70,7 @@ def run_suite(
         suite=suite.model_dump(mode="json"),
         suite_file=suite.asked_as,
         method=method_name,
-        options=_as_text(suite.options.get(method_name, {})) | dict(options or {}),
+        options=suite.options_of(method_name, options or {}),
         label=label,
         stack=stack_name or suite.stack,
         out=str(out),
@@ -87,11 +87,6 @@ def run_suite(
         for event in events:
             progress.tell(event)
     return RunSummary(folder, progress.cases, progress.drawn, progress.missing)
-
-
-def _as_text(options: Mapping[str, str | int | float]) -> dict[str, str]:
-    """Options as they would be given on the command line."""
-    return {key: str(value) for key, value in options.items()}
 
 
 def _events(job: dict[str, Any]) -> Generator[dict[str, Any]]:

@@ -19,10 +19,11 @@ from typing import Any, TypeAlias
 
 from fcbench import plugins, store
 from fcbench.config import Suite
-from fcbench.errors import FcbenchError, UsageError
+from fcbench.errors import FcbenchError
 from fcbench.run.cases import Group, groups_of, subject_groups, subjects_of, suite_digest
 from fcbench.run.draw import Drawing
 from fcbench.run.measure import MEASURED, meter_of
+from fcbench.run.possible import refuse_impossible
 from fcbench.run.record import (
     describe_method,
     describe_recipe,
@@ -31,7 +32,6 @@ from fcbench.run.record import (
     refuse_changes,
     refuse_other_versions,
 )
-from fcbench.types import Capabilities, Subject
 
 Emit: TypeAlias = Callable[[dict[str, Any]], None]
 """Tells the parent something: {"event": start | batch | failed | end | error | interrupted, ...}."""
@@ -64,7 +64,7 @@ def work(job: Job, emit: Emit) -> None:
     suite, out = Suite.model_validate(job.suite), Path(job.out)
     method = plugins.load("methods", job.method, job.options)
     subjects = subjects_of(suite, out)
-    _refuse_impossible(job.method, method.capabilities, suite, subjects)
+    refuse_impossible(job.method, method.capabilities, suite, subjects)
     groups = groups_of(suite, subjects)
     stack = load_stack(job.stack, device=job.device, random_weights=job.random_weights, low_memory=job.low_memory)
     checkpoint = job.checkpoint or stack.checkpoint
@@ -124,18 +124,6 @@ def main() -> None:
 
 def _missing(groups: Sequence[Group], folder: store.RunFolder) -> list[str]:
     return [case.id for group in groups for case in group.cases if not folder.is_done(case.id)]
-
-
-def _refuse_impossible(name: str, capabilities: Capabilities, suite: Suite, subjects: Sequence[Subject]) -> None:
-    most, photos = capabilities.max_subjects, capabilities.images_per_subject
-    if most is not None and suite.group > most:
-        raise UsageError(f"{name} draws at most {most} in a picture; suite {suite.name} wants {suite.group}")
-    for subject in subjects:
-        given = len(subject.images)
-        if given < photos:
-            raise UsageError(
-                f"{name} wants {photos} photos of each subject; suite {suite.name} has {given} of {subject.id}"
-            )
 
 
 def _interrupt(*_: object) -> None:

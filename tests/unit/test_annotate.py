@@ -49,3 +49,13 @@ def test_every_word_has_a_label_and_every_sentence_one_root() -> None:
 def test_a_word_without_a_tag_is_named() -> None:
     with pytest.raises(FcbenchError, match="'zeppelin'"):
         annotate(["a", "zeppelin"], common_lexicon(), PEOPLE)
+
+
+def test_an_adverb_belongs_to_whom_it_is_said_of_and_ends_the_noun_phrase() -> None:
+    words = words_of("a man smiling outdoors and a woman holding a cup indoors")
+    parse = annotate(words, common_lexicon(), PEOPLE)
+    told = {word: f"{dep} {words[head]}" for word, dep, head in zip(words, parse.deps, parse.heads, strict=True)}
+    assert told["outdoors"] == "advmod man"
+    assert told["indoors"] == "advmod woman"
+    assert told["woman"] == "conj man"
+    assert told["cup"] == "dobj holding"

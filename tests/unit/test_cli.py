@@ -59,6 +59,7 @@ def test_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
         (["checkpoint", "convert", "a.bin", "b", "--stack", "mni"], "did you mean mini?"),
         (["train", "--config", "mini.yaml", "--resume"], "no training was begun there; leave --resume away"),
         (["train", "--keep", "-1"], "--keep"),
+        (["train"], "out/data/world: no dataset"),
     ],
 )
 def test_wrong_usage_is_told_in_one_line_and_exits_with_2(

@@ -18,6 +18,7 @@ from fcbench.config import Suite
 from fcbench.errors import FcbenchError, MethodError, MissingError, UsageError, WeightsError
 from fcbench.files import write_image, write_json
 from fcbench.run import cases
+from fcbench.run.possible import refuse_any_impossible
 from fcbench.run.worker import Job, work
 from fcbench.store import RunFolder
 from fcbench.types import Stack
@@ -44,11 +45,14 @@ class Toy:
     def __call__(self, method: str = "Painter", fail_fast: bool = False, **options: str) -> RunFolder:
         return self.work({}, method, options, fail_fast=fail_fast)
 
+    def suite(self, changes: dict[str, Any]) -> Suite:
+        people = {"source": "folder", "path": str(self.path / "photos"), "nouns": self._nouns}
+        return Suite.model_validate({"name": "toy", "subjects": people, "prompts": PROMPTS, **changes})
+
     def work(
         self, changes: dict[str, Any], method: str, options: dict[str, str], *, fail_fast: bool = False
     ) -> RunFolder:
-        people = {"source": "folder", "path": str(self.path / "photos"), "nouns": self._nouns}
-        suite = Suite.model_validate({"name": "toy", "subjects": people, "prompts": PROMPTS, **changes})
+        suite = self.suite(changes)
         job = Job(
             suite=suite.model_dump(mode="json"),
             suite_file=suite.asked_as,
@@ -213,6 +217,16 @@ def test_too_few_photos_are_refused_before_anything_is_drawn(toy: Toy, tmp_path:
     with pytest.raises(UsageError, match="wants 2 photos of each subject; suite toy has 1 of cy"):
         toy("Tuned")
     assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_of_several_runs_all_are_looked_at_before_the_first(toy: Toy, tmp_path: Path) -> None:
+    methods, out = ["run_toys:Painter", "run_toys:Tuned"], tmp_path / "out"
+    suites = [toy.suite({}), toy.suite({"name": "toy-pair", "group": 2, "pairs": 2})]
+    refuse_any_impossible(suites, methods, [{}], out)
+    with pytest.raises(UsageError, match="Loner draws at most 1 in a picture; suite toy-pair wants 2"):
+        refuse_any_impossible(suites, [*methods, "run_toys:Loner"], [{}], out)
+    with pytest.raises(UsageError, match="Painter has no option 'shades'"):
+        refuse_any_impossible(suites, methods[:1], [{}, {"shades": "3"}], out)
 
 
 @pytest.mark.parametrize("change", ["option", "suite", "photo", "weights"])

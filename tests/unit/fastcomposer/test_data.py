@@ -9,7 +9,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from fcbench.config import Recipe
-from fcbench.errors import DataError
+from fcbench.errors import DataError, UsageError
 from fcbench.fastcomposer.data import Example, make_example, open_photos, reference
 from fcbench.fastcomposer.photos import ParquetPhotos, Photos
 from fcbench.fastcomposer.transforms import cut_out
@@ -110,7 +110,7 @@ def test_a_broken_shard_is_an_error_that_names_it(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_neither_kind_is_an_error_that_says_what_is_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"fcbench build-data\) nor the official image_ids_train\.txt"):
+    with pytest.raises(UsageError, match=r"fcbench build-data\) nor the official image_ids_train\.txt"):
         open_photos(tmp_path)
 
 
