@@ -182,8 +182,6 @@ class Recipe(Closed):
     """How often the loss is taken on the subjects alone."""
     masked_loss_per: Literal["batch", "sample"] = "batch"
     """Whether that is drawn once for all pictures that a process takes together, or for each picture."""
-    times: Literal["uniform", "cubic"] = "uniform"
-    """Which diffusion times are drawn: all equally, or most of them noisy, where subjects and prompt are decided."""
     localization_weight: float = Field(default=1e-3, ge=0)
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Of the forward pass; weights and their updates are float32. ``auto``: bfloat16 where the device has it."""

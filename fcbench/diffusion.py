@@ -7,29 +7,13 @@ from typing import Any
 import torch
 
 
-def add_noise(
-    scheduler: Any, latents: torch.Tensor, generator: torch.Generator, *, cubic: bool = False
-) -> tuple[torch.Tensor, ...]:
-    """Noise latents (n, c, h, w) at random times: (noisy latents, target, timesteps, weight (n,)).
-
-    All times are equally likely, or ``cubic``: four of five lie in the noisier half (T2I-Adapter, Mou et al., 2023).
-    """
+def add_noise(scheduler: Any, latents: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
+    """Noise latents (n, c, h, w) at random times: (noisy latents, target, timesteps, weight (n,))."""
     noise = torch.randn(latents.shape, generator=generator).to(latents)
-    draw = cubic_times if cubic else uniform_times
-    times = draw(scheduler.config.num_train_timesteps, len(latents), generator).to(latents.device)
+    times = torch.randint(scheduler.config.num_train_timesteps, (len(latents),), generator=generator)
+    times = times.to(latents.device)
     noisy, target, weight = noised(scheduler, latents, noise, times)
     return noisy, target, times, weight
-
-
-def uniform_times(end: int, count: int, generator: torch.Generator) -> torch.Tensor:
-    """Times, int64 (count,), each of ``range(end)`` equally likely."""
-    return torch.randint(end, (count,), generator=generator)
-
-
-def cubic_times(end: int, count: int, generator: torch.Generator) -> torch.Tensor:
-    """Times, int64 (count,) in ``range(end)``: (1 - u^3) ``end`` for uniform u, most of them noisy."""
-    drawn: torch.Tensor = (end * (1 - torch.rand(count, generator=generator) ** 3)).long()
-    return drawn.clamp(max=end - 1)
 
 
 def noised(scheduler: Any, latents: torch.Tensor, noise: torch.Tensor, times: torch.Tensor) -> tuple[torch.Tensor, ...]:

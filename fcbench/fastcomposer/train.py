@@ -49,8 +49,8 @@ def train(data: Path, checkpoint: Path, stack: Stack, recipe: Recipe, clock: Clo
 
     Called by every process that torchrun or accelerate began; the first one writes. Raises OutOfTimeError when the
     clock says so, DataError for a dataset that cannot be read, UsageError when there is none or when the folder holds a
-    training of another recipe, dataset or stack, DivergedError when the loss is not finite, and what ``load_checkpoint`` raises when the
-    recipe starts from a checkpoint.
+    training of another recipe, dataset or stack, DivergedError when the loss is not finite, and what
+    ``load_checkpoint`` raises when the recipe starts from a checkpoint.
     """
     photos = open_photos(data, recipe.min_margin)  # before the other processes are waited for: it may not be there
     with joined_processes(recipe, stack) as accelerator:
@@ -248,7 +248,7 @@ class Trainer:
         device = self.accelerator.device
         clean = take_latents(self._latents, examples, self._recipe, generator)
         clean = clean.to(device, memory_format=torch.channels_last)
-        noisy, target, times, weight = add_noise(self._scheduler, clean, generator, cubic=self._recipe.times == "cubic")
+        noisy, target, times, weight = add_noise(self._scheduler, clean, generator)
         ids = torch.tensor([e.ids for e in examples], device=device)
         with torch.no_grad():
             text = self._stack.role("text_encoder")(ids).last_hidden_state.float()
