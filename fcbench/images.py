@@ -28,7 +28,8 @@ def read_image(path: Path) -> Image:
 
     try:
         with Pillow.open(path) as opened:
-            return np.array(ImageOps.exif_transpose(opened).convert("RGB"))
+            ImageOps.exif_transpose(opened, in_place=True)  # most have nothing to turn, and would be copied
+            return np.array(opened if opened.mode == "RGB" else opened.convert("RGB"))
     except FileNotFoundError:
         raise DataError(f"{path}: no such picture") from None
     except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fcbench.build.match import PERSON_WORDS
 from fcbench.build.records import Face, Item, Photo, Segment, batches
@@ -15,6 +16,8 @@ from fcbench.masks import decode_mask
 from fcbench.types import Image, Mask
 
 BATCH = 64
+
+Grey = npt.NDArray[np.float32]
 
 PHOTO_SCORES = (
     "short_side",
@@ -68,9 +71,14 @@ def columns_of(photo: Photo) -> dict[str, float]:
     return {**photo.scores, "people": float(len(people)), **found}
 
 
-def sharpness(image: Image) -> float:
-    """Variance of the Laplacian of the grey values: low where a picture is blurred; 0 for one of under 3 pixels."""
-    grey = image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+def brightness(image: Image) -> Grey:
+    """Grey values, float32 (height, width) in 0-255 (ITU-R BT.601)."""
+    grey: Grey = image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    return grey
+
+
+def sharpness(grey: Grey) -> float:
+    """Variance of the Laplacian of grey values: low where a picture is blurred; 0 for one of under 3 pixels."""
     if min(grey.shape) < 3:
         return 0.0
     inner = grey[1:-1, 1:-1]
@@ -86,28 +94,29 @@ def holds_face(mask: Mask, face: Face, *, share: float = 0.9) -> bool:
 
 def _scored(photo: Photo, faces: Any | None) -> Photo:
     image = read_image(photo.path)
+    grey = brightness(image)
     # The detector alone: ``get`` would have every face recognised too
     boxes = [] if faces is None else faces.det_model.detect(image[..., ::-1], max_num=0, metric="default")[0].tolist()
     found = [((x1, y1, x2, y2), sure) for x1, y1, x2, y2, sure in boxes]
     segments = tuple(
-        replace(segment, scores=_of_segment(segment, image, found, faces is not None, photo.sidecar.face))
+        replace(segment, scores=_of_segment(segment, grey, found, faces is not None, photo.sidecar.face))
         for segment in photo.segments
     )
-    scores = {"short_side": float(min(image.shape[:2])), "sharpness": round(sharpness(image), 3)}
+    scores = {"short_side": float(min(image.shape[:2])), "sharpness": round(sharpness(grey), 3)}
     if faces is not None:
         scores["faces"] = float(len(found))
     return replace(photo, segments=segments, scores=scores)
 
 
 def _of_segment(
-    segment: Segment, image: Image, faces: Sequence[tuple[Any, float]], searched: bool, known: Face | None
+    segment: Segment, grey: Grey, faces: Sequence[tuple[Any, float]], searched: bool, known: Face | None
 ) -> dict[str, float]:
-    height, width = image.shape[:2]
+    height, width = grey.shape
     x1, y1, x2, y2 = segment.bbox
     mask = decode_mask(segment.rle)
     scores = {
         "share": round(segment.area / (height * width), 5),
-        "sharpness": round(sharpness(image[y1:y2, x1:x2]), 3),
+        "sharpness": round(sharpness(grey[y1:y2, x1:x2]), 3),
         "touches_edge": float(x1 == 0 or y1 == 0 or x2 == width or y2 == height),
     }
     if searched:

@@ -14,7 +14,7 @@ from fcbench.build.caption import caption
 from fcbench.build.match import assign, assign_best, match
 from fcbench.build.phrases import phrases
 from fcbench.build.plurals import singular
-from fcbench.build.quality import columns_of, holds_face, quality, sharpness
+from fcbench.build.quality import brightness, columns_of, holds_face, quality, sharpness
 from fcbench.build.records import Face, Photo, Phrase, Planted, Reject, Segment, Sidecar
 from fcbench.build.segment import segment
 from fcbench.files import write_image
@@ -175,4 +175,4 @@ def test_scores_tell_faces_sharpness_and_size(tmp_path: Path) -> None:
     assert (columns["min_margin"], columns["people"], columns["known_face"]) == (0.25, 1.0, 0.0)
     assert holds_face(mask, Face(box=(0, 2, 3, 5), landmarks=((1, 3),)))
     chequered = np.indices((8, 8)).sum(0) % 2 * 255
-    assert sharpness(np.repeat(chequered[..., None], 3, 2).astype(np.uint8)) > 1000
+    assert sharpness(brightness(np.repeat(chequered[..., None], 3, 2).astype(np.uint8))) > 1000
