@@ -36,11 +36,11 @@ def read_image(path: Path) -> Image:
         raise DataError(f"{path}: not a picture that can be read ({error})") from error
 
 
-def to_tensor(images: Sequence[Image]) -> torch.Tensor:
-    """Pictures of one size as float32 (n, 3, height, width) in [-1, 1]."""
+def to_tensor(images: Sequence[Image], device: torch.device | str = "cpu") -> torch.Tensor:
+    """Pictures of one size as float32 (n, 3, height, width) in [-1, 1], made on the device that they are for."""
     import torch
 
-    stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+    stacked = torch.from_numpy(np.stack(images)).to(device).permute(0, 3, 1, 2).contiguous()
     return stacked.float() / 127.5 - 1
 
 

@@ -22,6 +22,10 @@ from fcbench.errors import DataError, DivergedError
 SAVE_SECONDS = 30
 """The least time between two states on disk: the most that a killed fit loses."""
 
+SAVE_SHARE = 20
+"""How many times as long as writing a state took it is at least until the next: a fit's seconds are measured, and
+writing ten gigabytes again and again would be most of them."""
+
 SHOW_SECONDS = 15
 """The least time between two lines of progress."""
 
@@ -144,12 +148,14 @@ class Tuner:
 def tune(tuner: Tuner, draw: Callable[[int], Batch], file: Path, title: str) -> None:
     """Take the steps that are left; ``draw`` gives the batch of a micro-step.
 
-    The state goes to ``file`` about every half minute, and is gone on from where there is one. Raises DivergedError
+    The state goes to ``file`` about every half minute, or less often where that takes long, and is gone on from where
+    there is one. Raises DivergedError
     for a loss that is not finite, DataError for a state that does not fit.
     """
     _load(file, tuner)
     steps, begun, started = tuner.course.steps, tuner.step, time.monotonic()
     saved = shown = looked = started
+    writing = 0.0
     while tuner.step < steps:
         before = tuner.step
         loss, _ = tuner.advance(draw(tuner.micro))
@@ -162,9 +168,10 @@ def tune(tuner: Tuner, draw: Callable[[int], Batch], file: Path, title: str) -> 
             raise DivergedError(
                 f"{title}: the loss was {value} by step {tuner.step} of {steps}: lower the learning rate"
             )
-        if not last and now - saved > SAVE_SECONDS:
+        if not last and now - saved > max(SAVE_SECONDS, SAVE_SHARE * writing):
             replace(file, lambda path: torch.save(tuner.state(), path))
-            saved = now
+            saved = time.monotonic()
+            writing = saved - now
         if now - shown > SHOW_SECONDS:
             shown = now
             left = (now - started) / (tuner.step - begun) * (steps - tuner.step)

@@ -119,7 +119,8 @@ def train(
     stack = load_stack(plan.stack, device=processes.process_device(device))
     training.train(store.dataset_path(out, data), checkpoint, stack, plan)
     if processes.is_first():
-        print(f"{checkpoint}: trained; draw with it: fcbench run --checkpoint {checkpoint} --variant {name}")
+        place = "" if plan.stack == "mini" else f"--suite celeba-single --stack {plan.stack} --method fastcomposer "
+        print(f"{checkpoint}: trained; draw with it: fcbench run {place}--checkpoint {checkpoint} --variant {name}")
 
 
 @app.command()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,7 @@ def _load_folder(folder: Path, stack: Stack) -> tuple[Any, Any, Fusion]:
             tower = CLIPVisionModelWithProjection(CLIPVisionConfig.from_pretrained(folder / "image_encoder"))
     except Exception as error:  # JSON and each library have errors of their own
         raise WeightsError(f"{folder}: not a whole checkpoint ({' '.join(str(error).split())[:200]})") from error
+    _refuse_other_stack(folder, unet.config.cross_attention_dim, stack)
     # The libraries leave what a file lacks at a random value and say so in a warning: compare before they read it.
     for name, model in zip(MODELS, (unet, tower), strict=True):
         refuse_misfit(folder / name, read_folder(folder / name, shapes_only=True), model.state_dict())
@@ -157,6 +159,22 @@ def _load_folder(folder: Path, stack: Stack) -> tuple[Any, Any, Fusion]:
         CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder", dtype=dtype, local_files_only=True),
         load_fusion(folder),
     )
+
+
+def _refuse_other_stack(folder: Path, width: int, stack: Stack) -> None:
+    """WeightsError where the checkpoint is for texts of another width; a word to the user where it is for others.
+
+    A word only: one model has a commit's name on the hub and a digest in a folder.
+    """
+    facts = checkpoint_facts(str(folder)) if (folder / FACTS).is_file() else {}
+    trained_on = f"it was trained with --stack {facts.get('stack', 'of another name')}"
+    own = stack.role("text_encoder").config.hidden_size
+    if width != own:
+        raise WeightsError(f"{folder}: for texts of {width} channels, stack {stack.name} has {own}: {trained_on}")
+    then, now = facts.get("digests", {}), stack.digests
+    other = [r for r in ("tokenizer", "text_encoder", "vae") if then.get(r) and now.get(r) and then[r] != now[r]]
+    if other:
+        print(f"{folder}: stack {stack.name} has other weights now: {', '.join(other)}; {trained_on}", file=sys.stderr)
 
 
 def _load_official(file: Path, stack: Stack) -> tuple[Any, Any, Fusion]:

@@ -10,6 +10,7 @@ from accelerate.utils import gather_object
 
 from fcbench.config import Recipe
 from fcbench.fastcomposer.keeping import WINDOW, diverged, exploded, keep_checkpoint, stop
+from fcbench.fastcomposer.processes import check_replicas
 from fcbench.fastcomposer.tracking import Tracker
 from fcbench.store import TrainingFolder
 
@@ -35,6 +36,8 @@ class Course:
         if reason:
             names = gather_object(self._trainer.photo_names)
             stop(self._folder, k + 1, reason, names, writes=self._writes)
+        if self._recipe.save_every and (k + 1) % self._recipe.save_every == 0:
+            check_replicas(self._trainer.accelerator, self._trainer.bare)  # what is kept now stands for all of them
         if self._tracker is not None:
             self._tracker.scalars(k + 1, {name: value for name, value in values.items() if math.isfinite(value)})
             self._keep(k + 1, self._tracker)

@@ -7,11 +7,13 @@ is the distribution that the official code draws from anew each time, in float16
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from fcbench.config import Recipe
@@ -23,7 +25,11 @@ from fcbench.images import to_tensor
 from fcbench.sampling import encode_posterior
 from fcbench.types import Stack
 
-_BATCH = 64
+_PICTURES = 16
+"""Pictures that the VAE encodes at once: five gigabytes at 512 px."""
+_SHOW_SECONDS = 15
+_PART = 1024
+"""Photos of a part: what is begun anew after a kill, and what one process encodes while the others encode theirs."""
 
 
 def photo_latents(photos: Photos, stack: Stack, recipe: Recipe, file: Path) -> torch.Tensor:
@@ -32,10 +38,39 @@ def photo_latents(photos: Photos, stack: Stack, recipe: Recipe, file: Path) -> t
     (n, c, h, w), the posterior's means; with ``recipe.mirror`` (2 n, c, h, w), the mirrored ones after the others; with
     ``recipe.sample_latents`` (..., 2 c, h, w), deviations after means.
     """
-    if not file.exists():
+    encode_latents(photos, stack, recipe, file)
+    return open_latents(photos, file)
+
+
+def encode_latents(
+    photos: Photos, stack: Stack, recipe: Recipe, file: Path, *, process: int = 0, processes: int = 1
+) -> None:
+    """Encode this process's parts of all photos, beside ``file``; those that are there already are not made again."""
+    if file.exists():
+        return
+    missing = [part for part in list(_parts(photos, file).items())[process::processes] if not part[1].exists()]
+    if missing and not process:
         print(f"train: latents of {len(photos)} photos", file=sys.stderr, flush=True)
+    begun = shown = time.monotonic()
+    for done, (start, path) in enumerate(missing, 1):
+        made = _encode(photos, stack, recipe, range(start, min(start + _PART, len(photos))))
+        with atomic(path) as temporary, temporary.open("wb") as handle:
+            np.save(handle, made)
+        if not process and time.monotonic() - shown > _SHOW_SECONDS:
+            shown = time.monotonic()
+            left = (shown - begun) / done * (len(missing) - done)
+            print(f"train: latents, {left / 60:.1f} min left", file=sys.stderr, flush=True)
+
+
+def open_latents(photos: Photos, file: Path) -> torch.Tensor:
+    """The latents in ``file``, joined now from their parts unless they are; see ``photo_latents``."""
+    if not file.exists():
+        parts = _parts(photos, file)
         with atomic(file) as temporary:
-            _encode(photos, stack, recipe, temporary)
+            _join(parts, len(photos), temporary)
+        for path in parts.values():
+            path.unlink()
+        _folder(file).rmdir()
     return torch.from_numpy(np.load(file, mmap_mode="c", allow_pickle=False))
 
 
@@ -52,17 +87,34 @@ def take_latents(
 
 
 @torch.no_grad()
-def _encode(photos: Photos, stack: Stack, recipe: Recipe, file: Path) -> None:
+def _encode(photos: Photos, stack: Stack, recipe: Recipe, rows: range) -> npt.NDArray[np.float16]:
+    """Float16 (photos, ways, c, h, w): as they are, and mirrored where the recipe mirrors."""
     vae, ways = stack.role("vae"), (False, True) if recipe.mirror else (False,)
+    made = []
+    for images in fitted(photos, rows, stack.image_size, _PICTURES // len(ways), workers_for(stack.device), ways=ways):
+        mean, deviation = encode_posterior(vae, to_tensor(images, stack.device))
+        kept = torch.cat([mean, deviation], 1) if recipe.sample_latents else mean
+        made.append(kept.half().cpu().numpy().reshape(-1, len(ways), *kept.shape[1:]))
+    return np.concatenate(made)
+
+
+def _join(parts: Mapping[int, Path], count: int, file: Path) -> None:
     kept: np.memmap[Any, np.dtype[np.float16]] | None = None
-    for way, mirrored in enumerate(ways):
-        start = way * len(photos)
-        for images in fitted(photos, stack.image_size, _BATCH, workers_for(stack.device), flip=mirrored):
-            mean, deviation = encode_posterior(vae, to_tensor(images).to(stack.device))
-            made = torch.cat([mean, deviation], 1) if recipe.sample_latents else mean
-            if kept is None:  # on disk: those of a large dataset need not fit into memory
-                kept = np.lib.format.open_memmap(file, "w+", np.float16, (len(photos) * len(ways), *made.shape[1:]))
-            kept[start : start + len(images)] = made.half().cpu().numpy()
-            start += len(images)
+    for start, path in parts.items():
+        part = np.load(path, allow_pickle=False)
+        ways = part.shape[1]
+        if kept is None:  # on disk: those of a large dataset need not fit into memory
+            kept = np.lib.format.open_memmap(file, "w+", np.float16, (count * ways, *part.shape[2:]))
+        for way in range(ways):
+            kept[way * count + start : way * count + start + len(part)] = part[:, way]
     if kept is not None:
         kept.flush()
+
+
+def _folder(file: Path) -> Path:
+    return file.with_suffix("")
+
+
+def _parts(photos: Photos, file: Path) -> dict[int, Path]:
+    """The file of each part, by its first photo."""
+    return {start: _folder(file) / f"{start:08d}.npy" for start in range(0, len(photos), _PART)}

@@ -73,10 +73,12 @@ def batches(drawing: Drawing, places: Sequence[tuple[int, int]], workers: int) -
     return _ahead(drawing, places, workers)
 
 
-def fitted(photos: Photos, side: int, size: int, workers: int, *, flip: bool = False) -> Iterator[list[Image]]:
-    """All photos in order, mirrored if ``flip``, fitted to ``side``, ``size`` at a time."""
-    starts = range(0, len(photos), size)
-    yield from _ahead(_Fitting(photos, side, size, flip), starts, workers)
+def fitted(
+    photos: Photos, rows: range, side: int, size: int, workers: int, *, ways: Sequence[bool] = (False,)
+) -> Iterator[list[Image]]:
+    """Photos ``rows`` in order, fitted to ``side``, ``size`` at a time, each in all ``ways``: mirrored where True."""
+    starts = range(rows.start, rows.stop, size)
+    yield from _ahead(_Fitting(photos, rows.stop, side, size, tuple(ways)), starts, workers)
 
 
 def workers_for(device: str) -> int:
@@ -90,13 +92,14 @@ def workers_for(device: str) -> int:
 @dataclass(frozen=True)
 class _Fitting:
     photos: Photos
+    stop: int
     side: int
     size: int
-    flip: bool
+    ways: tuple[bool, ...]
 
     def __call__(self, start: int) -> list[Image]:
-        rows = range(start, min(start + self.size, len(self.photos)))
-        return [fit_photo(self.photos.image(row), self.side, flip=self.flip) for row in rows]
+        rows = range(start, min(start + self.size, self.stop))
+        return [fit_photo(self.photos.image(row), self.side, flip=way) for row in rows for way in self.ways]
 
 
 class _Calls(Dataset[Made | DataError]):

@@ -56,7 +56,7 @@ class FastComposer:
         size = parts.image_encoder.config.image_size
         squares = [fit_reference(read_image(subject.reference), size) for subject in subjects]
         with torch.no_grad(), on_device(stack, parts.image_encoder) as image_encoder:
-            embeds = embed_subjects(image_encoder, to_tensor(squares).to(stack.device))
+            embeds = embed_subjects(image_encoder, to_tensor(squares, stack.device))
         return FastComposerSampler(self, stack, parts, tuple(s.noun for s in subjects), embeds)
 
     def _parts(self, stack: Stack) -> Checkpoint:

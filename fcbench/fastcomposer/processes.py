@@ -103,11 +103,9 @@ def check_replicas(accelerator: Accelerator, model: nn.Module) -> None:
     digests = gather_object([digest_weights(model)])
     if len(digests) != accelerator.num_processes or len(set(digests)) > 1:
         raise FcbenchError(
-            f"train: {len(digests)} processes ended with {len(set(digests))} different sets of weights, of which none "
-            "is saved; begin the training anew under another --name"
+            f"train: {len(digests)} processes hold {len(set(digests))} different sets of weights, of which none is "
+            "saved; go on under another --name from a checkpoint that was kept before (a recipe's key start), or anew"
         )
-    if accelerator.is_main_process:
-        print(f"train: {len(digests)} processes ended with equal weights", file=sys.stderr)
 
 
 def digest_weights(model: nn.Module) -> str:

@@ -71,7 +71,7 @@ class Samples:
         text: Any = self._stack.role("text_encoder")(ids).last_hidden_state.float()
         at = _subject_places(self._examples, text.shape[1]).to(device)
         pictures = [picture for example in self._examples for picture in example.references]
-        subjects = embed_subjects(parts.image_encoder, to_tensor(pictures).to(device))
+        subjects = embed_subjects(parts.image_encoder, to_tensor(pictures, device))
         return text, parts.fusion(text, subjects, at)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
@@ -30,7 +31,7 @@ from fcbench.fastcomposer.course import Course
 from fcbench.fastcomposer.data import Example, open_photos
 from fcbench.fastcomposer.encoder import Fusion, embed_subjects
 from fcbench.fastcomposer.keeping import claim, training_facts
-from fcbench.fastcomposer.latents import photo_latents, take_latents
+from fcbench.fastcomposer.latents import encode_latents, open_latents, take_latents
 from fcbench.fastcomposer.loader import Batch, Drawing, batches, workers_for
 from fcbench.fastcomposer.localize import Localizer
 from fcbench.fastcomposer.optimiser import make_optimiser, trained
@@ -76,8 +77,19 @@ def _train(
             return
         if first:
             folder.sweep()
-        latents = photo_latents(photos, stack, recipe, folder.latents)
+    encode_latents(
+        photos,
+        stack,
+        recipe,
+        folder.latents,
+        process=accelerator.process_index,
+        processes=accelerator.num_processes,
+    )
+    accelerator.wait_for_everyone()
+    with accelerator.main_process_first():
+        latents = open_latents(photos, folder.latents)
     trainer = Trainer(photos, latents, stack, recipe, accelerator, start)
+    del latents
     with closing(Course(trainer, folder, recipe, facts)) as course:
         run_steps(
             "train",
@@ -90,10 +102,14 @@ def _train(
             writes=first,
         )
     check_replicas(accelerator, trainer.bare)
-    accelerator.wait_for_everyone()  # all have read the state before it goes
     if first:
+        if accelerator.num_processes > 1:
+            print(f"train: {accelerator.num_processes} processes ended with equal weights", file=sys.stderr)
         with trainer.evaluating() as trained_parts:
             save_checkpoint(folder.checkpoint, trained_parts, facts)
+    trainer.close()
+    accelerator.wait_for_everyone()  # none reads the state or maps the latents any more, which NFS would not let go
+    if first:
         shutil.rmtree(folder.work)
 
 
@@ -202,6 +218,10 @@ class Trainer:
         values |= {"localization": localization / watched} if watched else {}
         return values | {"gradient_norm": norm / processes} | self._meter.stop(recipe.batch_size)
 
+    def close(self) -> None:
+        """Let go of the latents' file: no step follows."""
+        self._latents, self._coming = torch.empty(0), None
+
     @property
     def photo_names(self) -> list[str]:
         """What the dataset calls the photos of the last step, this process's."""
@@ -256,7 +276,7 @@ class Trainer:
         positions, masks = positions.to(device), masks.to(device)
         at = token_mask(positions, text.shape[1])
         pictures = [picture for e in examples for picture in e.references]
-        references = to_tensor(pictures).to(device) if pictures else text.new_zeros(0)
+        references = to_tensor(pictures, device) if pictures else text.new_zeros(0)
         localizer = self._localizer if pictures else None
         # the backward pass is watched too: with gradient checkpointing it attends again, and must do so alike
         with localizer.watch(positions, masks) if localizer else nullcontext():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -28,6 +28,9 @@ from fcbench.world import Figure, Scene, describe, portray, render, traits, trai
 NOUNS = ("man", "woman")
 SCENES = 32
 """Scenes a step, each person of which is cut out."""
+COLOURLESS = ("black-and-white", "sepia", "pencil")
+"""Styles in which half of what captions say cannot be seen; every third scene is drawn in one of them, where the world
+draws one in eight so: they are what the matcher errs on."""
 _KINDS = ("hair", "hat", "scarf", "shades", "shirt", "holding")
 _DETAIL = 0.4
 """How often captions tell how people look: as often as those of build-data."""
@@ -134,7 +137,7 @@ def cut_out_people(first: int) -> CutOuts:
     found = CutOuts([], torch.empty(0), [], [], [], torch.empty(0))
     nouns, scenes = [], []
     for number in range(first, first + SCENES):
-        scene, random = training_scene(number), Random(f"told {number}")
+        scene, random = _scene(number), Random(f"told {number}")
         drawn = render(scene)
         texts = captioned(scene, number) if number % 2 else [_portrayed(figure, random) for figure in scene.figures]
         for figure, truth, text in zip(scene.figures, drawn.figures, texts, strict=True):
@@ -147,6 +150,11 @@ def cut_out_people(first: int) -> CutOuts:
             found.told.append(traits_in(text))
             found.texts.append(text)
     return CutOuts(found.pictures, torch.tensor(nouns), found.truths, found.told, found.texts, torch.tensor(scenes))
+
+
+def _scene(number: int) -> Scene:
+    scene = training_scene(number)
+    return replace(scene, style=COLOURLESS[number // 3 % len(COLOURLESS)]) if number % 3 == 0 else scene
 
 
 def captioned(scene: Scene, seed: int) -> list[str]:

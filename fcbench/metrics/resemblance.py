@@ -178,7 +178,7 @@ def _dino_features(model: str, device: str, files: Sequence[Path]) -> dict[Path,
     for start in range(0, len(files), BATCH):
         batch = files[start : start + BATCH]
         squares = [resize(pad_to_square(read_image(path)), DINO_SIDE) for path in batch]
-        pixels = ((to_tensor(squares).to(device) + 1) / 2 - mean) / std
+        pixels = ((to_tensor(squares, device) + 1) / 2 - mean) / std
         with torch.no_grad():
             tokens = network(pixel_values=pixels).last_hidden_state[:, 0].float()
         found.update(zip(batch, (tokens / tokens.norm(dim=1, keepdim=True)).cpu().numpy(), strict=True))

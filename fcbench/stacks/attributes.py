@@ -97,7 +97,7 @@ class AttributeReader:
 
     @torch.no_grad()
     def _chances(self, images: Sequence[Image]) -> list[Chances]:
-        logits = self.net(to_tensor(images).to(self.device))
+        logits = self.net(to_tensor(images, self.device))
         rows = {name: logit.softmax(dim=1).tolist() for name, logit in logits.items()}
         return [
             {name: dict(zip(self.net.classes[name], own[place], strict=True)) for name, own in rows.items()}

@@ -30,7 +30,7 @@ class Clip:
         chunks = []
         for start in range(0, len(images), _BATCH):
             squares = [resize(pad_to_square(image), self._size) for image in images[start : start + _BATCH]]
-            pixels = to_clip(to_tensor(squares), self._size).to(self._model.device, self._model.dtype)
+            pixels = to_clip(to_tensor(squares, self._model.device), self._size).to(self._model.dtype)
             chunks.append(self._model.get_image_features(pixel_values=pixels).pooler_output)
         return self._unit(chunks)
 

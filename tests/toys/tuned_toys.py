@@ -91,7 +91,7 @@ def install() -> None:
 
     sys.modules["fcbench.stacks"] = stacks = ModuleType("fcbench.stacks")
     stacks.load_stack = lambda name, *, device, random_weights, low_memory: tiny_stack()  # type: ignore[attr-defined]
-    loop.SAVE_SECONDS, loop.LOOK_EVERY, calls.NOTE_SECONDS = -1, 1, 0.05
+    loop.SAVE_SECONDS, loop.SAVE_SHARE, loop.LOOK_EVERY, calls.NOTE_SECONDS = -1, 0, 1, 0.05
     tune = loop.tune
 
     def watched(tuner: Any, draw: Any, file: Path, title: str) -> None:

@@ -75,12 +75,37 @@ def test_a_linear_rate_goes_down_to_nothing() -> None:
     assert rates == [1.0, 0.75, 0.5, 0.25]
 
 
+def test_states_are_written_the_less_often_the_longer_that_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step takes a second of this clock, writing a state 40 or 1."""
+    for writing, most in ((40, 3), (1, 70)):
+        now: list[float] = [0.0]
+        written: list[Path] = []
+
+        def tick(micro: int, now: list[float] = now) -> Batch:
+            now[0] += 1
+            return draw(micro)
+
+        def write(
+            file: Path, _: object, now: list[float] = now, written: list[Path] = written, writing: int = writing
+        ) -> None:
+            now[0] += writing
+            written.append(file)
+
+        monkeypatch.setattr(loop, "replace", write)
+        monkeypatch.setattr("time.monotonic", lambda now=now: now[0])
+        tune(Tuner(Line(), course(steps=2000, passes=10_000)), tick, tmp_path / "state.pt", "slow")
+        assert 0 < len(written) <= most
+
+
 @pytest.mark.parametrize(("accumulation", "stops_at", "goes_on_at"), [(1, 7, 7), (3, 10, 8)])
 def test_a_fit_that_was_stopped_goes_on_to_the_same_weights(
     accumulation: int, stops_at: int, goes_on_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of gradients that were gathered, but not stepped by, nothing is kept."""
     monkeypatch.setattr(loop, "SAVE_SECONDS", -1)
+    monkeypatch.setattr(loop, "SAVE_SHARE", 0)
     monkeypatch.setattr(loop, "LOOK_EVERY", 1)
     plan = course(steps=9, passes=4, accumulation=accumulation)
 
@@ -137,6 +162,7 @@ def test_gradients_are_unscaled_before_they_are_clipped() -> None:
 
 def test_a_fit_in_half_precision_goes_on_with_its_scale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "SAVE_SECONDS", -1)
+    monkeypatch.setattr(loop, "SAVE_SHARE", 0)
     monkeypatch.setattr(loop, "LOOK_EVERY", 1)
 
     def stops(micro: int) -> Batch:
@@ -159,7 +185,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path[:] = sys.argv[2:]
 from tests.unit.baselines.test_loop import Line, Tuner, course, draw, loop, tune
-loop.SAVE_SECONDS, loop.LOOK_EVERY = -1, 1
+loop.SAVE_SECONDS, loop.SAVE_SHARE, loop.LOOK_EVERY = -1, 0, 1
 def dies(micro):
     if micro == 6:
         os.kill(os.getpid(), signal.SIGKILL)

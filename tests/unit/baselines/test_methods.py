@@ -108,6 +108,7 @@ def test_a_fit_that_was_cut_short_goes_on_to_the_same_bits(
             laid_out(stack.role(role), layout)
 
     monkeypatch.setattr(loop, "SAVE_SECONDS", -1)
+    monkeypatch.setattr(loop, "SAVE_SHARE", 0)
     monkeypatch.setattr(loop, "LOOK_EVERY", 1)
     draw = Batches.__call__
     micros: list[int] = []

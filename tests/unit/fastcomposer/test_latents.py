@@ -6,11 +6,13 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
+import pytest
 import torch
 
 from fcbench.config import Recipe
+from fcbench.fastcomposer import latents
 from fcbench.fastcomposer.data import Example, make_example, open_photos
-from fcbench.fastcomposer.latents import photo_latents, take_latents
+from fcbench.fastcomposer.latents import encode_latents, open_latents, photo_latents, take_latents
 from fcbench.fastcomposer.train import train
 from fcbench.fastcomposer.transforms import fit_photo
 from fcbench.images import to_tensor
@@ -26,28 +28,45 @@ def test_each_photo_is_kept_both_ways_where_photos_may_be_mirrored(
     data: Path, stack: Stack, recipe: Recipe, tmp_path: Path
 ) -> None:
     photos = open_photos(data)
-    latents = photo_latents(photos, stack, changed(recipe, mirror=0.5), tmp_path / "latents.npy")
-    assert latents.shape == (12, 4, 4, 4)
+    kept = photo_latents(photos, stack, changed(recipe, mirror=0.5), tmp_path / "latents.npy")
+    assert kept.shape == (12, 4, 4, 4)
     for row, flip in ((0, False), (0, True), (5, True)):
         pixels = to_tensor([fit_photo(photos.image(row), 16, flip=flip)])
         with torch.no_grad():
             expected = encode_images(stack.role("vae"), pixels)
         example = Example(row, [], mirrored=flip)
-        taken = take_latents(latents, [example], changed(recipe, mirror=0.5), torch.Generator())
+        taken = take_latents(kept, [example], changed(recipe, mirror=0.5), torch.Generator())
         torch.testing.assert_close(taken, expected, rtol=1e-3, atol=1e-3)
-    assert not torch.equal(latents[0], latents[6])
+    assert not torch.equal(kept[0], kept[6])
+
+
+@pytest.mark.parametrize("mirror", [0.0, 0.5])
+def test_processes_encode_parts_that_are_kept_and_joined_to_what_one_makes(
+    mirror: float, data: Path, stack: Stack, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latents, "_PART", 4)
+    photos, drawn = open_photos(data), changed(recipe, mirror=mirror, sample_latents=True)
+    whole, file = photo_latents(photos, stack, drawn, tmp_path / "whole.npy"), tmp_path / "work" / "latents.npy"
+    encode_latents(photos, stack, drawn, file, process=1, processes=2)
+    (second,) = (tmp_path / "work" / "latents").iterdir()
+    assert second.name == "00000004.npy"
+    made = second.stat().st_mtime_ns
+    encode_latents(photos, stack, drawn, file)  # as after a kill: what is there stays
+    assert second.stat().st_mtime_ns == made
+    assert torch.equal(open_latents(photos, file), whole)
+    assert [path.name for path in file.parent.iterdir()] == ["latents.npy"]
 
 
 def test_sampled_latents_have_the_posteriors_mean_and_deviation(
     data: Path, stack: Stack, recipe: Recipe, tmp_path: Path
 ) -> None:
     sampled = changed(recipe, sample_latents=True)
-    latents = photo_latents(open_photos(data), stack, sampled, tmp_path / "latents.npy")
-    mean, deviation = latents.float().chunk(2, dim=1)
+    kept = photo_latents(open_photos(data), stack, sampled, tmp_path / "latents.npy")
+    mean, deviation = kept.float().chunk(2, dim=1)
     plain = photo_latents(open_photos(data), stack, recipe, tmp_path / "plain.npy")
     assert torch.equal(mean, plain.float())
     generator = torch.Generator().manual_seed(0)
-    drawn = take_latents(latents, [Example(3, [])] * 4000, sampled, generator)
+    drawn = take_latents(kept, [Example(3, [])] * 4000, sampled, generator)
     torch.testing.assert_close(drawn.mean(0), mean[3], rtol=0, atol=0.1 * float(deviation[3].max()))
     torch.testing.assert_close(drawn.std(0), deviation[3], rtol=0.06, atol=0)
 

@@ -125,5 +125,5 @@ def test_weights_that_differ_in_one_bit_on_one_process_are_not_saved(monkeypatch
         if ends_well:
             check_replicas(accelerator, model)
         else:
-            with pytest.raises(FcbenchError, match="2 processes ended with 2 different sets of weights"):
+            with pytest.raises(FcbenchError, match="2 processes hold 2 different sets of weights"):
                 check_replicas(accelerator, model)

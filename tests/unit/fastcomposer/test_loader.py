@@ -74,13 +74,13 @@ class Broken(Photos):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_broken_photo_is_one_line_from_a_worker_too(workers: int) -> None:
     with pytest.raises(DataError) as raised:
-        list(fitted(Broken(), 8, 4, workers))
+        list(fitted(Broken(), range(1), 8, 4, workers))
     assert str(raised.value) == "7.jpg: broken"
 
 
 def test_all_photos_come_fitted_and_in_order(data: Path) -> None:
     photos = open_photos(data)
-    made = list(fitted(photos, 16, 4, workers=0))
+    made = list(fitted(photos, range(6), 16, 4, workers=0))
     assert [len(images) for images in made] == [4, 2]
     for row, image in enumerate(image for images in made for image in images):
         np.testing.assert_array_equal(image, photos.image(row))

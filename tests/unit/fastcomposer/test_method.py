@@ -1,17 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from fcbench.errors import FcbenchError, MissingError, UsageError
+from fcbench.errors import FcbenchError, MissingError, UsageError, WeightsError
 from fcbench.fastcomposer.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fcbench.fastcomposer.encoder import Fusion
 from fcbench.fastcomposer.method import FastComposer, fill_with_ends
-from fcbench.files import write_image
+from fcbench.files import write_image, write_json
 from fcbench.sampling import draw, encode_text
 from fcbench.types import Image, Prompt, Stack, Subject, subject_phrase
 
@@ -119,6 +121,20 @@ def test_a_misshapen_part_is_one_clear_error(checkpoint: Path, stack: Stack, par
     with pytest.raises(FcbenchError, match=str(checkpoint)) as error:
         load_checkpoint(str(checkpoint), stack)
     assert "\n" not in str(error.value)
+
+
+def test_a_checkpoint_of_another_stack_is_refused_or_told_of(
+    checkpoint: Path, stack: Stack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_json(checkpoint / "fastcomposer.json", {"stack": "tiny", "digests": {"vae": "a", "tokenizer": "b"}})
+    load_checkpoint(str(checkpoint), replace(stack, digests={"vae": "a", "tokenizer": "b"}))
+    assert "has other weights" not in capsys.readouterr().err
+    load_checkpoint(str(checkpoint), replace(stack, digests={"vae": "c", "tokenizer": "b"}))
+    assert "has other weights now: vae; it was trained with --stack tiny" in capsys.readouterr().err
+    wide = SimpleNamespace(config=SimpleNamespace(hidden_size=99))
+    other = replace(stack, name="wide", load={**stack.load, "text_encoder": lambda: wide}, _loaded={})
+    with pytest.raises(WeightsError, match=r"texts of 16 channels, stack wide has 99: .*--stack tiny"):
+        load_checkpoint(str(checkpoint), other)
 
 
 def test_a_checkpoint_comes_back_as_it_was_in_half_precision(checkpoint: Path, stack: Stack) -> None:
