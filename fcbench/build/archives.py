@@ -6,7 +6,6 @@ that what checks files checks these.
 
 from __future__ import annotations
 
-import json
 import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fcbench.build.ingest import id_of, take
+from fcbench.build.ingest import id_of, sidecar_of, take
 from fcbench.build.records import Item, Licence, Reject, Sidecar
 from fcbench.errors import DataError, UsageError
 from fcbench.files import digest_json
@@ -79,7 +78,7 @@ class WebDataset:
         for member in self.members[part.start : part.stop]:
             photo_id = id_of(member.name)
             try:
-                known = _sidecar(self._read(member.json), self._read(member.text))
+                known = sidecar_of(self._read(member.json), self._read(member.text))
             except ValueError as error:
                 yield Reject(photo_id, "sidecar_error", "ingest", f"{member.name}: {' '.join(str(error).split())}")
                 continue
@@ -212,18 +211,6 @@ def _picture_column(file: Path, names: Sequence[str]) -> str:
     if found is None:
         raise DataError(f"{file}: no column of pictures ({', '.join(PICTURES)}) among {', '.join(names)}")
     return found
-
-
-def _sidecar(data: bytes | None, text: bytes | None) -> Sidecar:
-    """What lies beside a picture; ValueError where it cannot be read."""
-    given = json.loads(data) if data else {}
-    if not isinstance(given, dict):
-        raise ValueError("the JSON beside it is no object")
-    if text and not given.get("caption"):
-        given["caption"] = text.decode("utf-8")
-    if given.get("url") and "licence" not in given:
-        given["licence"] = {"source": given["url"]}
-    return Sidecar.model_validate({name: value for name, value in given.items() if value is not None})
 
 
 @contextmanager

@@ -13,6 +13,9 @@ from PIL import ImageCms, ImageOps
 from fcbench.build.inspect_file import UnfitError, inspected
 from fcbench.types import Image
 
+LONGEST = 8
+"""How many times its shorter side a working copy's longer one may be."""
+
 
 def decode(path: Path) -> tuple[Image, tuple[str, ...]]:
     """A picture file as uint8 RGB (height, width, 3), and what was done to it beyond decoding.
@@ -36,9 +39,12 @@ def decode(path: Path) -> tuple[Image, tuple[str, ...]]:
 
 
 def shrink(image: Image, short_side: int) -> Image:
-    """The picture with its shorter side at most ``short_side`` pixels (Lanczos); never larger than it was."""
+    """The picture with its shorter side at most ``short_side`` pixels (Lanczos); never larger than it was.
+
+    The longer one is at most ``LONGEST`` times that: a strip of a web page would fill the memory of every step.
+    """
     height, width = image.shape[:2]
-    factor = min(1.0, short_side / min(height, width))
+    factor = min(1.0, short_side / min(height, width), LONGEST * short_side / max(height, width))
     shape = (max(1, round(height * factor)), max(1, round(width * factor)))
     if shape == (height, width):
         return image

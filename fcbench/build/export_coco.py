@@ -56,7 +56,7 @@ def _image(row: Row, number: int, name: str, licences: dict[tuple[str, str], int
         "license": licence,
         "fcbench_id": row["id"],
         "caption": row["caption"],
-        **{key: row[key] for key in ("author", "source", "changes")},
+        **{key: row[key] for key in ("author", "title", "source", "changes")},
     }
 
 

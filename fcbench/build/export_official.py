@@ -94,7 +94,7 @@ def _record(row: Row, painted: SegmentMap, numbers: dict[int, dict[str, Any]]) -
         }
         for number, segment in sorted(numbers.items(), key=lambda pair: pair[1]["end"])
     ]
-    credit = {key: row[key] for key in ("author", "source", "licence", "licence_url", "changes")}
+    credit = {key: row[key] for key in ("author", "title", "source", "licence", "licence_url", "changes")}
     return {"caption": row["caption"], "segments": segments, "id": row["id"], **credit}
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -29,6 +30,8 @@ from fcbench.world import describe, render, traits
 
 CAPTION_DETAIL = 0.4
 """How often captions tell how people look, as a share of the world's most talkative: captioners seldom do."""
+STEM = 60
+"""Characters of a file's name that its photo's id keeps: file systems and tar files have their limits."""
 JPEG_FROM = 512
 """The shorter side from which on working copies are JPEG (quality 92), a tenth of a PNG's size; smaller ones stay as
 they are, to the pixel."""
@@ -59,7 +62,7 @@ def id_of(name: str) -> str:
     'img-1-4df6875d'
     """
     stem = re.sub(r"[^a-z0-9]+", "-", PurePosixPath(name).stem.lower())
-    return f"{stem}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f"{stem[:STEM]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def take(
@@ -189,16 +192,28 @@ def _scaled(face: Face, across: float, down: float) -> Face:
 
 
 def _read_sidecar(file: Path) -> Sidecar:
-    json, text = file.with_suffix(".json"), file.with_suffix(".txt")
+    beside, text = file.with_suffix(".json"), file.with_suffix(".txt")
     try:
-        if json.exists():
-            return Sidecar.model_validate_json(json.read_bytes())
-        return Sidecar(caption=text.read_text(encoding="utf-8")) if text.exists() else Sidecar()
+        return sidecar_of(*(path.read_bytes() if path.exists() else None for path in (beside, text)))
     except ValidationError as error:
         first = error.errors()[0]
-        raise _SidecarError(f"{json.name}: {'.'.join(map(str, first['loc']))} {first['msg']}".strip()) from error
+        raise _SidecarError(f"{beside.name}: {'.'.join(map(str, first['loc']))} {first['msg']}".strip()) from error
     except UnicodeDecodeError as error:
         raise _SidecarError(f"{text.name}: not UTF-8 ({error})") from error
+    except ValueError as error:
+        raise _SidecarError(f"{beside.name}: {error}") from error
+
+
+def sidecar_of(data: bytes | None, text: bytes | None) -> Sidecar:
+    """What the JSON and the text beside a picture say, also as img2dataset leaves them; ValueError if broken."""
+    given = json.loads(data) if data else {}
+    if not isinstance(given, dict):
+        raise ValueError("it is no object")
+    if text and not given.get("caption"):
+        given["caption"] = text.decode("utf-8")
+    if given.get("url") and "licence" not in given:
+        given["licence"] = {"source": given["url"]}
+    return Sidecar.model_validate({name: value for name, value in given.items() if value is not None})
 
 
 def _fit(person: Planted, there: tuple[int, int], shape: tuple[int, int]) -> Planted:

@@ -27,9 +27,15 @@ AMBIGUOUS_MARGIN = 0.01
 PERSON_WORDS = frozenset(
     {"adult", "baby", "boy", "bride", "child", "dad", "father", "female", "fellow", "gentleman", "girl", "grandfather"}
     | {"grandmother", "groom", "guy", "human", "kid", "lady", "male", "man", "mom", "mother", "person", "player"}
-    | {"student", "teenager", "toddler", "woman", "worker"}
+    | {"student", "teenager", "toddler", "woman", "worker", "actor", "actress", "artist", "athlete", "chef", "cop"}
+    | {"dancer", "daughter", "doctor", "farmer", "friend", "grandma", "grandpa", "husband", "infant", "musician"}
+    | {"nurse", "officer", "pilot", "policeman", "rider", "singer", "sister", "skier", "soldier", "son", "surfer"}
+    | {"teacher", "teen", "tourist", "waiter", "waitress", "wife", "brother", "boyfriend", "girlfriend", "businessman"}
+    | {"businesswoman", "celebrity", "cowboy", "elder", "king", "queen", "prince", "princess"}
 )
 """Nouns that name one person; plurals are left out, as one segment is one person."""
+ANYTHING = "object"
+"""The label of a segmenter that knows no labels: such a segment may be anybody or anything."""
 
 Features = npt.NDArray[np.floating]
 Pair = tuple[int, int]
@@ -46,8 +52,8 @@ def match(
     The score of a pair is s(masked crop, description) * s(label, phrase) with s = (1 + cosine) / 2, in [0, 1]: it grows
     with both, where of plain cosines two negative ones would make a good match. Labels and phrases are compared by
     ``sentences``, a sentence encoder as in the paper, or without one by the matcher's own texts. A grounding matcher's
-    score is a box's own times its overlap with the segment. People match phrases of people only. ``assignment``: see
-    ``ASSIGNMENTS``.
+    score is a box's own times its overlap with the segment. People match phrases of people only, an ``object`` any.
+    ``assignment``: see ``ASSIGNMENTS``.
     """
     choose = ASSIGNMENTS[assignment]
     texts = None if isinstance(matcher, Grounder) else _Texts(matcher, sentences)
@@ -195,7 +201,7 @@ def _pairs(photo: Photo) -> list[tuple[Segment, Phrase]]:
         (segment, phrase)
         for segment in photo.segments
         for phrase in photo.phrases
-        if (segment.label in PERSON_WORDS) == (phrase.root in PERSON_WORDS)
+        if segment.label == ANYTHING or (segment.label in PERSON_WORDS) == (phrase.root in PERSON_WORDS)
     ]
 
 

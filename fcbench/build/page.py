@@ -22,6 +22,8 @@ from fcbench.images import read_image
 from fcbench.store import DataFolder
 
 EXAMPLES = 6
+UNSHOWN = ("takedown", "licence_excluded")
+"""Rejects whose pictures may not be shown either."""
 """Rejects shown of each reason."""
 
 STEPS = {
@@ -169,7 +171,8 @@ def _rejected(folder: DataFolder, counts: Mapping[str, Any]) -> list[Rejected]:
     for row in read_rows(folder.rejects):
         total[row["reason"]] += 1
         if len(examples[row["reason"]]) < EXAMPLES:
-            examples[row["reason"]].append((row["id"], row["message"], _copy(folder, row["id"])))
+            shown = "" if row["reason"] in UNSHOWN else _copy(folder, row["id"])
+            examples[row["reason"]].append((row["id"], row["message"], shown))
     ordered = sorted(total, key=lambda reason: (-total[reason], reason))
     return [Rejected(r, total[r], total[r] / max(counts["inputs"], 1), examples[r]) for r in ordered]
 

@@ -163,7 +163,8 @@ def job_of(
 ) -> Job:
     """A build as its workers need it; see :class:`Options`."""
     taken = open_source(source, photos=photos, seed=seed, size=stack.image_size, images=images, short_side=short_side)
-    return Job(data_folder(out, name), taken, screen or Screen(), stack.digests, assignment)
+    digests = dict(stack.digests)  # as they are now: a role from the hub may come to know its commit when it is loaded
+    return Job(data_folder(out, name), taken, screen or Screen(), digests, assignment)
 
 
 def recipe_of(job: Job, stack: Stack) -> dict[str, Any]:
@@ -293,9 +294,12 @@ def _sweep(folder: DataFolder) -> None:
 def _locked(folder: DataFolder, *, alone: bool) -> Iterator[None]:
     """Hold the folder, alone or with others that label other shards; the system lets go of it whatever happens."""
     folder.path.mkdir(parents=True, exist_ok=True)
-    with folder.lock.open("w") as handle:
+    with folder.lock.open("a+") as handle:  # NFS: to share a lock one must be able to read
         try:
             fcntl.flock(handle, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UsageError(f"{folder.path}: another build is at work there; wait for it, or end it") from None
+        except OSError as error:
+            why = f"cannot be locked ({error.strerror}): see to it that one build is at work there"
+            print(f"{folder.path}: {why}", file=sys.stderr)
         yield

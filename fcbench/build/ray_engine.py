@@ -89,10 +89,16 @@ class _Cast:
 
     def _count(self) -> int:
         there = self._ray.cluster_resources()
-        return self._engine.workers or int(there.get("GPU", 0)) or int(there.get("CPU", 1))
+        gpus, asked = int(there.get("GPU", 0)), self._engine.workers
+        if self._on_gpus():  # an actor has one to itself: one more would wait for ever
+            return min(asked or gpus, gpus)
+        return asked or int(there.get("CPU", 1))
+
+    def _on_gpus(self) -> bool:
+        return bool(self._ray.cluster_resources().get("GPU", 0)) and self._engine.device != "cpu"
 
     def _hire(self) -> Any:
-        gpus = bool(self._ray.cluster_resources().get("GPU", 0)) and self._engine.device != "cpu"
+        gpus = self._on_gpus()
         actor = self._ray.remote(Labeller).options(num_cpus=1, num_gpus=1 if gpus else 0)
         self._hired.append(actor.remote(self._job, self._engine.stack, self._engine.device))
         return self._hired[-1]

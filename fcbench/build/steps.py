@@ -65,13 +65,13 @@ def steps_of(screen: Screen, roles: Collection[str] = (), assignment: str = "hun
         Step("screen", lambda items, stack: screen(items), settings=_screening(screen)),
         Step("caption", lambda items, stack: caption(items, model("captioner", stack)), used("captioner"), version=2),
         Step("phrases", lambda items, stack: phrases.phrases(items, stack.role("parser")), ("parser",), version=2),
-        Step("segment", lambda items, stack: segment(items, model("segmenter", stack)), used("segmenter"), version=2),
+        Step("segment", lambda items, stack: segment(items, model("segmenter", stack)), used("segmenter"), version=3),
         Step("quality", lambda items, stack: quality(items, model("faces", stack)), used("faces")),
         Step(
             "match",
             lambda items, stack: match.match(items, stack.role("matcher"), assignment, model("sentences", stack)),
             ("matcher", *used("sentences")),
-            version=2,
+            version=3,
             settings={"ambiguous_margin": match.AMBIGUOUS_MARGIN, "assignment": assignment},
         ),
     )

@@ -19,10 +19,10 @@ from fcbench.build.records import Item, Photo, Reject
 from fcbench.build.shard import Job, chain, items_of
 from fcbench.build.split import SPLITS, split, split_as_listed
 from fcbench.errors import DataError, FcbenchError
-from fcbench.files import digest_file, digest_json, read_json, write_json, write_text
+from fcbench.files import digest_file, digest_json, read_json, write_bytes, write_json, write_text
 from fcbench.store import DataFolder
 
-ATTRIBUTION = ("id", "split", "author", "source", "licence", "licence_url", "changes")
+ATTRIBUTION = ("id", "split", "author", "title", "source", "licence", "licence_url", "changes")
 
 
 @dataclass
@@ -33,6 +33,8 @@ class Census:
     """The split of every accepted photo."""
     originals: dict[str, str] = field(default_factory=dict)
     """For each duplicate the photo whose pixels it has."""
+    taken_down: dict[str, str] = field(default_factory=dict)
+    """For each copy of a photo that was taken down that photo."""
     rejected: Counter[str] = field(default_factory=Counter)
     """Photos by reason, duplicates apart."""
     licences: Counter[str] = field(default_factory=Counter)
@@ -71,6 +73,7 @@ def _counted(
 ) -> Iterator[Photo]:
     """The photos of all shards, counted on their way."""
     seen: dict[str, str] = {}
+    banned = _taken_down(job, kept)
     ids: set[str] = set()
     for index, result in enumerate(kept):
         for item in items_of(job, result):
@@ -79,6 +82,9 @@ def _counted(
             ids.add(item.id)
             if isinstance(item, Reject):
                 census.rejected[item.reason] += 1
+            elif item.fingerprint in banned:
+                census.taken_down[item.id] = banned[item.fingerprint]
+                census.rejected["takedown"] += 1
             elif (original := seen.setdefault(item.fingerprint or item.id, item.id)) != item.id:
                 census.originals[item.id] = original
             else:
@@ -88,6 +94,25 @@ def _counted(
                 places[item.id] = index
                 listed[item.id] = item.sidecar.split
                 yield item
+
+
+def _taken_down(job: Job, kept: Sequence[Kept]) -> dict[str, str]:
+    """By the fingerprints of photos that were taken down their ids: what has the same pixels goes with them."""
+    if not job.screen.taken_down:
+        return {}
+    found: dict[str, str] = {}
+    for index, result in enumerate(kept):
+        down = {item.id for item in items_of(job, result) if isinstance(item, Reject) and item.reason == "takedown"}
+        photos = items_of(job, chain(job, index)[0]) if down else []
+        found |= {p.fingerprint: p.id for p in photos if isinstance(p, Photo) and p.id in down and p.fingerprint}
+    return found
+
+
+def _forget(folder: DataFolder, photo: str) -> None:
+    """Leave nothing of a photo that was taken down: its working copy stays as an empty file, not to be made again."""
+    for path in (folder.photo(photo), folder.photo(photo).with_suffix(".jpg"), folder.sidecar(photo)):
+        if path.exists():
+            write_bytes(path, b"")
 
 
 def _count(census: Census, photo: Photo) -> None:
@@ -109,7 +134,11 @@ def write_tables(job: Job, kept: Sequence[Kept], census: Census, recipe: str) ->
     table.writerow(ATTRIBUTION)
     for index, result in enumerate(kept):
         items = [_settled(item, census) for item in items_of(job, result)]
-        rejects += [item for item in items if isinstance(item, Reject)]
+        left_out = [item for item in items if isinstance(item, Reject)]
+        for item in left_out:
+            if item.reason == "takedown":
+                _forget(folder, item.id)
+        rejects += left_out
         photos = [item for item in items if isinstance(item, Photo)]
         table.writerows(_credit(photo, census) for photo in photos)
         files |= _write_shard(job, index, items, photos, census, recipe)
@@ -124,6 +153,8 @@ def write_tables(job: Job, kept: Sequence[Kept], census: Census, recipe: str) ->
 
 
 def _settled(item: Item, census: Census) -> Item:
+    if item.id in census.taken_down:
+        return Reject(item.id, "takedown", "duplicates", f"the same pixels as {census.taken_down[item.id]}")
     original = census.originals.get(item.id)
     if original is None:
         return item
@@ -136,6 +167,7 @@ def _credit(photo: Photo, census: Census) -> tuple[str, ...]:
         photo.id,
         census.splits[photo.id],
         licence.author,
+        licence.title,
         licence.source,
         licence.licence,
         licence.licence_url,

@@ -42,7 +42,10 @@ class GroundingDino:
     def _one(self, image: Image, caption: str, spans: Sequence[Span]) -> list[list[tuple[Corners, float]]]:
         text = caption.lower()
         text = text if text.endswith(".") else f"{text}."  # the model takes a stop for the end of what it looks for
-        words = self._tokenizer(text, return_tensors="pt", return_offsets_mapping=True, truncation=True)
+        most = self._model.config.max_text_len
+        words = self._tokenizer(
+            text, return_tensors="pt", return_offsets_mapping=True, truncation=True, max_length=most
+        )
         offsets = words.pop("offset_mapping")[0].tolist()
         pixels = self._processor([image], return_tensors="pt")
         device = self._model.device

@@ -46,12 +46,13 @@ class Mask2Former:
         found: list[list[Region]] = []
         for start in range(0, len(images), self._batch):
             batch = list(images[start : start + self._batch])
-            pixels = self._processor(batch, return_tensors="pt").pixel_values
-            output = self._model(pixel_values=pixels.to(self._model.device, self._model.dtype))
-            for image, classes, masks in zip(
-                batch, output.class_queries_logits.float(), output.masks_queries_logits.float(), strict=True
+            given = self._processor(batch, return_tensors="pt")
+            output = self._model(pixel_values=given.pixel_values.to(self._model.device, self._model.dtype))
+            logits = output.masks_queries_logits.float()
+            for image, classes, masks, there in zip(
+                batch, output.class_queries_logits.float(), logits, given.pixel_mask, strict=True
             ):
-                found.append(self._regions(classes, masks, image.shape[:2]))
+                found.append(self._regions(classes, unpadded(masks, there), image.shape[:2]))
         return found
 
     def _regions(self, classes: Tensor, masks: Tensor, size: tuple[int, ...]) -> list[Region]:
@@ -61,6 +62,18 @@ class Mask2Former:
             Region(mask.cpu().numpy(), str(names[label]), score, label not in self._stuff)
             for mask, label, score in parts
         ]
+
+
+def unpadded(masks: Tensor, there: Tensor) -> Tensor:
+    """Mask logits (queries, h, w) of the picture alone: processors that keep its shape pad a batch to its largest one.
+
+    ``there`` (height, width): 1 where the padded picture is the picture.
+    """
+    height, width = int(there.any(1).sum()), int(there.any(0).sum())
+    if (height, width) == tuple(there.shape):
+        return masks
+    whole = functional.interpolate(masks[None], tuple(there.shape), mode="bilinear", align_corners=False)[0]
+    return whole[:, :height, :width]
 
 
 def panoptic(

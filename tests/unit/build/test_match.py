@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcbench.build.accuracy import matching_accuracy
-from fcbench.build.match import assign, margin, match
+from fcbench.build.match import _pairs, assign, margin, match
 from fcbench.build.records import Photo, Phrase, Planted, Reject, Segment, Sidecar
 from fcbench.files import write_image
 from fcbench.masks import box_of, decode_mask, encode_mask, on_grey
@@ -162,6 +162,26 @@ def test_a_masked_crop_shows_the_segment_alone_on_grey(tmp_path: Path) -> None:
     assert crop.shape == (12, 12, 3)
     assert (crop == 7).all(axis=2).sum() == photo.segments[1].area
     assert set(np.unique(crop)) == {7, 128}
+
+
+def test_a_large_crop_is_shrunk_and_an_object_may_be_anybody() -> None:
+    image, mask = np.full((700, 3000, 3), 7, np.uint8), np.zeros((700, 3000), bool)
+    mask[100:600, :2048] = True
+    crop = on_grey(image, mask, box_of(mask))
+    assert crop.shape == (512, 512, 3)
+    assert (crop == 7).all(axis=2).sum() == 512 * 125
+    segments = tuple(
+        Segment(k, label, 1.0, 1, (0, 0, 1, 1), encode_mask(mask))
+        for k, label in enumerate(("person", "tie", "object"))
+    )
+    phrases = (Phrase("a soldier", "soldier", 0, 9), Phrase("a tie", "tie", 15, 20))
+    pairs = _pairs(Photo("a", Path("a.png"), 1, 1, Sidecar(), phrases=phrases, segments=segments))
+    assert [(s.label, p.root) for s, p in pairs] == [
+        ("person", "soldier"),
+        ("tie", "tie"),
+        ("object", "soldier"),
+        ("object", "tie"),
+    ]
 
 
 def test_accuracy_counts_exact_spans_apart_by_noun(tmp_path: Path) -> None:

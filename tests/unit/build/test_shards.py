@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,19 +17,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 
 from fcbench.build import BuildCounts, build_data, build_shards, pipeline
 from fcbench.build import shard as shard_module
 from fcbench.build.engine import Workers
+from fcbench.build.ingest import id_of
 from fcbench.build.isolate import isolated
 from fcbench.build.match import match
 from fcbench.build.records import Item, Photo, Reject, Sidecar
 from fcbench.build.screen import Screen, licence_family
 from fcbench.build.steps import Step
 from fcbench.errors import FcbenchError, MissingError, UsageError
-from fcbench.files import read_json
+from fcbench.files import read_json, write_image
+from fcbench.masks import encode_mask
 from fcbench.stacks import load_stack
 from fcbench.store import DataFolder, data_folder
 from fcbench.types import Stack
@@ -194,6 +199,28 @@ def test_another_matcher_runs_the_matching_alone(
     )
     assert counts.rejected["takedown"] == 1
     assert ran == ["screen", "screen", "caption", "phrases", "segment", "quality", "match", "screen"]
+
+
+def test_what_was_taken_down_goes_with_its_copies_and_is_shown_nowhere(tmp_path: Path) -> None:
+    images, out = tmp_path / "images", tmp_path / "out"
+    images.mkdir()
+    for number, name in enumerate(("a", "a again", "b", "c")):
+        write_image(images / f"{name}.png", np.full((64, 64, 3), 40 * number, np.uint8))
+        mask = encode_mask(np.ones((64, 64), bool))
+        sidecar = {"caption": "a man", "people": [{"mask": mask, "noun": "man"}]}
+        (images / f"{name}.json").write_text(json.dumps(sidecar))
+    shutil.copy(images / "a.png", images / "a again.png")
+    stack = load_stack(str(stack_file(tmp_path / "stack", seed=0)))
+    given: Any = {"source": "folder", "name": "own", "images": images, "stack": stack, "progress": None}
+    before = build_data(out, **given)
+    assert (before.accepted, before.duplicates) == (3, 1)
+    folder, down = data_folder(out, "own"), id_of("a.png")
+    after = build_data(out, screen=Screen((), frozenset({down})), update=True, **given)
+    assert (after.accepted, after.duplicates, after.rejected["takedown"]) == (2, 0, 2)
+    for name in (down, id_of("a again.png")):
+        assert folder.photo(name).read_bytes() == folder.sidecar(name).read_bytes() == b""
+    again = build_data(out, screen=Screen((), frozenset({down})), update=True, **given)
+    assert again == after
 
 
 def test_only_files_whose_rows_changed_are_written_again(toys: Path, tmp_path: Path) -> None:

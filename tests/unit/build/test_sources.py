@@ -34,6 +34,17 @@ def png(pixels: Image = PIXELS) -> bytes:
     return buffer.getvalue()
 
 
+def test_long_names_and_strips_are_cut_to_what_file_systems_and_memory_hold(tmp_path: Path) -> None:
+    name = "long " * 45 + ".png"
+    (tmp_path / name).write_bytes(png(np.zeros((4, 4000, 3), np.uint8)))
+    (tmp_path / name).with_suffix(".json").write_text('{"caption": null, "url": "https://x.example/b", "width": 9}')
+    (item,) = ingest(open_source("folder", photos=0, seed=0, size=64, images=tmp_path, short_side=64), tmp_path)
+    assert isinstance(item, Photo)
+    assert len(item.id) == 60 + 1 + 8
+    assert (item.height, item.width) == (1, 512)
+    assert (item.sidecar.caption, item.sidecar.licence.source) == ("", "https://x.example/b")
+
+
 def ingest(source: Source, tmp_path: Path) -> list[Item]:
     return list(source.ingest(DataFolder(tmp_path / "data"), range(len(source))))
 

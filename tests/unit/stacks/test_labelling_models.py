@@ -12,7 +12,7 @@ import torch
 from fcbench.errors import DataError, MissingError
 from fcbench.stacks.captioner import load_blip
 from fcbench.stacks.grounding import load_grounding_dino, to_corners, tokens_of
-from fcbench.stacks.mask2former import load_mask2former, panoptic
+from fcbench.stacks.mask2former import load_mask2former, panoptic, unpadded
 from fcbench.stacks.sam import distinct, load_sam, load_segment_anything, sure_and_stable
 from fcbench.stacks.sentences import load_sentences
 from fcbench.types import Captioner, Grounder, Segmenter
@@ -151,6 +151,18 @@ def test_a_query_that_little_is_left_of_or_that_is_unsure_gives_no_region() -> N
     assert len(found) == 1
     assert bool(found[0][0].all())
     assert panoptic(classes[2:], masks[2:], (4, 4), threshold=0.5, overlap=0.8) == []
+
+
+def test_a_padded_picture_s_masks_are_those_of_the_picture_alone() -> None:
+    masks = torch.full((1, 8, 8), -9.0)
+    masks[0, :4, :2] = 9.0  # the picture is the upper left 16 x 32 of 32 x 32; its left quarter is claimed
+    there = torch.zeros(32, 32, dtype=torch.int64)
+    there[:16, :] = 1
+    found = unpadded(masks, there)
+    assert found.shape == (1, 16, 32)
+    assert bool((found[0, :, :7] > 0).all())
+    assert bool((found[0, :, 9:] < 0).all())
+    assert unpadded(masks, torch.ones(32, 32)) is masks
 
 
 def test_mask2former_segments_pictures_of_any_size(tmp_path: Path) -> None:
