@@ -23,7 +23,7 @@ class Sizes:
     codec_refined_steps: int = 5_400
     clip_steps: int = 5_000
     matcher_steps: int = 400
-    description_steps: int = 1_050
+    description_steps: int = 7_000
     segmenter_steps: int = 900
     captioner_steps: int = 2_400
     references: int = 14_000
