@@ -214,6 +214,10 @@ class Metric(Protocol):
         ...
 
 
+UNLABELLED = "object"
+"""The label of a segmenter that knows no labels: such a region may be anybody or anything."""
+
+
 @dataclass(frozen=True)
 class Region:
     """What a segmenter found: ``score`` in 0-1; a thing is countable (a person), stuff is not (the sky)."""

@@ -20,7 +20,7 @@ import torch
 from fcbench.errors import DataError, DivergedError
 
 SAVE_SECONDS = 30
-"""The least time between two states on disk: the most that a killed fit loses."""
+"""The least time between two states on disk: what a killed fit loses, where writing is quick."""
 
 SAVE_SHARE = 20
 """How many times as long as writing a state took it is at least until the next: a fit's seconds are measured, and
@@ -149,8 +149,7 @@ def tune(tuner: Tuner, draw: Callable[[int], Batch], file: Path, title: str) -> 
     """Take the steps that are left; ``draw`` gives the batch of a micro-step.
 
     The state goes to ``file`` about every half minute, or less often where that takes long, and is gone on from where
-    there is one. Raises DivergedError
-    for a loss that is not finite, DataError for a state that does not fit.
+    there is one. Raises DivergedError for a loss that is not finite, DataError for a state that does not fit.
     """
     _load(file, tuner)
     steps, begun, started = tuner.course.steps, tuner.step, time.monotonic()

@@ -14,7 +14,7 @@ from fcbench.build.inspect_file import UnfitError, inspected
 from fcbench.types import Image
 
 LONGEST = 8
-"""How many times its shorter side a working copy's longer one may be."""
+"""How many times the shorter side that is asked for a working copy's longer one may be."""
 
 
 def decode(path: Path) -> tuple[Image, tuple[str, ...]]:

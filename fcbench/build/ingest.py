@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -15,6 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image as Pillow
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from fcbench.build.cast import world_scene
 from fcbench.build.decode import decode, shrink
@@ -206,7 +206,7 @@ def _read_sidecar(file: Path) -> Sidecar:
 
 def sidecar_of(data: bytes | None, text: bytes | None) -> Sidecar:
     """What the JSON and the text beside a picture say, also as img2dataset leaves them; ValueError if broken."""
-    given = json.loads(data) if data else {}
+    given = from_json(data) if data else {}
     if not isinstance(given, dict):
         raise ValueError("it is no object")
     if text and not given.get("caption"):

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from fcbench.build.records import Item, Photo, Phrase, Reject, Segment, batches
 from fcbench.images import read_image
 from fcbench.masks import decode_mask, on_grey
-from fcbench.types import Grounder, Image, Matcher, SentenceEncoder
+from fcbench.types import UNLABELLED, Grounder, Image, Matcher, SentenceEncoder
 
 BATCH = 64
 AMBIGUOUS_MARGIN = 0.01
@@ -34,8 +34,6 @@ PERSON_WORDS = frozenset(
     | {"businesswoman", "celebrity", "cowboy", "elder", "king", "queen", "prince", "princess"}
 )
 """Nouns that name one person; plurals are left out, as one segment is one person."""
-ANYTHING = "object"
-"""The label of a segmenter that knows no labels: such a segment may be anybody or anything."""
 
 Features = npt.NDArray[np.floating]
 Pair = tuple[int, int]
@@ -52,8 +50,8 @@ def match(
     The score of a pair is s(masked crop, description) * s(label, phrase) with s = (1 + cosine) / 2, in [0, 1]: it grows
     with both, where of plain cosines two negative ones would make a good match. Labels and phrases are compared by
     ``sentences``, a sentence encoder as in the paper, or without one by the matcher's own texts. A grounding matcher's
-    score is a box's own times its overlap with the segment. People match phrases of people only, an ``object`` any.
-    ``assignment``: see ``ASSIGNMENTS``.
+    score is a box's own times its overlap with the segment. People match phrases of people only,
+    ``UNLABELLED`` segments any. ``assignment``: see ``ASSIGNMENTS``.
     """
     choose = ASSIGNMENTS[assignment]
     texts = None if isinstance(matcher, Grounder) else _Texts(matcher, sentences)
@@ -201,7 +199,7 @@ def _pairs(photo: Photo) -> list[tuple[Segment, Phrase]]:
         (segment, phrase)
         for segment in photo.segments
         for phrase in photo.phrases
-        if segment.label == ANYTHING or (segment.label in PERSON_WORDS) == (phrase.root in PERSON_WORDS)
+        if segment.label == UNLABELLED or (segment.label in PERSON_WORDS) == (phrase.root in PERSON_WORDS)
     ]
 
 

@@ -22,9 +22,9 @@ from fcbench.images import read_image
 from fcbench.store import DataFolder
 
 EXAMPLES = 6
-UNSHOWN = ("takedown", "licence_excluded")
-"""Rejects whose pictures may not be shown either."""
 """Rejects shown of each reason."""
+UNSHOWN = ("takedown", "licence_excluded")
+"""Reasons whose rejects are named, their pictures not shown: nobody may use them."""
 
 STEPS = {
     "ingest": "read, with a working copy",

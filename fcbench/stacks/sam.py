@@ -18,10 +18,9 @@ from fcbench.errors import DataError, MissingError
 from fcbench.masks import box_of
 from fcbench.stacks.boxes import Box, Detector, load_detector
 from fcbench.stacks.loading import precision
-from fcbench.types import Image, Mask, Region
+from fcbench.types import UNLABELLED, Image, Mask, Region
 from fcbench.weights import quiet
 
-OBJECT = "object"
 SURE, STABLE, SAME, MOST = 0.88, 0.95, 0.7, 60
 """Of the automatic masks: predicted IoU and stability as SAM's own generator asks, overlap beyond which two boxes are
 one, and how many masks are kept."""
@@ -62,7 +61,7 @@ class Sam:
             output = self._ask(embedded, input_points=inputs["input_points"], several=True)
             logits = self._masks(output.pred_masks, inputs, binarize=False)[0].flatten(0, 1)
             found += sure_and_stable(logits, output.iou_scores[0].flatten().float().cpu())
-        return [Region(mask, OBJECT, score) for mask, score in distinct(found)]
+        return [Region(mask, UNLABELLED, score) for mask, score in distinct(found)]
 
     def _embed(self, inputs: Any) -> Tensor:
         pixels = inputs["pixel_values"].to(self._model.device, self._model.dtype)
@@ -101,7 +100,7 @@ class SegmentAnything:
 
     def _automatic(self, image: Image) -> list[Region]:
         masks = sorted(self._generate(image), key=lambda found: -found["predicted_iou"])
-        return [Region(m["segmentation"].astype(bool), OBJECT, float(min(m["predicted_iou"], 1.0))) for m in masks]
+        return [Region(m["segmentation"].astype(bool), UNLABELLED, float(min(m["predicted_iou"], 1.0))) for m in masks]
 
 
 def boxed(boxes: Sequence[Box], masks: Any) -> list[Region]:

@@ -45,6 +45,14 @@ def test_long_names_and_strips_are_cut_to_what_file_systems_and_memory_hold(tmp_
     assert (item.sidecar.caption, item.sidecar.licence.source) == ("", "https://x.example/b")
 
 
+def test_a_sidecar_nested_without_end_is_a_reject_and_not_the_end_of_the_build(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png())
+    (tmp_path / "a.json").write_text("[" * 100_000)
+    (item,) = ingest(open_source("folder", photos=0, seed=0, size=64, images=tmp_path, short_side=64), tmp_path)
+    assert isinstance(item, Reject)
+    assert item.reason == "sidecar_error"
+
+
 def ingest(source: Source, tmp_path: Path) -> list[Item]:
     return list(source.ingest(DataFolder(tmp_path / "data"), range(len(source))))
 
