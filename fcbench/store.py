@@ -288,6 +288,11 @@ class TrainingFolder:
         return self.work / "latents.npy"
 
     @property
+    def photos(self) -> Path:
+        """The photos, encoded."""
+        return self.work / "photos.arrow"
+
+    @property
     def finished(self) -> Path:
         """The checkpoint's facts; written last, so its existence means that the training is done."""
         return self.checkpoint / "fastcomposer.json"

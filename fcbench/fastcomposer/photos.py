@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,13 +13,19 @@ from random import Random
 from typing import Any
 
 import numpy as np
+import pyarrow as arrow
 import pyarrow.parquet as parquet
 from PIL import Image as Pillow
 
 from fcbench.errors import DataError
-from fcbench.files import digest_file, digest_json
+from fcbench.files import atomic, digest_file, digest_json
 from fcbench.masks import Rle, decode_mask
 from fcbench.types import Image, Mask
+
+_PICTURE = arrow.field("picture", arrow.large_binary())
+_SCHEMA = arrow.schema([_PICTURE])
+_AT_ONCE = 64
+"""Pictures that are in memory while they are moved: 24 MB of FFHQ's."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,12 @@ class Photos(ABC):
             self._last = row, self._decode(row)
         return self._last[1]
 
+    def move_to_disk(self, file: Path) -> None:  # noqa: B027 - most have nothing to move
+        """Keep in ``file``, for all processes that are given it, what would be in each one's memory; see ``close``."""
+
+    def close(self) -> None:  # noqa: B027
+        """Let go of what is open. Nothing can be decoded any more."""
+
     def other(self, row: int, index: int, random: Random) -> tuple[int, int] | None:
         """Another sighting of a segment's person as (row, segment), alone where there is one such; None if no other."""
         person = self.segments[row][index].person
@@ -85,15 +97,15 @@ class Photos(ABC):
 
 
 class ParquetPhotos(Photos):
-    """A dataset that ``build-data`` made: pictures stay encoded in memory and are decoded when asked for."""
+    """A dataset that ``build-data`` made. Pictures stay encoded until they are asked for: in memory, or on disk."""
 
     def __init__(self, shards: Sequence[Path], min_margin: float = 0.0) -> None:
         super().__init__()
         self._shards = shards
         self._min_margin = min_margin
-        self._encoded: list[bytes] = []
         self._masks: list[list[Rle]] = []
         self._names: list[str] = []
+        self._encoded: arrow.ChunkedArray | None = None
         for shard in shards:
             self._read(shard)
 
@@ -110,25 +122,57 @@ class ParquetPhotos(Photos):
         """Decoded from its run lengths."""
         return decode_mask(self._masks[row][index])
 
+    def move_to_disk(self, file: Path) -> None:
+        """Read pictures from ``file`` from now on, an Arrow file that is written now unless it is there.
+
+        It is mapped: the processes of a machine share its pages, and the system takes them back when memory is short.
+        """
+        if not file.exists():
+            with atomic(file) as temporary, arrow.ipc.new_file(temporary, _SCHEMA) as writer:
+                for pictures in _pictures(self._shards):
+                    writer.write_batch(arrow.record_batch([pictures], _SCHEMA))
+            arrow.default_memory_pool().release_unused()
+        self._encoded = arrow.ipc.open_file(arrow.memory_map(str(file))).read_all()[_PICTURE.name]
+
+    def close(self) -> None:
+        """Let go of the file that pictures are read from."""
+        self._encoded = arrow.chunked_array([], _PICTURE.type)
+
     def _decode(self, row: int) -> Image:
-        return np.array(Pillow.open(io.BytesIO(self._encoded[row])).convert("RGB"))
+        if self._encoded is None:
+            self._encoded = arrow.chunked_array(list(_pictures(self._shards)), _PICTURE.type)
+        return np.array(Pillow.open(io.BytesIO(self._encoded[row].as_buffer())).convert("RGB"))
 
     def _read(self, shard: Path) -> None:
         try:
-            named = [name for name in ("id",) if name in parquet.read_schema(shard).names]
-            table = parquet.read_table(shard, columns=["image", "caption", "segments", *named])
+            columns = parquet.read_schema(shard).names
+            if "image" not in columns:
+                raise KeyError("image")
+            wanted = ["caption", "segments", *(name for name in ("id",) if name in columns)]
+            table = parquet.read_table(shard, columns=wanted)
             for place, record in enumerate(table.to_pylist()):
                 self._names.append(str(record.get("id", f"{shard.name} row {place}")))
                 self._keep(record)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f"{shard}: not a dataset shard that can be read ({error}); run: fcbench build-data"
-            ) from error
+            raise _broken(shard, error) from error
 
     def _keep(self, record: dict[str, Any]) -> None:
         named = [s for s in record["segments"] if s["label"] == "person" and s["end"] is not None]
         kept = [s for s in named if s.get("margin") is None or s["margin"] >= self._min_margin]
         kept.sort(key=lambda s: s["end"])
-        self._encoded.append(record["image"]["bytes"])
         self._masks.append([s["rle"] for s in kept])
         self._add(record["caption"], [Segment(s["end"], tuple(s["bbox"]), s["person_id"]) for s in kept])
+
+
+def _pictures(shards: Sequence[Path]) -> Iterator[arrow.Array]:
+    """The encoded pictures, some at a time; DataError for a shard that cannot be read."""
+    for shard in shards:
+        try:
+            for batch in parquet.ParquetFile(shard).iter_batches(_AT_ONCE, columns=["image"]):
+                yield batch["image"].field("bytes").cast(_PICTURE.type)
+        except (OSError, ValueError, KeyError) as error:
+            raise _broken(shard, error) from error
+
+
+def _broken(shard: Path, error: Exception) -> DataError:
+    return DataError(f"{shard}: not a dataset shard that can be read ({error}); run: fcbench build-data")

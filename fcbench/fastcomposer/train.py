@@ -77,6 +77,8 @@ def _train(
             return
         if first:
             folder.sweep()
+    with accelerator.main_process_first():
+        photos.move_to_disk(folder.photos)
     encode_latents(
         photos,
         stack,
@@ -108,7 +110,7 @@ def _train(
         with trainer.evaluating() as trained_parts:
             save_checkpoint(folder.checkpoint, trained_parts, facts)
     trainer.close()
-    accelerator.wait_for_everyone()  # none reads the state or maps the latents any more, which NFS would not let go
+    accelerator.wait_for_everyone()  # none reads or maps what is deleted now, which NFS would not let go
     if first:
         shutil.rmtree(folder.work)
 
@@ -219,8 +221,9 @@ class Trainer:
         return values | {"gradient_norm": norm / processes} | self._meter.stop(recipe.batch_size)
 
     def close(self) -> None:
-        """Let go of the latents' file: no step follows."""
+        """Let go of the files of latents and photos: no step follows."""
         self._latents, self._coming = torch.empty(0), None
+        self._photos.close()
 
     @property
     def photo_names(self) -> list[str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from random import Random
 
@@ -107,6 +108,27 @@ def test_a_broken_shard_is_an_error_that_names_it(tmp_path: Path) -> None:
     shard.write_bytes(b"PAR1 cut short")
     with pytest.raises(DataError, match=r"train-00000-of-00001\.parquet: not a dataset shard"):
         ParquetPhotos([shard])
+
+
+def test_a_shard_without_pictures_is_an_error_before_any_is_asked_for(data: Path, tmp_path: Path) -> None:
+    shard = tmp_path / "train.parquet"
+    parquet.write_table(parquet.read_table(DataFolder(data).shard("train")).drop_columns("image"), shard)
+    with pytest.raises(DataError, match=r"train\.parquet: not a dataset shard that can be read \('image'\)"):
+        ParquetPhotos([shard])
+
+
+def test_photos_moved_to_disk_are_the_same_and_are_let_go_of(data: Path, tmp_path: Path) -> None:
+    shards = [DataFolder(data).shard("train")] * 2
+    before, there = ParquetPhotos(shards), tmp_path / "work" / "photos.arrow"
+    for _ in range(2):  # written, then found
+        photos = ParquetPhotos(shards)
+        photos.move_to_disk(there)
+        for row in range(len(photos)):
+            assert (photos.image(row) == before.image(row)).all()
+    assert str(there) in Path("/proc/self/maps").read_text()
+    photos.close()
+    gc.collect()
+    assert str(there) not in Path("/proc/self/maps").read_text()
 
 
 def test_a_folder_of_neither_kind_is_an_error_that_says_what_is_looked_for(tmp_path: Path) -> None:
