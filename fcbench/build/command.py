@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from fcbench.build.engine import Engine, Here, Workers, devices_for
+from fcbench.build.engine import Engine, Here, Workers, devices_for, preparing_for
 from fcbench.build.match import ASSIGNMENTS
 from fcbench.build.pipeline import BuildCounts, Options, build_data, build_shards
 from fcbench.build.screen import Screen, read_screen
@@ -55,7 +55,9 @@ class Asked:
         if self.engine_name != "local":
             raise UsageError(f"--engine {self.engine_name}: known: local, ray")
         devices = devices_for(self.device, self.workers)
-        return Workers(self.stack_name, devices) if len(devices) > 1 else Here(self.stack)
+        preparing = preparing_for(devices)
+        several = len(devices) + preparing > 1
+        return Workers(self.stack_name, devices, preparing) if several else Here(self.stack)
 
     def __post_init__(self) -> None:
         if self.assignment not in ASSIGNMENTS:

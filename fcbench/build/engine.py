@@ -17,12 +17,14 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
-from fcbench.build.shard import Job, Tell, run_shard
+from fcbench.build.shard import Job, Tell, chain, ingest_shard, run_shard
 from fcbench.errors import FcbenchError
 from fcbench.types import Stack
 
 MOST_ON_A_CPU = 8
 """Workers beyond this many are asked for, as each one loads the models."""
+MOST_PREPARING = 32
+"""Processes beyond this many that only take photos in wait for the disk."""
 ATTEMPTS = 3
 """How often a shard is begun before a worker's death is taken for the shard's fault."""
 
@@ -49,10 +51,14 @@ class Here:
 
 @dataclass(frozen=True)
 class Workers:
-    """Processes that load the stack once each; ``devices`` has one for each of them."""
+    """Processes that load the stack once each; ``devices`` has one for each of them.
+
+    ``preparing`` more take photos in ahead of them, without any model: a GPU is faster than the core beside it decodes.
+    """
 
     stack: str
     devices: Sequence[str]
+    preparing: int = 0
 
     def run(self, job: Job, shards: Sequence[int], tell: Tell) -> None:
         """Compute them; a worker that dies is replaced, and its shard begun again."""
@@ -77,17 +83,32 @@ def devices_for(device: str, workers: int) -> list[str]:
     return [one] * (workers or (min(len(os.sched_getaffinity(0)), MOST_ON_A_CPU) if one == "cpu" else 1))
 
 
+def preparing_for(devices: Sequence[str]) -> int:
+    """How many processes take photos in ahead of workers on GPUs: the cores that these leave; else none."""
+    if not all(device.startswith("cuda") for device in devices):
+        return 0
+    return max(1, min(MOST_PREPARING, len(os.sched_getaffinity(0)) - len(devices)))
+
+
+_PREPARES = "none"
+"""The device of a worker that only takes photos in."""
+
+
 class _Crew:
     """The workers of one run, and what each of them is at."""
 
     def __init__(self, engine: Workers, job: Job, shards: list[int], tell: Tell) -> None:
         self._engine, self._job, self._tell = engine, job, tell
-        self._open = shards[::-1]
-        self._begun: dict[int, int] = {}
+        outside = {index for index in shards if engine.preparing and not chain(job, index)}
+        self._outside = sorted(outside, reverse=True)
+        self._open = [index for index in shards[::-1] if index not in outside]
+        self._begun: dict[tuple[str, int], int] = {}
         self._at: dict[Connection, tuple[BaseProcess, str, int | None]] = {}
+        self._prepared = frozenset(outside)
 
     def work(self) -> None:
-        for device in self._engine.devices[: len(self._open)]:
+        workers = self._engine.devices[: len(self._open) + len(self._outside)]
+        for device in [_PREPARES] * min(self._engine.preparing, len(self._outside)) + list(workers):
             self._hire(device)
         while any(shard is not None for _, _, shard in self._at.values()):
             for connection in wait(list(self._at)):
@@ -112,10 +133,11 @@ class _Crew:
 
     def _give(self, connection: Connection) -> None:
         process, device, _ = self._at[connection]
-        shard = self._open.pop() if self._open else None
+        waiting = self._outside if device == _PREPARES else self._open
+        shard = waiting.pop() if waiting else None
         self._at[connection] = (process, device, shard)
         if shard is not None:
-            self._begun[shard] = self._begun.get(shard, 0) + 1
+            self._begun[device, shard] = self._begun.get((device, shard), 0) + 1
             with contextlib.suppress(OSError):  # it died just now: its end of the pipe tells so next
                 connection.send(shard)
 
@@ -125,11 +147,17 @@ class _Crew:
         except (EOFError, OSError):
             self._replace(connection)
             return
+        _, device, shard = self._at[connection]
         match event:
             case "told":
-                self._tell(rest[0], rest[1])
+                again = rest[0] == "ingest" and device != _PREPARES and shard in self._prepared
+                self._tell(rest[0], 0 if again else rest[1])
             case "done":
+                if device == _PREPARES and shard is not None:
+                    self._open.insert(0, shard)
                 self._give(connection)
+                for idle in [each for each, (_, _, shard) in self._at.items() if shard is None]:
+                    self._give(idle)
             case "error":
                 raise rest[0] from RuntimeError(f"in a worker:\n{rest[1]}")
 
@@ -137,25 +165,33 @@ class _Crew:
         process, device, shard = self._at.pop(connection)
         process.join()
         connection.close()
-        if shard is None:
-            return
-        if self._begun[shard] >= ATTEMPTS:
-            raise FcbenchError(
-                f"a worker died {ATTEMPTS} times at shard {shard} (exit code {process.exitcode}), as when memory runs "
-                "out; what is done is kept: try fewer --workers"
-            )
-        self._open.append(shard)
-        self._hire(device)
+        if shard is not None:
+            if self._begun[device, shard] >= ATTEMPTS:
+                raise FcbenchError(
+                    f"a worker died {ATTEMPTS} times at shard {shard} (exit code {process.exitcode}), as when memory "
+                    "runs out; what is done is kept: try fewer --workers"
+                )
+            (self._outside if device == _PREPARES else self._open).append(shard)
+        if self._open or self._outside or any(at is not None for _, _, at in self._at.values()):
+            self._hire(device)
 
 
 def _serve(connection: Connection, job: Job, stack_name: str, device: str) -> None:
     """A worker: shards come in, what happens goes out; it never outlives who started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, who ends its workers
     threading.Thread(target=_die_with_parent, daemon=True).start()
+
+    def tell(step: str, count: int) -> None:
+        connection.send(("told", step, count))
+
     try:
-        stack = load_checked(job, stack_name, device)
+        stack = None if device == _PREPARES else load_checked(job, stack_name, device)
         while True:
-            run_shard(job, connection.recv(), stack, lambda step, count: connection.send(("told", step, count)))
+            shard = connection.recv()
+            if stack is None:
+                ingest_shard(job, shard, tell)
+            else:
+                run_shard(job, shard, stack, tell)
             connection.send(("done",))
     except EOFError:
         return

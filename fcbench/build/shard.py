@@ -99,7 +99,7 @@ def chain(job: Job, index: int) -> list[Kept]:
 
 def run_shard(job: Job, index: int, stack: Stack, tell: Tell) -> Kept:
     """Take a shard through all steps; those whose results are there already are not run."""
-    kept = _ingest(job, index, tell)
+    kept = ingest_shard(job, index, tell)
     items: list[Item] | None = None
     for step in job.steps:
         key = cache.key_of(step.name, step.recipe(job.digests), kept.output)
@@ -113,6 +113,25 @@ def run_shard(job: Job, index: int, stack: Stack, tell: Tell) -> Kept:
         facts = _facts(step.name, step.recipe(job.digests), kept.output, seconds, items, stack.device)
         kept = cache.keep(job.folder, step.name, index, key, items, facts)
     return kept
+
+
+def ingest_shard(job: Job, index: int, tell: Tell) -> Kept:
+    """Take in a shard's photos, unless they are there: what no model is needed for."""
+    part = job.shards[index]
+    if (kept := _find_ingest(job, index)) is not None:
+        tell("ingest", len(part))
+        return kept
+    items: list[Item] = []
+    start = perf_counter()
+    for item in job.source.ingest(job.folder, part):
+        items.append(_fingerprinted(item))
+        tell("ingest", 1)
+    if len(items) != len(part):
+        raise FcbenchError(f"shard {index}: the source gave {len(items)} photos for {len(part)} inputs")
+    os.sync()  # the working copies were written without waiting for the disk; what says that they are there is not
+    facts = _facts("ingest", {}, job.source.key(part), perf_counter() - start, items, "cpu")
+    facts["copies"] = [item.path.name for item in items if isinstance(item, Photo)]
+    return cache.keep(job.folder, "ingest", index, _ingest_key(job, index), items, facts)
 
 
 def items_of(job: Job, kept: Kept) -> list[Item]:
@@ -145,24 +164,6 @@ def _find_ingest(job: Job, index: int) -> Kept | None:
 
 def _ingest_key(job: Job, index: int) -> str:
     return cache.key_of("ingest", {"version": INGEST_VERSION}, job.source.key(job.shards[index]))
-
-
-def _ingest(job: Job, index: int, tell: Tell) -> Kept:
-    part = job.shards[index]
-    if (kept := _find_ingest(job, index)) is not None:
-        tell("ingest", len(part))
-        return kept
-    items: list[Item] = []
-    start = perf_counter()
-    for item in job.source.ingest(job.folder, part):
-        items.append(_fingerprinted(item))
-        tell("ingest", 1)
-    if len(items) != len(part):
-        raise FcbenchError(f"shard {index}: the source gave {len(items)} photos for {len(part)} inputs")
-    os.sync()  # the working copies were written without waiting for the disk; what says that they are there is not
-    facts = _facts("ingest", {}, job.source.key(part), perf_counter() - start, items, "cpu")
-    facts["copies"] = [item.path.name for item in items if isinstance(item, Photo)]
-    return cache.keep(job.folder, "ingest", index, _ingest_key(job, index), items, facts)
 
 
 def _fingerprinted(item: Item) -> Item:

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,10 @@ import numpy.typing as npt
 
 from fcbench.build import build_data
 from fcbench.build.engine import Workers
+from fcbench.build.records import Item
+from fcbench.build.source import World
 from fcbench.stacks import load_stack
+from fcbench.store import DataFolder
 from fcbench.types import Image
 
 
@@ -52,22 +56,41 @@ class RuleParser:
             yield Doc(tuple(Chunk(m[0], Token(m[1] or m[2]), m.start(), m.end()) for m in found))
 
 
+def die_with(file: str) -> None:
+    """Take the file away, and this process with it, if it is there."""
+    if file and Path(file).exists():
+        Path(file).unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class DyingWorld(World):
+    """While the file ``dies`` is there, who ingests takes it away and itself with it."""
+
+    dies: str = ""
+
+    def ingest(self, folder: DataFolder, part: range) -> Iterator[Item]:
+        die_with(self.dies)
+        return super().ingest(folder, part)
+
+
 class HashMatcher:
     """Unit features without meaning: equal inputs, equal features.
 
-    ``dies`` names a file: while it is there, the matcher takes it away and its own process with it.
+    ``dies`` names a file: while it is there, the matcher takes it away and its own process with it. ``awaits`` names a
+    folder, in which three files must be before the matcher answers.
     """
 
-    def __init__(self, seed: int = 0, dies: str = "") -> None:
-        self._seed, self._dies = seed, Path(dies or os.devnull + "/none")
+    def __init__(self, seed: int = 0, dies: str = "", awaits: str = "") -> None:
+        self._seed, self._dies, self._awaits = seed, dies, awaits
 
     def image_features(self, images: Sequence[Image]) -> npt.NDArray[np.float32]:
-        try:
-            self._dies.unlink()
-        except OSError:
-            return np.stack([self._feature(image.tobytes()) for image in images])
-        os.kill(os.getpid(), signal.SIGKILL)
-        raise AssertionError
+        die_with(self._dies)
+        for _ in range(600):
+            if not self._awaits or len(os.listdir(self._awaits)) >= 3:
+                return np.stack([self._feature(image.tobytes()) for image in images])
+            time.sleep(0.1)
+        raise TimeoutError(self._awaits)
 
     def text_features(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         return np.stack([self._feature(text.encode()) for text in texts])

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ import pytest
 
 from fcbench.build import BuildCounts, build_data, build_shards, pipeline
 from fcbench.build import shard as shard_module
-from fcbench.build.engine import Workers
+from fcbench.build.engine import Workers, preparing_for
 from fcbench.build.ingest import id_of
 from fcbench.build.isolate import isolated
 from fcbench.build.match import match
@@ -36,7 +37,7 @@ from fcbench.masks import encode_mask
 from fcbench.stacks import load_stack
 from fcbench.store import DataFolder, data_folder
 from fcbench.types import Stack
-from tests.toys.build_toys import drive, stack_file
+from tests.toys.build_toys import DyingWorld, drive, stack_file
 
 PHOTOS = 115
 
@@ -124,6 +125,34 @@ def _rows(folder: DataFolder) -> dict[str, Any]:
         kept = [name for name in table.column_names if name != "recipe"]
         found[str(path.relative_to(folder.path))] = table.select(kept).to_pylist()
     return found
+
+
+@pytest.mark.timeout(900)
+def test_workers_without_models_take_photos_in_ahead_also_when_one_is_killed(
+    built: DataFolder, tmp_path: Path, toys: Path
+) -> None:
+    dying, taken_in = tmp_path / "dies", data_folder(tmp_path, "world").work / "ingest"
+    dying.touch()
+    stack = load_stack(str(stack_file(tmp_path / "waiting", awaits=str(taken_in))))
+    job = pipeline.job_of(tmp_path, stack, photos=PHOTOS)
+    job = replace(job, source=DyingWorld(PHOTOS, 0, 64, dies=str(dying)))
+    told: Counter[str] = Counter()
+    engine = Workers(str(tmp_path / "waiting" / "toys.yaml"), ["cpu"], preparing=2)
+    engine.run(job, range(3), lambda step, count: told.update({step: count}))
+    assert not dying.exists()
+    assert set(told.values()) == {PHOTOS}
+    engine.run(job, range(3), lambda step, count: told.update({step: count}))  # all is there: nobody is sent ahead
+    assert set(told.values()) == {2 * PHOTOS}
+    asked = replace(load_stack(str(toys)), digests=stack.digests)
+    build_data(tmp_path, photos=PHOTOS, stack=asked, progress=None)
+    assert _rows(data_folder(tmp_path, "world")) == _rows(built)
+
+
+def test_who_takes_photos_in_ahead() -> None:
+    cores = len(os.sched_getaffinity(0))
+    assert preparing_for(["cpu"] * 2) == 0
+    assert preparing_for(["cuda:0"]) == max(1, min(32, cores - 1))
+    assert preparing_for(["cuda:0"] * (cores + 1)) == 1
 
 
 def test_what_a_worker_raises_arrives(tmp_path: Path, toys: Path) -> None:
