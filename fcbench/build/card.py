@@ -59,7 +59,7 @@ pixels, to be joined by `id` with photos of your own.
 
 Each row carries its author, source, licence, its URL and the changes made; `ATTRIBUTION.csv` lists them. Who publishes
 photos must name them. A photo is taken out again with `fcbench build-data --update --exclude FILE`.
-
+{notice}
 | licence | photos |
 |---|--:|
 {licences}
@@ -81,6 +81,12 @@ at a sample before training: `fcbench data show {path}` draws one, and takes you
 do not use this dataset to recognise people.
 """
 
+FFHQ = """
+The photos are those of Flickr-Faces-HQ (Karras, Laine and Aila, arXiv 1812.04948). NVIDIA's list of them is under CC
+BY-NC-SA 4.0, and so is what comes from it here: authors, titles, sources, splits, face boxes and landmarks. Give the
+paper and NVIDIA as their source, share them alike, and not for profit.
+"""
+
 
 def write_card(folder: DataFolder, counts: BuildCounts, build: Mapping[str, Any]) -> None:
     """Write README.md from what ``build.json`` tells."""
@@ -90,7 +96,8 @@ def write_card(folder: DataFolder, counts: BuildCounts, build: Mapping[str, Any]
     rows |= {f"split {split}": count for split, count in counts.splits.items()}
     rows |= {"people": counts.people, "segments": counts.segments, "segments with a phrase": counts.matched}
     rows |= {"ambiguous photos": counts.ambiguous}
-    licences = build["licences"]
+    licences, is_ffhq = build["licences"], build["recipe"]["source"].startswith("ffhq ")
+    licence = HUB_LICENCES.get(next(iter(licences)), "other") if len(licences) == 1 and not is_ffhq else "other"
     body = BODY.format(
         name=folder.path.name,
         path=folder.path.name,
@@ -101,23 +108,24 @@ def write_card(folder: DataFolder, counts: BuildCounts, build: Mapping[str, Any]
         rejected=_rejected(rejected),
         ambiguous_margin=build["recipe"]["ambiguous_margin"],
         matching=_matching(counts),
+        notice=FFHQ if is_ffhq else "",
         licences=_lines(f"| {_cell(licence)} | {count} |" for licence, count in licences.items()),
         models=_lines(f"| {role} | `{digest}` |" for role, digest in build["models"].items()),
         signature=build["signature"],
         devices=", ".join(build["devices"]),
         versions=", ".join(f"{package} {number}" for package, number in build["versions"].items()),
     )
-    head = yaml.safe_dump(_front_matter(folder.path.name, counts, licences), sort_keys=False)
+    head = yaml.safe_dump(_front_matter(folder.path.name, counts, licence), sort_keys=False)
     write_text(folder.card, f"---\n{head}---\n{body}")
 
 
-def _front_matter(name: str, counts: BuildCounts, licences: Mapping[str, int]) -> dict[str, Any]:
+def _front_matter(name: str, counts: BuildCounts, licence: str) -> dict[str, Any]:
     def files(place: str) -> list[dict[str, str]]:
         return [{"split": split, "path": f"{place}/{split}-*.parquet"} for split in counts.splits]
 
     return {
         "pretty_name": name,
-        "license": HUB_LICENCES.get(next(iter(licences)), "other") if len(licences) == 1 else "other",
+        "license": licence,
         "task_categories": ["text-to-image"],
         "tags": ["fcbench", "subject-driven-generation"],
         "configs": [

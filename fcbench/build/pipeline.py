@@ -263,6 +263,10 @@ def _claim(folder: DataFolder, recipe: Mapping[str, Any], *, update: bool) -> No
                 "--name, or delete it"
             )
         folder.build.unlink(missing_ok=True)
+        if "taken_down" in differs:  # what is not listed any more may be made again; what is, is emptied again
+            for copy in folder.photos.glob("*"):
+                if not copy.stat().st_size:
+                    copy.unlink()
         if set(differs) & {"source", "seed", "files", "image_size", "short_side"}:
             shutil.rmtree(folder.photos, ignore_errors=True)  # working copies of other photos
     write_json(folder.recipe, recipe)

@@ -26,7 +26,7 @@ from fcbench.config import Closed, Name, Share, read_yaml, validate
 from fcbench.errors import MissingError, UsageError, did_you_mean
 from fcbench.files import digest_file, digest_json
 from fcbench.memory import spare
-from fcbench.stacks.hub import cached_commit
+from fcbench.stacks.hub import commit_of
 from fcbench.stacks.presence import RoleFacts, RoleSpec, facts_of
 from fcbench.types import GENERATING, ROLES, Stack
 
@@ -154,7 +154,7 @@ def _checkpoint(spec: StackSpec, folder: Path) -> str | None:
 def _digest(part: RoleSpec, folder: Path) -> str:
     """What identifies a role's weights: of files their sha256, of a hub id its commit, else the arguments.
 
-    A branch's or tag's commit is known once it is in the cache; until then its name stands for it.
+    The hub is asked for a branch's or tag's commit unless it is in the cache; without a network its name stands for it.
     """
     if part.path is not None:
         place = folder / part.path
@@ -163,7 +163,7 @@ def _digest(part: RoleSpec, folder: Path) -> str:
         files = sorted(p for p in place.rglob("*") if p.is_file())
         return digest_json([[p.name, digest_file(p)] for p in files])
     if part.hub is not None:
-        return _hub_digest(part, cached_commit(part.hub, part.revision))
+        return _hub_digest(part, commit_of(part.hub, part.revision))
     return digest_json(part.model_dump(mode="json"))
 
 

@@ -9,6 +9,9 @@ from typing import Any
 from fcbench.errors import MissingError
 from fcbench.weights import is_commit
 
+_PATIENCE = 10
+"""Seconds that the hub may take to say a commit."""
+
 
 def fetch(
     hub: str, revision: str | None, subfolder: str | None, thing: Any, *, weights: bool = True
@@ -38,13 +41,21 @@ def fetch(
     ) from failure
 
 
-def cached_commit(hub: str, revision: str | None) -> str:
-    """The commit that the cache holds for a branch or tag; what was asked for, if that is one or nothing is cached."""
+def commit_of(hub: str, revision: str | None) -> str:
+    """The commit of a branch or tag: the cached one, else the hub's; what was asked for, where that cannot be known."""
+    from huggingface_hub import HfApi
     from huggingface_hub.constants import HF_HUB_CACHE
 
     asked = revision or "main"
+    if is_commit(asked):
+        return asked
     reference = Path(HF_HUB_CACHE) / f"models--{hub.replace('/', '--')}" / "refs" / asked
-    return reference.read_text().strip() if not is_commit(asked) and reference.is_file() else asked
+    if reference.is_file():
+        return reference.read_text().strip()
+    try:
+        return HfApi().repo_info(hub, revision=asked, timeout=_PATIENCE).sha or asked
+    except Exception:  # no network, no such repository: the library's errors have no public base
+        return asked
 
 
 def download_command(hub: str, revision: str | None, patterns: list[str]) -> str:

@@ -24,6 +24,7 @@ import pytest
 
 from fcbench.build import BuildCounts, build_data, build_shards, pipeline
 from fcbench.build import shard as shard_module
+from fcbench.build.card import write_card
 from fcbench.build.engine import Workers, preparing_for
 from fcbench.build.ingest import id_of
 from fcbench.build.isolate import isolated
@@ -250,6 +251,23 @@ def test_what_was_taken_down_goes_with_its_copies_and_is_shown_nowhere(tmp_path:
         assert folder.photo(name).read_bytes() == folder.sidecar(name).read_bytes() == b""
     again = build_data(out, screen=Screen((), frozenset({down})), update=True, **given)
     assert again == after
+    assert build_data(out, update=True, **given) == before
+    assert folder.photo(down).read_bytes()
+
+
+def test_the_card_of_ffhq_names_whose_list_it_comes_from_and_that_list_s_terms(
+    built: DataFolder, tmp_path: Path
+) -> None:
+    told = read_json(built.build)
+    plain = built.card.read_text()
+    assert "license: cc0-1.0" in plain
+    assert "NVIDIA" not in plain
+    told["recipe"]["source"] = "ffhq /data/ffhq"
+    folder = data_folder(tmp_path, "ffhq")
+    write_card(folder, BuildCounts(**told["counts"]), told)
+    card = folder.card.read_text()
+    assert "license: other" in card
+    assert "NVIDIA's list of them is under CC\nBY-NC-SA 4.0" in card
 
 
 def test_only_files_whose_rows_changed_are_written_again(toys: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -42,6 +43,25 @@ def test_a_commit_that_comes_while_loading_is_noted_then(cache: Path, tmp_path: 
     (tmp_path / "main").rename(reference)
     stack.role("unet")
     assert stack.digests == {"unet": f"owner/name@{COMMIT}"}
+
+
+def test_a_branch_that_is_not_cached_is_known_by_the_commit_that_the_hub_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that what was begun before a download goes on after it."""
+    asked = []
+
+    def told(api: object, hub: str, *, revision: str, timeout: float) -> SimpleNamespace:
+        asked.append((hub, revision))
+        return SimpleNamespace(sha=COMMIT)
+
+    monkeypatch.setattr("huggingface_hub.HfApi.repo_info", told)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    part = {"class": UNET, "hub": "owner/name", "subfolder": "unet"}
+    assert stack_of(tmp_path, unet=part).digests == {"unet": f"owner/name@{COMMIT}"}
+    assert stack_of(tmp_path, unet={**part, "revision": "fp16"}).digests == {"unet": f"owner/name@{COMMIT}"}
+    assert stack_of(tmp_path, unet={**part, "revision": COMMIT}).digests == {"unet": f"owner/name@{COMMIT}"}
+    assert asked == [("owner/name", "main"), ("owner/name", "fp16")]
 
 
 def test_what_is_not_cached_is_named_with_the_command_that_fetches_it(cache: Path, tmp_path: Path) -> None:
