@@ -38,9 +38,16 @@ def longer_encoder(stack: Stack, rows: torch.Tensor) -> Any:
 
 
 def row_of(stack: Stack, word: str) -> torch.Tensor:
-    """The token table's row (dim,) of a word that is one token; UsageError if it is not."""
-    ids = stack.role("tokenizer").encode(word, add_special_tokens=False)
+    """The token table's row (dim,) of a word that is one token, or of a piece of words; UsageError if it is neither.
+
+    The scripts name pieces, too: of CLIP's "ktn" there is only the piece, that begins longer words.
+    """
+    tokenizer = stack.role("tokenizer")
+    ids = tokenizer.encode(word, add_special_tokens=False)
     if len(ids) != 1:
-        raise UsageError(f"a new token starts as one known token, and {word!r} is {len(ids)}: name another word")
+        piece = tokenizer.get_vocab().get(word)
+        if piece is None:
+            raise UsageError(f"a new token starts as one known token, and {word!r} is {len(ids)}: name another word")
+        ids = [piece]
     table: torch.Tensor = stack.role("text_encoder").get_input_embeddings().weight
     return table[ids[0]].detach().float()

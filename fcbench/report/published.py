@@ -18,7 +18,7 @@ QUANTITIES = {
 }
 
 SAME_PROTOCOL = ("celeba-single", "celeba-pair")
-"""The suites whose people, prompts and judges are the paper's; figures of others do not compare with it."""
+"""The suites whose people and prompts are the paper's; figures of others do not compare with it."""
 
 
 class Figure(Closed):
@@ -108,7 +108,7 @@ def _ours(row: Row | None, quantity: str) -> str:
     if row is None:
         return ABSENT
     if quantity in ("identity", "prompt"):
-        estimate = row.scores.get(quantity)
+        estimate = row.scores.get(_column(row, quantity))
         if estimate is None or estimate.value is None:
             return ABSENT
         return quality(estimate.value) + (
@@ -117,12 +117,19 @@ def _ours(row: Row | None, quantity: str) -> str:
     return amount(getattr(row.costs, quantity))
 
 
+def _column(row: Row, quantity: str) -> str:
+    """The score that a quantity is read from: identity by the paper's judge, FaceNet, where it was asked."""
+    return "identity_facenet" if quantity == "identity" and "identity_facenet" in row.scores else quantity
+
+
 def _status(paper: Figure | None, row: Row | None, suite: str) -> str:
     if row is None:
         return "not run"
     if suite not in SAME_PROTOCOL:
         return "other protocol"
-    estimate = row.scores.get(paper.quantity) if paper is not None else None
+    if paper is not None and paper.quantity == "identity" and _column(row, "identity") == "identity":
+        return "other judge"
+    estimate = row.scores.get(_column(row, paper.quantity)) if paper is not None else None
     if paper is None or estimate is None or estimate.low is None or estimate.high is None:
         return "not compared"
     return "match" if estimate.low <= paper.value <= estimate.high else "differs"

@@ -16,13 +16,14 @@ MODULES = ["detection", "recognition", "genderage"]
 """What is used of a pack; the last, where it has one, to see whether a man and a woman were swapped."""
 
 
-def load_faces(folder: Path | str, det_size: Sequence[int], threads: int = 0) -> Any:
-    """An ``insightface.app.FaceAnalysis``, prepared for the CPU, that scales pictures to ``det_size``, (width, height).
+def load_faces(folder: Path | str, det_size: Sequence[int | Sequence[int]], threads: int = 0) -> Any:
+    """An ``insightface.app.FaceAnalysis``, prepared for the CPU, that scales pictures to ``det_size``.
 
-    ``folder``: a pack (a folder that holds ``det.onnx``, or another detector, and a recogniser), or the bare name of
-    one that insightface has downloaded ("buffalo_l"). Nothing is ever downloaded. ``threads`` of onnxruntime: 0 is one
-    a core, 1 is best for networks that are done before a second thread has woken. MissingError when the pack or a part
-    of it is absent, DataError when a file in it is broken.
+    ``det_size``: (width, height), or several such, whose findings insightface joins. ``folder``: a pack (a folder that
+    holds ``det.onnx``, or another detector, and a recogniser), or the bare name of one that insightface has downloaded
+    ("buffalo_l"). Nothing is ever downloaded. ``threads`` of onnxruntime: 0 is one a core, 1 is best for networks that
+    are done before a second thread has woken. MissingError when the pack or a part of it is absent, DataError when a
+    file in it is broken.
     """
     pack = _find(Path(folder))
     try:

@@ -24,6 +24,7 @@ FAILURES = {
     "MissingError": MissingError("no weights: make them"),
     "WeightsError": WeightsError("x.bin: 1 missing (y)"),
     "disk-full": OSError(errno.ENOSPC, "No space left on device"),
+    "torch-disk-full": RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598"),
 }
 
 

@@ -71,3 +71,8 @@ def test_every_network_of_a_pack_runs_on_as_many_threads_as_asked(pack: Path, th
     app = load_faces(pack, (64, 64), threads=threads)
     used = [model.session.get_session_options().intra_op_num_threads for model in app.models.values()]
     assert used == [threads] * 2
+
+
+def test_faces_are_looked_for_at_several_sizes_as_insightface_takes_them(pack: Path) -> None:
+    app = load_faces(pack, [[64, 64], [128, 128]])
+    assert [tuple(size) for size in app.det_model.input_sizes] == [(64, 64), (128, 128)]

@@ -16,8 +16,9 @@ from fcbench.files import write_json
 from fcbench.report import merge, publish, read_runs, write_report
 from fcbench.report.board import Board, make_board
 from fcbench.report.claims import Claim, claims
-from fcbench.report.published import read_published
+from fcbench.report.published import read_published, three_columns
 from fcbench.report.stale import stale
+from fcbench.report.statistics.estimate import Estimate
 from fcbench.report.to_html import to_html
 from fcbench.store import report_folder, run_folder, runs_of
 from fcbench.types import Score
@@ -111,6 +112,19 @@ def test_people_are_divided_by_what_the_run_tells_and_else_by_class_word(board: 
         [("man", 6), ("woman", 6)],
     )
     assert words.parts[0].scores["identity"]["a"].low is not None
+
+
+def test_identity_is_compared_with_the_paper_s_by_the_paper_s_judge_alone(board: Board) -> None:
+    (row,) = [row for row in board.rankings[0].rows if row.method == "fastcomposer"]
+    facenet = Estimate(0.43, 0.40, 0.46)
+    found = []
+    for scores in (row.scores, {**row.scores, "identity_facenet": facenet}):
+        ranking = replace(board.rankings[0], rows=(replace(row, scores=scores),))
+        lines = three_columns(read_published(), ranking, suite="celeba-pair", size="pair")
+        (line,) = [line for line in lines if (line.method, line.quantity) == ("FastComposer", "identity")]
+        found.append((line.ours, line.status))
+    assert found[0][1] == "other judge"
+    assert found[1] == ("0.430 [0.400, 0.460]", "match")
 
 
 def test_published_figures_name_their_sources_and_never_mix(board: Board) -> None:

@@ -189,6 +189,7 @@ def test_fail_fast_stops_at_the_first_failure(toy: Toy) -> None:
         ("MissingError", MissingError, "no weights"),
         ("WeightsError", WeightsError, "x.bin: 1 missing"),
         ("disk-full", FcbenchError, "no space left on the disk of"),
+        ("torch-disk-full", FcbenchError, "no space left on the disk of"),
     ],
 )
 def test_what_stops_every_subject_alike_stops_the_run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+import fcbench
 from baselines.custom_diffusion import CustomDiffusion
 from baselines.dreambooth import DreamBooth
 from baselines.dreambooth_lora import DreamBoothLora
@@ -23,8 +25,10 @@ from baselines.tuning.loop import Batch
 from baselines.tuning.method import Tuned, TunedSampler
 from baselines.tuning.prior import pictures_in
 from baselines.tuning.recipe import Recipe, preset_name, presets
+from baselines.tuning.words import row_of
 from fcbench.errors import DivergedError, UsageError, WeightsError
 from fcbench.sampling import laid_out, scaled_posterior
+from fcbench.stacks.vocabulary import load_clip_tokenizer
 from fcbench.testing import check_method, weights_digest
 from fcbench.types import Image, Prompt, Stack, Subject
 from tests.toys.tuned_toys import tiny_stack, tiny_subjects
@@ -41,6 +45,26 @@ pytestmark = pytest.mark.weights
 @pytest.fixture(scope="module")
 def stack() -> Stack:
     return tiny_stack()
+
+
+@pytest.mark.parametrize("method", ["custom-diffusion", "textual-inversion"])
+def test_every_preset_s_new_words_begin_as_words_or_pieces_that_clip_knows(method: str) -> None:
+    tokenizer = load_clip_tokenizer(Path(fcbench.__file__).parent / "stacks" / "sd15" / "tokenizer")
+    table = torch.nn.Embedding.from_pretrained(torch.arange(float(len(tokenizer)))[:, None])
+    encoder = SimpleNamespace(get_input_embeddings=lambda: table)
+    real = Stack("real", {"tokenizer": lambda: tokenizer, "text_encoder": lambda: encoder}, 512)
+    names = [word for name, recipe in presets(method).items() if name != "mini" for word in recipe.initial]
+    rows = {word: int(row_of(real, word).item()) for word in names}
+    assert all(tokenizer.convert_ids_to_tokens(row) in (word, f"{word}</w>") for word, row in rows.items())
+    with pytest.raises(UsageError, match=r"'qqqqqq' is \d: name another word"):
+        row_of(real, "qqqqqq")
+
+
+def test_a_lora_s_rare_words_are_single_tokens_of_clip_s_and_many() -> None:
+    tokenizer = load_clip_tokenizer(Path(fcbench.__file__).parent / "stacks" / "sd15" / "tokenizer")
+    words = presets("dreambooth-lora")["face"].words
+    assert len(set(words)) == len(words) >= 40
+    assert [word for word in words if len(tokenizer.encode(word, add_special_tokens=False)) != 1] == []
 
 
 @pytest.fixture
