@@ -14,9 +14,10 @@ GIB, MIB = 2**30, 2**20
 class Costs:
     """One run's costs; None where nothing was measured.
 
-    ``fit_seconds`` is the median over the groups of subjects, ``sample_seconds`` that over pictures drawn warm;
-    ``total_seconds`` is one fit and one picture, as the paper counts; loading and warming up stand apart. ``peak_gib``
-    is the memory that counts (``memory_kind``: allocated on a GPU, resident beyond the loaded stack on a CPU),
+    ``fit_seconds`` is the median over the groups of subjects, ``sample_seconds`` that over pictures drawn warm, each
+    its share of a batch, ``single_seconds`` a picture's alone; ``total_seconds`` is one fit and one picture alone, as
+    the paper counts (its share where none was drawn alone); loading and warming up stand apart. ``peak_gib`` is the
+    memory that counts (``memory_kind``: allocated on a GPU, resident beyond the loaded stack on a CPU),
     ``reserved_gib`` what PyTorch took from the GPU, ``device_gib`` the high-water mark of the whole device or process.
     ``prior_seconds`` is what was prepared for the class words, once for all subjects of a word: in no other column.
     ``prior_``, ``fit_`` and ``sample_peak_gib`` are the phases' own peaks.
@@ -25,6 +26,7 @@ class Costs:
     memory_kind: str
     fit_seconds: float | None = None
     sample_seconds: float | None = None
+    single_seconds: float | None = None
     total_seconds: float | None = None
     load_seconds: float | None = None
     warm_up_seconds: float | None = None
@@ -45,13 +47,14 @@ def costs(run: Run) -> Costs:
         return Costs(kind)
     made = run.generations.values()
     fit = median({group_of(g.case): g.fit_seconds for g in made}.values())
-    sample = median(g.sample_seconds for g in made)
+    sample, single = median(g.sample_seconds for g in made), _told(run, "single_seconds")
     kept = {group_of(g.case): g.stored_bytes / len(g.case.subjects) / MIB for g in made}
     return Costs(
         memory_kind=kind,
         fit_seconds=fit,
         sample_seconds=sample,
-        total_seconds=fit + sample,
+        single_seconds=single,
+        total_seconds=fit + (sample if single is None else single),
         load_seconds=_told(run, "load_seconds"),
         warm_up_seconds=_told(run, "warm_up_seconds"),
         peak_gib=max(g.peak_bytes for g in made) / GIB,

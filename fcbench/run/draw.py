@@ -51,7 +51,8 @@ class Drawing:
         plug-in, and a full disk, as they stop every group alike.
         """
         if self._folder.config.exists():
-            self._record.update({key: read_json(self._folder.config)[key] for key in MEASURED})
+            earlier = read_json(self._folder.config)
+            self._record.update({key: earlier.get(key) for key in MEASURED})
         for role in PRELOADED:
             if role in self._stack.load:
                 self._stack.role(role)
@@ -85,10 +86,12 @@ class Drawing:
         self._fitting.clear(group)
 
     def _warm_up(self, sampler: Sampler, case: Case) -> None:
-        with self._calls.plugin(case.id), self._calls.phase() as cost:
-            sampler([case.prompt], [case_seed(case)])
+        """Draw one picture to warm up, and once more to know what one alone takes: a share of a batch is less."""
+        for told in ("warm_up_seconds", "single_seconds"):
+            with self._calls.plugin(case.id), self._calls.phase() as cost:
+                sampler([case.prompt], [case_seed(case)])
+            self._record[told] = cost.seconds
         self._warm = True
-        self._record["warm_up_seconds"] = cost.seconds
 
     def _draw_batch(self, sampler: Sampler, batch: Sequence[Case], fit: Fit) -> None:
         with self._calls.plugin(batch[0].id):

@@ -65,6 +65,13 @@ def test_costs_are_medians_and_peaks(out: Path) -> None:
     assert row.stored_mib_per_subject == 17.0
 
 
+def test_a_first_picture_is_one_drawn_alone_where_that_was_timed(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 2))
+    fake_run(tmp_path, "s", "method", wanted, fit_seconds=3.0, single_seconds=1.5)
+    (row,) = ranked(tmp_path, "s")[0].rows
+    assert (row.costs.sample_seconds, row.costs.single_seconds, row.costs.total_seconds) == (0.4, 1.5, 4.5)
+
+
 def test_what_is_kept_for_a_pair_is_shared_by_its_subjects(out: Path) -> None:
     row = {row.method: row for row in ranked(out, "fake-pair")[0].rows}["dreambooth"].costs
     assert row.stored_mib_per_subject == 8.5
