@@ -6,16 +6,18 @@ A file is written beside its place, flushed to disk and renamed: after a crash i
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import json
 import os
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fcbench.errors import DataError, FcbenchError
+from fcbench.errors import DataError, FcbenchError, UsageError
 from fcbench.types import Image
 
 
@@ -46,6 +48,29 @@ def atomic(path: Path, *, flush: bool = True) -> Iterator[Path]:
         raise FcbenchError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(file: Path, busy: str, *, shared: bool = False, waits: bool = False) -> Iterator[None]:
+    """Hold a lock file, alone or with others that share it; the system lets go of it whatever happens.
+
+    Who else holds it is waited for, after a line on standard error, or UsageError says ``busy``.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a+") as handle:  # NFS: to share a lock one must be able to read
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        try:
+            try:
+                fcntl.flock(handle, kind | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not waits:
+                    raise UsageError(busy) from None
+                print(busy, file=sys.stderr, flush=True)
+                fcntl.flock(handle, kind)
+        except OSError as error:
+            why = f"cannot be locked ({error.strerror}): see to it that nothing else is at work there"
+            print(f"{file.parent}: {why}", file=sys.stderr)
+        yield
 
 
 def write_text(path: Path, text: str) -> None:

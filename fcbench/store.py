@@ -138,6 +138,11 @@ class RunFolder:
         return self.path / "run.json"
 
     @property
+    def lock(self) -> Path:
+        """Held by the command that draws here."""
+        return self.path.with_name(f".{self.path.name}.lock")
+
+    @property
     def work(self) -> Path:
         """The method's own folder."""
         return self.path / "work"

@@ -6,12 +6,10 @@ writes the tables, and ``build.json`` last of all. A killed build goes on where 
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO, TypedDict, Unpack
@@ -26,12 +24,14 @@ from fcbench.build.shard import INGEST_VERSION, Job, chain, last_kept, versions
 from fcbench.build.source import open_source
 from fcbench.build.split import SPLITS
 from fcbench.errors import FcbenchError, UsageError
-from fcbench.files import digest_json, read_json, write_json
+from fcbench.files import digest_json, locked, read_json, write_json
 from fcbench.store import DataFolder, data_folder
 from fcbench.types import Stack
 
 FORMAT = 2
 """Raised when the same photos would give other rows."""
+
+_BUSY = "{}: another build is at work there; wait for it, or end it"
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def build_data(
     """
     job = job_of(out, stack, **options)
     recipe = recipe_of(job, stack)
-    with _locked(job.folder, alone=True):
+    with locked(job.folder.lock, _BUSY.format(job.folder.path)):
         _claim(job.folder, recipe, update=update)
         if not _retry(job, retry) and (there := _finished(job.folder, recipe)) is not None:
             if progress:
@@ -142,7 +142,7 @@ def build_shards(
     if not 1 <= task <= tasks:
         raise UsageError(f"--shards {task}/{tasks}: expected a task from 1 to {tasks}, as in 1/{tasks}")
     job = job_of(out, stack, **options)
-    with _locked(job.folder, alone=False):
+    with locked(job.folder.lock, _BUSY.format(job.folder.path), shared=True):
         _claim(job.folder, recipe_of(job, stack), update=False)
         _label(job, range(task - 1, len(job.shards), tasks), engine or Here(stack), progress)
     return sum(last_kept(job, index) is not None for index in range(len(job.shards))), len(job.shards)
@@ -292,18 +292,3 @@ def _sweep(folder: DataFolder) -> None:
     """Clear what a killed build left half written."""
     for stale in folder.path.rglob(".*.tmp"):
         stale.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _locked(folder: DataFolder, *, alone: bool) -> Iterator[None]:
-    """Hold the folder, alone or with others that label other shards; the system lets go of it whatever happens."""
-    folder.path.mkdir(parents=True, exist_ok=True)
-    with folder.lock.open("a+") as handle:  # NFS: to share a lock one must be able to read
-        try:
-            fcntl.flock(handle, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"{folder.path}: another build is at work there; wait for it, or end it") from None
-        except OSError as error:
-            why = f"cannot be locked ({error.strerror}): see to it that one build is at work there"
-            print(f"{folder.path}: {why}", file=sys.stderr)
-        yield

@@ -15,6 +15,7 @@ from typing import Any
 from fcbench import errors, store
 from fcbench.config import Suite
 from fcbench.errors import FcbenchError, UsageError
+from fcbench.files import locked
 from fcbench.run.cases import case_seed, cases_of, subjects_of
 from fcbench.run.progress import Progress
 
@@ -83,7 +84,8 @@ def run_suite(
     )
     folder = store.run_folder(out, suite.name, label)
     progress = Progress(f"{suite.name} {label}", folder)
-    with contextlib.closing(progress), contextlib.closing(_events(asdict(job))) as events:
+    busy = f"{folder.path}: another command draws this run; wait for it, or give this one a name with --variant"
+    with locked(folder.lock, busy), contextlib.closing(progress), contextlib.closing(_events(asdict(job))) as events:
         for event in events:
             progress.tell(event)
     return RunSummary(folder, progress.cases, progress.drawn, progress.missing)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fcbench import store
-from fcbench.files import digest_file, digest_json, read_json, write_json
+from fcbench.files import digest_file, digest_json, locked, read_json, write_json
 from fcbench.run.calls import Calls
 from fcbench.run.cases import Group, fit_seed
 from fcbench.run.measure import Cost, stored_bytes
@@ -115,7 +115,7 @@ class Fitting:
     def _join(self, subjects: Sequence[Subject]) -> tuple[Sampler, Cost]:
         """Every subject's own fit, wherever it was made first, and what brings them together."""
         assert isinstance(self._method, Joining), "capabilities.joins promises a method join()"
-        fits = [self._once(self._shared(subject), Group((subject,), ()), [subject]) for subject in subjects]
+        fits = [self._once_for_all(subject) for subject in subjects]
         if len(fits) == 1:
             return fits[0]
         with self._calls.plugin("+".join(subject.id for subject in subjects)), self._calls.phase() as cost:
@@ -139,6 +139,13 @@ class Fitting:
         if self._method.capabilities.joins:
             write_json(place.costs, vars(cost))
         return sampler, cost
+
+    def _once_for_all(self, subject: Subject) -> tuple[Sampler, Cost]:
+        """A subject's own fit: of two runs that want it at the same time the second waits."""
+        place = self._shared(subject)
+        busy = f"{place.work.parent}: another run is at this fit of {subject.id}, which is waited for"
+        with locked(place.work.with_name("lock"), busy, waits=True):
+            return self._once(place, Group((subject,), ()), [subject])
 
     def _shared(self, subject: Subject) -> _Place:
         """Where a subject's own fit lies for all runs of the method: its name is a digest of all that decides it."""

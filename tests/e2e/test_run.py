@@ -16,7 +16,7 @@ import yaml
 from fcbench import run, store
 from fcbench.config import Suite, load_yaml
 from fcbench.errors import FcbenchError, MethodError, UsageError
-from fcbench.files import read_json, write_image
+from fcbench.files import locked, read_json, write_image
 
 TOYS = Path(__file__).parent.parent / "toys"
 
@@ -99,6 +99,13 @@ def test_ctrl_c_reaches_the_worker_and_what_was_committed_stays(suite: Path) -> 
     assert "Traceback" not in said
     folder = store.run_folder(suite.parent / "out", "toy", "Painter")
     assert [row.case.id for row in folder.generations()] == ["ann.red-hat.0", "ann.snow.0"]
+
+
+def test_a_run_that_another_command_draws_is_left_to_it(suite: Path) -> None:
+    folder = store.run_folder(suite.parent / "out", "toy", "Painter")
+    with locked(folder.lock, "busy"), pytest.raises(UsageError, match="another command draws this run; wait for it"):
+        draw(suite)
+    assert draw(suite).drawn == 4
 
 
 def test_an_interrupted_worker_interrupts_its_parent(suite: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,7 +17,7 @@ import pytest
 
 from fcbench import store
 from fcbench.config import Suite
-from fcbench.files import write_image
+from fcbench.files import locked, write_image
 from fcbench.run import calls
 from fcbench.run.worker import Job, work
 from fcbench.store import RunFolder
@@ -144,6 +146,20 @@ def test_a_subject_whose_fit_fails_fails_its_pairs_and_no_others(toy: Toy) -> No
     assert {row.case.id.partition(".")[0] for row in folder.generations()} == {"cy+ann"}
     assert set(folder.failures().values()) == {"out of memory"}
     assert {case.partition(".")[0] for case in folder.failures()} == {"ann+bo", "bo+cy"}
+
+
+def test_a_fit_that_another_run_is_at_is_waited_for(toy: Toy, capfd: pytest.CaptureFixture[str]) -> None:
+    fits = toy().path.parents[2] / "fits"
+    with ExitStack() as held:
+        for place in fits.iterdir():
+            held.enter_context(locked(place / "lock", "busy"))
+        waiting = threading.Thread(target=toy, args=("again",))
+        waiting.start()
+        waiting.join(1.0)
+        assert waiting.is_alive()
+    waiting.join(60.0)
+    assert not waiting.is_alive()
+    assert "another run is at this fit of ann, which is waited for" in capfd.readouterr().err
 
 
 def test_a_method_without_a_recipe_has_none(toy: Toy) -> None:

@@ -33,7 +33,7 @@ from fcbench.build.records import Item, Photo, Reject, Sidecar
 from fcbench.build.screen import Screen, licence_family
 from fcbench.build.steps import Step
 from fcbench.errors import FcbenchError, MissingError, UsageError
-from fcbench.files import read_json, write_image
+from fcbench.files import locked, read_json, write_image
 from fcbench.masks import encode_mask
 from fcbench.stacks import load_stack
 from fcbench.store import DataFolder, data_folder
@@ -294,7 +294,7 @@ def test_each_shard_tells_what_made_it_and_adds_up(built: DataFolder) -> None:
 
 def test_two_builds_do_not_share_a_folder(toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stack = load_stack(str(toys))
-    with pipeline._locked(data_folder(tmp_path, "world"), alone=False), pytest.raises(UsageError, match="at work"):
+    with locked(data_folder(tmp_path, "world").lock, "busy", shared=True), pytest.raises(UsageError, match="at work"):
         build_data(tmp_path, photos=5, stack=stack, progress=None)
 
 
