@@ -134,12 +134,15 @@ def read_run(folder: RunFolder) -> Run:
     scores: dict[str, Mapping[str, Score]] = {}
     headers = {}
     if generations and not config.get("random_weights", False):
-        for metric in (*METRICS, *(name for name in folder.scored() if name not in METRICS)):
-            headers[metric], rows = folder.read_scores(metric)
-            if rows.keys() != generations.keys():
+        told = {name: folder.read_scores(name) for name in dict.fromkeys((*METRICS, *folder.scored()))}
+        judged = set.intersection(*(set(told[name][1]) for name in METRICS))
+        if judged and len(generations) < int(config["cases"]):  # what was drawn since it was scored waits
+            generations = {case: made for case, made in generations.items() if case in judged}
+        for metric, (headers[metric], rows) in told.items():
+            if not generations.keys() <= rows.keys():
                 raise DataError(f"{folder.path}: {metric} is not scored; run: fcbench report --suite {folder.suite}")
             for column in {column: None for row in rows.values() for column in row}:
-                scores[column] = {case: row[column] for case, row in rows.items() if column in row}
+                scores[column] = {case: rows[case][column] for case in generations if column in rows[case]}
     return Run(folder.label, config, generations, folder.failures(), scores, headers, folder.read_facts())
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from fcbench.errors import DataError
-from fcbench.files import write_json
+from fcbench.files import read_json, write_json
 from fcbench.report import write_report
 from fcbench.report.runs import read_run
 from fcbench.report.table import Ranking, rankings
 from fcbench.store import runs_of
+from fcbench.types import Generation
 from tests.unit.fake_runs import HEADER, cases, fake_run, fake_suite, subjects
 
 
@@ -63,6 +64,23 @@ def test_costs_are_medians_and_peaks(out: Path) -> None:
     assert (row.fit_seconds, row.sample_seconds, row.total_seconds) == pytest.approx((84.2, 0.4, 84.6))
     assert row.peak_gib == pytest.approx((2**28 + 47) / 2**30)
     assert row.stored_mib_per_subject == 17.0
+
+
+def test_a_run_under_way_is_shown_as_far_as_it_is_scored(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 3))
+    folder = fake_run(tmp_path, "s", "method", wanted[:-2])
+    write_json(folder.config, {**read_json(folder.config), "cases": len(wanted)})
+    before = read_run(folder)
+    late = wanted[-2]
+    folder.image(late.id).write_bytes(folder.image(wanted[0].id).read_bytes())
+    folder.commit(Generation(late, folder.image(late.id), 0.0, 0.4, 2**28, 0))
+    now = read_run(folder)
+    assert now.generations.keys() == before.generations.keys() == {case.id for case in wanted[:-2]}
+    assert now.scores == before.scores
+    assert not now.is_complete
+    write_json(folder.config, {**read_json(folder.config), "cases": len(wanted) - 1})  # then it is not under way
+    with pytest.raises(DataError, match="is not scored; run: fcbench report --suite s"):
+        read_run(folder)
 
 
 def test_a_first_picture_is_one_drawn_alone_where_that_was_timed(tmp_path: Path) -> None:
