@@ -14,6 +14,7 @@ from fcbench.files import digest_file, digest_json, locked, read_json, write_jso
 from fcbench.run.calls import Calls
 from fcbench.run.cases import Group, fit_seed
 from fcbench.run.measure import Cost, stored_bytes
+from fcbench.run.record import drawing_digests
 from fcbench.types import Joining, Method, Preparing, Sampler, Stack, Subject
 
 IDENTITY = ("method", "options", "recipe", "stack", "stack_digests", "random_weights", "low_memory")
@@ -150,6 +151,7 @@ class Fitting:
     def _shared(self, subject: Subject) -> _Place:
         """Where a subject's own fit lies for all runs of the method: its name is a digest of all that decides it."""
         facts = {key: self._record[key] for key in IDENTITY}
+        facts["stack_digests"] = drawing_digests(facts["stack_digests"])
         photos = [digest_file(photo) for photo in subject.images]
         digest = digest_json([facts, subject.id, subject.noun, photos])[:16]
         folder = self._folder.shared_fit(digest)

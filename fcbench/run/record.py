@@ -12,7 +12,7 @@ from fcbench import store
 from fcbench.errors import UsageError
 from fcbench.files import digest_place, read_json
 from fcbench.run.measure import Meter, versions
-from fcbench.types import Method, Resolving, Stack
+from fcbench.types import JUDGING, LABELLING, Method, Resolving, Stack
 
 SETTINGS = (
     *("method", "options", "recipe", "suite_digest"),
@@ -63,12 +63,19 @@ def refuse_changes(folder: store.RunFolder, record: Mapping[str, Any], *, finish
     earlier = read_json(folder.config)
     now = json.loads(json.dumps(record, default=str))
     keys = SETTINGS if finished else SETTINGS + SURROUNDINGS
+    for facts in (earlier, now):
+        facts["stack_digests"] = drawing_digests(facts.get("stack_digests", {}))
     changes = [change for key in keys for change in _changes(key, earlier.get(key), now[key])]
     if changes:
         raise UsageError(
             f"{folder.path} was made with other settings ({'; '.join(changes)}): "
             "give this run a name of its own with --variant, or delete the folder"
         )
+
+
+def drawing_digests(digests: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Those of what draws: another judge or labeller makes no other picture."""
+    return {role: digest for role, digest in digests.items() if role not in JUDGING + LABELLING}
 
 
 def refuse_other_versions(out: Path, suite: str, digest: str) -> None:

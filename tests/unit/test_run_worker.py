@@ -251,6 +251,21 @@ def test_a_run_is_not_continued_with_other_settings(toy: Toy, change: str, monke
         toy.work(suite, "Painter", options)
 
 
+def test_another_judge_s_weights_do_not_end_a_run(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    def other(unet: str) -> None:
+        digests = {"unet": unet, "clip": "j" * 64}
+        monkeypatch.setattr(
+            sys.modules["fcbench.stacks"], "load_stack", lambda name, **_: Stack(name, {}, 8, digests=digests)
+        )
+
+    folder = toy()
+    other("u" * 64)
+    assert toy().generations() == folder.generations()
+    other("v" * 64)
+    with pytest.raises(UsageError, match=r"settings \(stack_digests\.unet: [^;]*\): give"):
+        toy()
+
+
 def test_another_device_is_refused_only_while_something_is_missing(toy: Toy) -> None:
     folder = toy()
     record = json.loads(folder.config.read_text())
