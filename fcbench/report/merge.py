@@ -30,7 +30,14 @@ def merge(out: Path, other: Path, suite: str) -> list[RunFolder]:
     if reasons:
         raise DataError(f"{other} cannot be joined with {out}: {'; '.join(dict.fromkeys(reasons))}")
     new = [folder for folder in theirs if folder.label not in ours]
-    return [_copy(folder, run_folder(out, suite, folder.label), out, other) for folder in new]
+    photos = {
+        (subject.id, image.name): image
+        for folder in ours.values()
+        for made in folder.generations()
+        for subject in made.case.subjects
+        for image in subject.images
+    }
+    return [_copy(folder, run_folder(out, suite, folder.label), out, other, photos) for folder in new]
 
 
 def _refusals(folder: RunFolder, ours: Mapping[str, RunFolder]) -> list[str]:
@@ -65,25 +72,32 @@ def _content(folder: RunFolder) -> dict[str, str]:
     return {str(path.relative_to(folder.path)): digest_file(path) for path in files}
 
 
-def _copy(source: RunFolder, target: RunFolder, out: Path, other: Path) -> RunFolder:
-    """The whole folder but the method's own; what is half copied lies where nobody looks for runs."""
+def _copy(
+    source: RunFolder, target: RunFolder, out: Path, other: Path, photos: Mapping[tuple[str, str], Path]
+) -> RunFolder:
+    """The whole folder but the method's own; what is half copied lies where nobody looks for runs.
+
+    ``photos`` by subject and file name, as runs here name them: cases of the same suite have the same.
+    """
     temporary = out / f".merge-{uuid.uuid4().hex[:8]}.tmp"
     try:
         target.path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(source.path, temporary, ignore=shutil.ignore_patterns("work", ".*.tmp"))
         for row in sorted((temporary / "cases").glob("*.json")):
-            _point_to_photos(row, source.suite, out, other)
+            _point_to_photos(row, source.suite, out, other, photos)
         os.rename(temporary, target.path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return target
 
 
-def _point_to_photos(row: Path, suite: str, out: Path, other: Path) -> None:
+def _point_to_photos(row: Path, suite: str, out: Path, other: Path, photos: Mapping[tuple[str, str], Path]) -> None:
     """Name a case's photos where they lie here: a row holds whole paths of the machine that it was made on."""
     case = read_json(row)
     for subject in case["case"]["subjects"]:
-        subject["images"] = [_photo(Path(image), suite, subject["id"], out, other) for image in subject["images"]]
+        named = [Path(image) for image in subject["images"]]
+        known = [photos.get((subject["id"], image.name), image) for image in named]
+        subject["images"] = [_photo(image, suite, subject["id"], out, other) for image in known]
     write_json(row, case)
 
 

@@ -212,6 +212,16 @@ def test_runs_of_another_machine_are_joined_with_their_photos(tmp_path: Path) ->
     assert not list(here.glob(".merge-*"))
 
 
+def test_photos_that_lie_elsewhere_on_the_other_machine_are_those_of_the_runs_here(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    people = subjects(tmp_path / "celeba", "s", 3)
+    fake_run(here, "s", "a", cases(people))
+    moved = [replace(person, images=(Path("/other/machine") / person.id / "0.png",)) for person in people]
+    fake_run(there, "s", "b", cases(moved))
+    (merged,) = merge(here, there, "s")
+    assert {s.reference for made in merged.generations() for s in made.case.subjects} == {p.reference for p in people}
+
+
 def test_weights_that_no_picture_depends_on_may_differ_between_joined_runs(tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     same = {"unet": "1", "clip": "2"}
