@@ -105,6 +105,11 @@ class DataFolder:
         """Counts and provenance; written last, so its existence means that the build is complete."""
         return self.path / "build.json"
 
+    def require_whole(self) -> None:
+        """Raise DataError where a build was begun and is not finished: its files may be of two recipes, or too few."""
+        if self.recipe.exists() and not self.build.exists():
+            raise DataError(f"{self.path}: its build is not finished; run the same fcbench build-data again")
+
     @property
     def card(self) -> Path:
         """The dataset card, README.md."""

@@ -114,7 +114,7 @@ class Table:
                 opened = parquet.ParquetFile(file)
             except (OSError, ValueError) as error:
                 raise DataError(f"{file}: not a Parquet file that can be read ({error})") from error
-            _picture_column(file, opened.schema_arrow.names)
+            _picture_column(file, opened.schema_arrow)
             name = file.relative_to(root).as_posix() if root.is_dir() else file.name
             for group in range(opened.num_row_groups):
                 rows += [(name, group, row) for row in range(opened.metadata.row_group(group).num_rows)]
@@ -140,16 +140,24 @@ class Table:
         import pyarrow.parquet as parquet
 
         held: tuple[str, int] | None = None
-        values: list[dict[str, Any]] = []
+        values: Any = None
+        broken = ""
         for name, group, row in self.rows[part.start : part.stop]:
             if held != (name, group):
                 file = self.root / name if self.root.is_dir() else self.root
                 opened = parquet.ParquetFile(file)
-                picture = _picture_column(file, opened.schema_arrow.names)
+                picture = _picture_column(file, opened.schema_arrow)
                 wanted = [n for n in opened.schema_arrow.names if n in (picture, *CAPTIONS, *IDS, *_LICENCE)]
-                values = opened.read_row_group(group, columns=wanted).to_pylist()
-                held = (name, group)
-            yield self._take(folder, f"{name}/{group}/{row}", values[row])
+                held, broken = (name, group), ""
+                try:
+                    values = opened.read_row_group(group, columns=wanted)
+                except (OSError, ValueError) as error:
+                    broken = " ".join(str(error).split())
+            place = f"{name}/{group}/{row}"
+            if broken:
+                yield Reject(id_of(f"{place}/row"), "unreadable", "ingest", f"{place}: {broken}")
+            else:
+                yield self._take(folder, place, values.slice(row, 1).to_pylist()[0])
 
     def _take(self, folder: DataFolder, place: str, row: dict[str, Any]) -> Item:
         named = next((str(row[key]) for key in IDS if row.get(key) is not None), "")
@@ -206,10 +214,16 @@ def _files(root: Path, pattern: str) -> list[Path]:
     return found
 
 
-def _picture_column(file: Path, names: Sequence[str]) -> str:
-    found = next((name for name in PICTURES if name in names), None)
+def _picture_column(file: Path, schema: Any) -> str:
+    import pyarrow.types as types
+
+    found = next((name for name in PICTURES if name in schema.names), None)
     if found is None:
-        raise DataError(f"{file}: no column of pictures ({', '.join(PICTURES)}) among {', '.join(names)}")
+        raise DataError(f"{file}: no column of pictures ({', '.join(PICTURES)}) among {', '.join(schema.names)}")
+    kind = schema.field(found).type
+    held = kind.field("bytes").type if types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else kind
+    if not (types.is_binary(held) or types.is_large_binary(held)):
+        raise DataError(f"{file}: its column {found} holds {kind}, not the bytes of pictures")
     return found
 
 

@@ -36,10 +36,10 @@ rows = load_dataset("{path}", split="{split}")
 {rejected}
 ## Columns
 
-`image` (PNG), `caption`, `noun_phrases` (`caption[start:end]`), `segments`: COCO run-length mask, `bbox` as
-[x1, y1, x2, y2] with the end exclusive, `label`, the `phrase` that names it with its span and `phrase_index`
-(null where none does), `match_score` in 0-1, `margin` to the best other matching, `person_id` where the source
-knows it.
+`image` (PNG, or JPEG from 512 px on), `caption`, `noun_phrases` (`caption[start:end]`), `segments`: COCO run-length
+mask, `bbox` as [x1, y1, x2, y2] with the end exclusive, `label`, the `phrase` that names it with its span and
+`phrase_index` (null where none does), `match_score` in 0-1, `margin` to the best other matching, `person_id` where the
+source knows it.
 `original_caption`: the caption before numbered plurals were expanded, null where none was. `sharpness`, `short_side`,
 `faces`, `people`, `min_margin`, `min_share`, `min_face_pixels` are there to filter by when loading
 (`fcbench.build.quality.PRESETS`); nothing was left out for them.

@@ -11,6 +11,7 @@ from PIL import Image as Pillow
 from PIL import ImageCms, ImageOps
 
 from fcbench.build.inspect_file import UnfitError, inspected
+from fcbench.build.records import Reason
 from fcbench.types import Image
 
 LONGEST = 8
@@ -34,8 +35,9 @@ def decode(path: Path) -> tuple[Image, tuple[str, ...]]:
             upright = _on_white(upright)
             changes.append("put on white")
         return np.array(upright.convert("RGB")), tuple(changes)
-    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
-        raise UnfitError("decode_error", f"{path}: not a picture that can be read ({error})") from error
+    except Exception as error:  # on odd tags Pillow raises whatever the code that it reached does
+        reason: Reason = "oom" if isinstance(error, MemoryError) else "decode_error"
+        raise UnfitError(reason, f"{path}: not a picture that can be read ({error})") from error
 
 
 def shrink(image: Image, short_side: int) -> Image:

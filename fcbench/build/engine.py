@@ -23,10 +23,14 @@ from fcbench.types import Stack
 
 MOST_ON_A_CPU = 8
 """Workers beyond this many are asked for, as each one loads the models."""
-MOST_PREPARING = 32
-"""Processes beyond this many that only take photos in wait for the disk."""
+MOST_PREPARING = 16
+"""Processes beyond this many that only take photos in wait for the disk, and each holds the source's list: of FFHQ a
+gigabyte."""
 ATTEMPTS = 3
 """How often a shard is begun before a worker's death is taken for the shard's fault."""
+
+_PREPARES = "none"
+"""The device of a worker that only takes photos in."""
 
 
 class Engine(Protocol):
@@ -90,26 +94,22 @@ def preparing_for(devices: Sequence[str]) -> int:
     return max(1, min(MOST_PREPARING, len(os.sched_getaffinity(0)) - len(devices)))
 
 
-_PREPARES = "none"
-"""The device of a worker that only takes photos in."""
-
-
 class _Crew:
     """The workers of one run, and what each of them is at."""
 
     def __init__(self, engine: Workers, job: Job, shards: list[int], tell: Tell) -> None:
         self._engine, self._job, self._tell = engine, job, tell
-        outside = {index for index in shards if engine.preparing and not chain(job, index)}
-        self._outside = sorted(outside, reverse=True)
-        self._open = [index for index in shards[::-1] if index not in outside]
+        outside = [index for index in shards if engine.preparing and not chain(job, index)]
+        self._prepared = frozenset(outside)
+        self._outside = outside[::-1]
+        self._open = [index for index in shards[::-1] if index not in self._prepared]
         self._begun: dict[tuple[str, int], int] = {}
         self._at: dict[Connection, tuple[BaseProcess, str, int | None]] = {}
-        self._prepared = frozenset(outside)
 
     def work(self) -> None:
         workers = self._engine.devices[: len(self._open) + len(self._outside)]
-        for device in [_PREPARES] * min(self._engine.preparing, len(self._outside)) + list(workers):
-            self._hire(device)
+        for device in [*workers, *[_PREPARES] * min(self._engine.preparing, len(self._outside))]:
+            self._hire(device)  # those that load models first: a process with a long list is begun in seconds
         while any(shard is not None for _, _, shard in self._at.values()):
             for connection in wait(list(self._at)):
                 assert isinstance(connection, Connection)

@@ -74,6 +74,7 @@ def evaluate(folder: DataFolder) -> Evaluation:
     """Score a build, write ``evaluation.json`` and the card's section. DataError where its source knows nothing."""
     found = Evaluation()
     rows = Rows(folder)
+    folder.require_whole()
     for row in itertools.chain.from_iterable(rows.of(split, COLUMNS) for split in rows.splits):
         found.photos += 1
         if row["known_face"] is not None:

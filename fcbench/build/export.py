@@ -35,6 +35,7 @@ def export(folder: DataFolder, layout: str, target: Path, tokenizer: Any = None)
     if layout not in LAYOUTS:
         raise UsageError(f"no layout {layout!r}: {did_you_mean(layout, LAYOUTS)}")
     rows = Rows(folder)
+    folder.require_whole()
     with _whole(target) as temporary:
         counts = LAYOUTS[layout](rows, temporary, tokenizer)
         for name in (folder.attribution, folder.card):

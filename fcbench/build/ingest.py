@@ -56,13 +56,15 @@ def ingest_folder(folder: DataFolder, root: Path, files: Sequence[Path], *, size
 
 
 def id_of(name: str) -> str:
-    """A photo's id from its name within its source: its stem, for people to know it by, and a digest that is unique.
+    """A photo's id from its name within its source: its stem, for people to know it by, and a digest for uniqueness.
+
+    64 bits of it: with 32 two of 70 000 photos of one stem had the same in four of ten datasets.
 
     >>> id_of("a/IMG 1.jpg")
-    'img-1-4df6875d'
+    'img-1-4df6875d5de671c2'
     """
     stem = re.sub(r"[^a-z0-9]+", "-", PurePosixPath(name).stem.lower())
-    return f"{stem[:STEM]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f"{stem[:STEM]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
 def take(

@@ -52,7 +52,7 @@ def inspected(path: Path) -> tuple[Pillow.Image, bool]:
         raise UnfitError("unreadable", f"{path}: {error.strerror}") from error
     except UnidentifiedImageError as error:
         raise UnfitError("not_an_image", f"{path}: no kind of picture that is known") from error
-    except (OSError, ValueError, SyntaxError, MemoryError) as error:
+    except Exception as error:  # of a torn or odd file Pillow raises whatever the code that it reached does
         raise UnfitError(_reason(error), f"{path}: {error}") from error
     return image, turned
 

@@ -21,6 +21,8 @@ from fcbench.masks import decode_mask, on_grey
 from fcbench.types import UNLABELLED, Grounder, Image, Matcher, SentenceEncoder
 
 BATCH = 64
+PERSON = "person"
+"""The label of people, which trainings and the official layout look for."""
 AMBIGUOUS_MARGIN = 0.01
 """A matching that beats its runner-up by less is flagged ``ambiguous``."""
 
@@ -228,6 +230,11 @@ def _scores(
     return {(s.id, p.start): float(scores[rows[s.id], columns[p.start]]) for s, p in allowed}
 
 
+def _label(segment: Segment, phrase: Phrase) -> str:
+    """Somebody whom a phrase names is a person, whatever the segmenter calls them."""
+    return PERSON if phrase.root in PERSON_WORDS else segment.label
+
+
 def _matched(
     photo: Photo, scores: Mapping[Pair, float], choose: Callable[[Mapping[Pair, float]], dict[int, int]]
 ) -> Item:
@@ -238,6 +245,7 @@ def _matched(
     segments = tuple(
         replace(
             segment,
+            label=_label(segment, photo.phrases[index[found[segment.id]]]),
             phrase=index[found[segment.id]],
             match_score=scores[segment.id, found[segment.id]],
             margin=margin(scores, found, segment.id),

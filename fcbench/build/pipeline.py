@@ -263,13 +263,21 @@ def _claim(folder: DataFolder, recipe: Mapping[str, Any], *, update: bool) -> No
                 "--name, or delete it"
             )
         folder.build.unlink(missing_ok=True)
-        if "taken_down" in differs:  # what is not listed any more may be made again; what is, is emptied again
-            for copy in folder.photos.glob("*"):
-                if not copy.stat().st_size:
-                    copy.unlink()
-        if set(differs) & {"source", "seed", "files", "image_size", "short_side"}:
-            shutil.rmtree(folder.photos, ignore_errors=True)  # working copies of other photos
+        _bring_back(folder)
+        same_ingest = there.get("steps", {}).get("ingest") == recipe["steps"]["ingest"]
+        if set(differs) & {"source", "seed", "files", "image_size", "short_side"} or not same_ingest:
+            shutil.rmtree(folder.photos, ignore_errors=True)  # working copies of other photos, or made otherwise
     write_json(folder.recipe, recipe)
+
+
+def _bring_back(folder: DataFolder) -> None:
+    """Let the copies of photos that were taken down be made again: steps may read them, and the list may be another.
+
+    What is still listed is emptied again when the tables are written.
+    """
+    for copy in folder.photos.glob("*"):
+        if not copy.stat().st_size:
+            copy.unlink()
 
 
 def _retry(job: Job, reasons: Sequence[str]) -> bool:
@@ -285,6 +293,7 @@ def _retry(job: Job, reasons: Sequence[str]) -> bool:
                 found = True
     if found:
         job.folder.build.unlink(missing_ok=True)
+        _bring_back(job.folder)
     return found
 
 

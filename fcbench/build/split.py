@@ -38,11 +38,12 @@ MOST_TEST = 1000
 def split_as_listed(photos: Mapping[str, Collection[str]], listed: Mapping[str, str]) -> dict[str, str]:
     """The split of each photo where the source has train and validation, given as those of :func:`split`.
 
-    Photos that share a person stay together: in validation where the source has any of them there, so that training
-    sees none. Test is a tenth of validation, at most ``MOST_TEST`` photos, in the order of a hash.
+    Photos that share a person stay together: in validation where the source has any of them elsewhere than in train,
+    whatever it calls that, so that training sees none. Test is a tenth of validation, at most ``MOST_TEST`` photos, in
+    the order of a hash.
     """
     groups = _groups(photos)
-    held = {name for name, group in groups.items() if any(listed[photo] == "validation" for photo in group)}
+    held = {name for name, group in groups.items() if any(listed[photo] != "train" for photo in group)}
     found = {photo: "validation" if name in held else "train" for name, group in groups.items() for photo in group}
     left = min(MOST_TEST, sum(len(groups[name]) for name in held) // 10)
     for name in sorted(held, key=lambda name: hashlib.sha256(name.encode()).digest()):

@@ -71,7 +71,7 @@ def steps_of(screen: Screen, roles: Collection[str] = (), assignment: str = "hun
             "match",
             lambda items, stack: match.match(items, stack.role("matcher"), assignment, model("sentences", stack)),
             ("matcher", *used("sentences")),
-            version=3,
+            version=4,
             settings={"ambiguous_margin": match.AMBIGUOUS_MARGIN, "assignment": assignment},
         ),
     )

@@ -138,6 +138,7 @@ def write_tables(job: Job, kept: Sequence[Kept], census: Census, recipe: str) ->
         for item in left_out:
             if item.reason == "takedown":
                 _forget(folder, item.id)
+                folder.page.unlink(missing_ok=True)  # it may show the photo; ``data show`` writes it anew
         rejects += left_out
         photos = [item for item in items if isinstance(item, Photo)]
         table.writerows(_credit(photo, census) for photo in photos)

@@ -9,6 +9,11 @@ import typer
 
 from fcbench.cli.arguments import OUT, Out
 
+Stack = Annotated[
+    str | None,
+    typer.Option(help="Whose tokenizer tells what lies within a caption's tokens; else the one that made it, or sd15."),
+]
+
 app = typer.Typer(help="Look at a dataset, check it, write it for other programs.", rich_markup_mode=None)
 
 
@@ -17,32 +22,33 @@ def export_data(
     name: Annotated[str, typer.Argument(help="Name of the dataset in OUT/data, or its path.")],
     target: Annotated[Path, typer.Argument(help="Folder to write; it must not be there yet.")],
     layout: Annotated[str, typer.Option(help="fastcomposer, webdataset, imagefolder or coco.")] = "fastcomposer",
-    stack: Annotated[str, typer.Option(help="Whose tokenizer tells what lies within a caption's tokens.")] = "mini",
+    stack: Stack = None,
     out: Out = OUT,
 ) -> None:
     """Write a built dataset in another program's layout."""
     from fcbench import store
     from fcbench.build.export import export
-    from fcbench.stacks import load_stack
+    from fcbench.build.tokens import tokenizer_of
 
-    tokenizer = load_stack(stack).role("tokenizer") if layout == "fastcomposer" else None
-    counts = export(store.DataFolder(store.dataset_path(out, name)), layout, target, tokenizer)
+    folder = store.DataFolder(store.dataset_path(out, name))
+    counts = export(folder, layout, target, tokenizer_of(folder, stack) if layout == "fastcomposer" else None)
     print(f"{target}: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
 
 
 @app.command("validate")
 def validate_data(
     name: Annotated[str, typer.Argument(help="Name in OUT/data, or a path; ffhq_fastcomposer's too.")] = "world",
-    stack: Annotated[str, typer.Option(help="Whose tokenizer tells what lies within a caption's tokens.")] = "mini",
+    stack: Stack = None,
     show: Annotated[int, typer.Option(min=0, help="How many faults are told one by one.")] = 20,
     out: Out = OUT,
 ) -> None:
     """Check all that the trainer and the official reader demand; exit code 1 if there is a fault."""
     from fcbench import store
+    from fcbench.build.tokens import tokenizer_of
     from fcbench.build.validate import validate
-    from fcbench.stacks import load_stack
 
-    found = validate(store.dataset_path(out, name), load_stack(stack).role("tokenizer"))
+    folder = store.dataset_path(out, name)
+    found = validate(folder, tokenizer_of(store.DataFolder(folder), stack))
     for fault in found.faults[:show]:
         print(fault)
     print(f"{name}: {found.summary}")

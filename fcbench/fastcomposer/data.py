@@ -41,7 +41,7 @@ def open_photos(data: Path, min_margin: float = 0.0) -> Photos:
     """The training photos of a folder that ``build-data`` made, or of one laid out as the official dataset.
 
     ``min_margin``: see Recipe; the official layout keeps no margins, and all of its segments stay.
-    UsageError when it is neither; DataError names the file of it that is wrong.
+    UsageError when it is neither; DataError when its build is not finished, or naming the file of it that is wrong.
     """
     if is_official(data):
         return FolderPhotos(data)
@@ -51,6 +51,7 @@ def open_photos(data: Path, min_margin: float = 0.0) -> Photos:
             f"{data}: no dataset: neither data/train-*.parquet (make it with: fcbench build-data) nor the official "
             "image_ids_train.txt there"
         )
+    folder.require_whole()
     return ParquetPhotos(folder.shards("train"), min_margin)
 
 

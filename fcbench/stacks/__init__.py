@@ -193,7 +193,8 @@ def _load(role: str, part: RoleSpec, folder: Path, device: str, *, digests: dict
             raise MissingError(f"{place}: the {role} weights are not there; {_mend(place)}")
         return from_path(role, part.class_, place, device, options)
     if part.hub is not None:
-        place, commit = fetch(part.hub, part.revision, part.subfolder, find_class(part.class_))
+        known = digests[role].rpartition("@")[2]  # what was written down is loaded, wherever the branch is by now
+        place, commit = fetch(part.hub, known, part.subfolder, find_class(part.class_))
         digests[role] = _hub_digest(part, commit)
         return from_path(role, part.class_, place, device, options)
     return build(part.class_, device, options)

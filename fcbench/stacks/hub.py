@@ -7,10 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from fcbench.errors import MissingError
-from fcbench.weights import is_commit
-
-_PATIENCE = 10
-"""Seconds that the hub may take to say a commit."""
 
 
 def fetch(
@@ -42,20 +38,16 @@ def fetch(
 
 
 def commit_of(hub: str, revision: str | None) -> str:
-    """The commit of a branch or tag: the cached one, else the hub's; what was asked for, where that cannot be known."""
+    """The commit of a branch or tag: the cached one, else the hub's, cached now; its name where neither knows it."""
     from huggingface_hub import HfApi
-    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.errors import HFValidationError, RevisionResolutionError
 
-    asked = revision or "main"
-    if is_commit(asked):
-        return asked
-    reference = Path(HF_HUB_CACHE) / f"models--{hub.replace('/', '--')}" / "refs" / asked
-    if reference.is_file():
-        return reference.read_text().strip()
-    try:
-        return HfApi().repo_info(hub, revision=asked, timeout=_PATIENCE).sha or asked
-    except Exception:  # no network, no such repository: the library's errors have no public base
-        return asked
+    for local in (True, False):
+        try:
+            return HfApi().resolve_revision(hub, revision=revision, local_files_only=local).resolved
+        except (OSError, HFValidationError, RevisionResolutionError):
+            continue  # not cached; then no network, or no such repository, of which fetching it tells more
+    return revision or "main"
 
 
 def download_command(hub: str, revision: str | None, patterns: list[str]) -> str:

@@ -67,6 +67,8 @@ def test_a_source_s_own_splits_are_kept_and_a_tenth_of_validation_is_test() -> N
     assert all(splits[photo] == "train" for photo in listed if listed[photo] == "train")
     assert list(splits) == list(photos)
     assert set(split_as_listed({"a": (), "b": ()}, {"a": "train", "b": "train"}).values()) == {"train"}
+    others = {"a": "train", "b": "test", "c": "val"}
+    assert split_as_listed(dict.fromkeys(others, ()), others) == {"a": "train", "b": "validation", "c": "validation"}
 
 
 def test_a_photo_that_shares_its_person_with_a_held_out_one_is_held_out_too() -> None:

@@ -122,6 +122,16 @@ def test_a_person_never_gets_the_phrase_of_a_thing(tmp_path: Path) -> None:
     assert "unmatched" in found.flags
 
 
+@pytest.mark.parametrize("label", ["object", "man"])
+def test_whom_a_phrase_names_is_labelled_a_person_for_trainings_look_for_that_word(tmp_path: Path, label: str) -> None:
+    (found,) = match([picture(tmp_path, "a photo of a woman and a man", [RED, BLUE], label)], ColourMatcher())
+    assert isinstance(found, Photo)
+    assert [(s.label, s.phrase is not None) for s in found.segments] == [("person", True)] * 2
+    (thing,) = match([picture(tmp_path, "a photo of a dog", [RED, RED], "object")], ColourMatcher())
+    assert isinstance(thing, Photo)
+    assert [s.label for s in thing.segments] == ["object"] * 2
+
+
 @pytest.mark.parametrize(("caption", "label"), [("a hat", "person"), ("a man", "hat")])
 def test_a_photo_without_any_match_is_rejected(tmp_path: Path, caption: str, label: str) -> None:
     (found,) = match([picture(tmp_path, caption, [RED], label)], ColourMatcher())

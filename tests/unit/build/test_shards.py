@@ -29,6 +29,7 @@ from fcbench.build.engine import Workers, preparing_for
 from fcbench.build.ingest import id_of
 from fcbench.build.isolate import isolated
 from fcbench.build.match import match
+from fcbench.build.page import write_page
 from fcbench.build.records import Item, Photo, Reject, Sidecar
 from fcbench.build.screen import Screen, licence_family
 from fcbench.build.steps import Step
@@ -251,6 +252,12 @@ def test_what_was_taken_down_goes_with_its_copies_and_is_shown_nowhere(tmp_path:
         assert folder.photo(name).read_bytes() == folder.sidecar(name).read_bytes() == b""
     again = build_data(out, screen=Screen((), frozenset({down})), update=True, **given)
     assert again == after
+    other = {**given, "stack": load_stack(str(stack_file(tmp_path / "other", seed=5)))}
+    write_page(folder)
+    assert folder.page.exists()
+    assert build_data(out, screen=Screen((), frozenset({down})), update=True, **other).accepted == after.accepted
+    assert folder.photo(down).read_bytes() == folder.photo(id_of("a again.png")).read_bytes() == b""
+    assert not folder.page.exists()
     assert build_data(out, update=True, **given) == before
     assert folder.photo(down).read_bytes()
 
@@ -296,6 +303,19 @@ def test_two_builds_do_not_share_a_folder(toys: Path, tmp_path: Path, monkeypatc
     stack = load_stack(str(toys))
     with locked(data_folder(tmp_path, "world").lock, "busy", shared=True), pytest.raises(UsageError, match="at work"):
         build_data(tmp_path, photos=5, stack=stack, progress=None)
+
+
+def test_working_copies_are_made_anew_where_ingest_has_changed(
+    toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = load_stack(str(toys))
+    build_data(tmp_path, photos=5, stack=stack, progress=None)
+    copy = data_folder(tmp_path, "world").photo(f"{0:09d}")
+    before = copy.stat().st_mtime_ns
+    for module in (shard_module, pipeline):
+        monkeypatch.setattr(module, "INGEST_VERSION", 1000)
+    build_data(tmp_path, photos=5, stack=stack, update=True, progress=None)
+    assert copy.stat().st_mtime_ns > before
 
 
 def test_a_broken_result_of_a_step_is_named(toys: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import struct
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from PIL import ImageCms
 from fcbench.build.archives import Table, WebDataset
 from fcbench.build.decode import decode
 from fcbench.build.ffhq import Ffhq, ranges, read_list
+from fcbench.build.ingest import id_of
 from fcbench.build.records import Item, Photo, Reject
 from fcbench.build.source import Source, open_source
 from fcbench.errors import DataError, UsageError
@@ -40,7 +42,7 @@ def test_long_names_and_strips_are_cut_to_what_file_systems_and_memory_hold(tmp_
     (tmp_path / name).with_suffix(".json").write_text('{"caption": null, "url": "https://x.example/b", "width": 9}')
     (item,) = ingest(open_source("folder", photos=0, seed=0, size=64, images=tmp_path, short_side=64), tmp_path)
     assert isinstance(item, Photo)
-    assert len(item.id) == 60 + 1 + 8
+    assert len(item.id) == 60 + 1 + 16
     assert (item.height, item.width) == (1, 512)
     assert (item.sidecar.caption, item.sidecar.licence.source) == ("", "https://x.example/b")
 
@@ -51,6 +53,23 @@ def test_a_sidecar_nested_without_end_is_a_reject_and_not_the_end_of_the_build(t
     (item,) = ingest(open_source("folder", photos=0, seed=0, size=64, images=tmp_path, short_side=64), tmp_path)
     assert isinstance(item, Reject)
     assert item.reason == "sidecar_error"
+
+
+@pytest.mark.parametrize(("tag", "kind"), [(0x0128, "struct.error"), (0x011A, "TypeError")])
+def test_odd_tags_are_a_reject_and_not_the_end_of_the_build(tmp_path: Path, tag: int, kind: str) -> None:
+    Pillow.fromarray(PIXELS).save(tmp_path / "a.png", exif=turned_with_text(tag))
+    (tmp_path / "b.png").write_bytes(png())
+    items = ingest(open_source("folder", photos=0, seed=0, size=64, images=tmp_path, short_side=64), tmp_path)
+    assert isinstance(items[0], Reject), kind
+    assert (items[0].reason, "a.png" in items[0].message) == ("decode_error", True)
+    assert isinstance(items[1], Photo)
+
+
+def turned_with_text(tag: int) -> bytes:
+    """EXIF, big end first, that says six for the orientation, and text where the tag is a number."""
+    entries = [(0x0112, 3, 1, b"\x00\x06\x00\x00"), (tag, 2, 4, b"odd\x00")]
+    body = b"".join(struct.pack(">HHI", name, kind, count) + value for name, kind, count, value in sorted(entries))
+    return b"Exif\x00\x00MM\x00*\x00\x00\x00\x08" + struct.pack(">H", len(entries)) + body + b"\x00" * 4
 
 
 def ingest(source: Source, tmp_path: Path) -> list[Item]:
@@ -169,6 +188,31 @@ def test_a_table_s_pictures_are_taken_with_captions_and_terms(tmp_path: Path) ->
     parquet.write_table(pyarrow.table({"a": [1]}), root / "other.parquet")
     with pytest.raises(DataError, match="no column of pictures"):
         Table.of(root, 1024)
+
+
+def test_a_table_s_broken_pages_are_rejects_and_text_is_no_picture(tmp_path: Path) -> None:
+    file = tmp_path / "part.parquet"
+    rows = [{"image": {"bytes": png(PIXELS + k), "path": None}} for k in range(4)]
+    parquet.write_table(
+        pyarrow.Table.from_pylist(rows), file, row_group_size=2, compression="none", use_dictionary=False
+    )
+    column = parquet.ParquetFile(file).metadata.row_group(1).column(0)
+    torn = bytearray(file.read_bytes())
+    torn[column.data_page_offset : column.data_page_offset + 20] = b"\xff" * 20
+    file.write_bytes(torn)
+    items = ingest(Table.of(tmp_path, 1024), tmp_path)
+    assert [isinstance(item, Photo) for item in items] == [True, True, False, False]
+    assert [item.reason for item in items[2:] if isinstance(item, Reject)] == ["unreadable"] * 2
+    parquet.write_table(pyarrow.table({"image": ["a.png"]}), file)
+    with pytest.raises(DataError, match=r"part\.parquet: its column image holds string, not the bytes of pictures"):
+        Table.of(tmp_path, 1024)
+
+
+def test_photos_of_one_stem_have_ids_of_their_own() -> None:
+    """These had one id each, of two, when it held half as many bits."""
+    for first, second in (("24048/image.jpg", "58297/image.jpg"), ("17274/0.png", "27313/0.png")):
+        assert id_of(first) != id_of(second)
+        assert id_of(first)[:-8] == id_of(second)[:-8]
 
 
 def test_sources_are_named_and_need_a_place(tmp_path: Path) -> None:

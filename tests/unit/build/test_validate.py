@@ -14,10 +14,14 @@ import pyarrow.parquet as parquet
 import pytest
 
 from fcbench.build import build_data
+from fcbench.build.evaluate import evaluate
 from fcbench.build.export import export
+from fcbench.build.tokens import tokenizer_of
 from fcbench.build.validate import validate
 from fcbench.build.write import FEATURES
-from fcbench.errors import UsageError
+from fcbench.errors import DataError, UsageError
+from fcbench.fastcomposer.data import open_photos
+from fcbench.files import write_json
 from fcbench.masks import encode_mask
 from fcbench.stacks import load_stack
 from fcbench.store import DataFolder, data_folder
@@ -47,6 +51,33 @@ def test_what_was_built_has_no_fault(built: DataFolder) -> None:
         assert "faults: none" in found.summary
     assert codes(built.path, FewLetters()) == {"too_many_tokens"}
     assert codes(built.path.parent.parent / "official", FewLetters()) == {"too_many_tokens"}
+
+
+def test_who_counts_a_dataset_s_tokens(built: DataFolder, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="was made with the stack 'toys': name its file with --stack"):
+        tokenizer_of(built)
+    lengths = {None: 77, "mini": 60}
+    assert {stack: tokenizer_of(DataFolder(tmp_path), stack).model_max_length for stack in lengths} == lengths
+    write_json(DataFolder(tmp_path).recipe, {"stack": "mini"})
+    assert tokenizer_of(DataFolder(tmp_path)).model_max_length == 60
+
+
+def test_a_build_that_is_not_finished_is_neither_trained_on_nor_exported_nor_scored(
+    built: DataFolder, tmp_path: Path
+) -> None:
+    folder = DataFolder(tmp_path / "half")
+    shutil.copytree(built.path, folder.path)
+    assert len(open_photos(folder.path)) > 0
+    folder.build.unlink()
+    for use in (
+        lambda: open_photos(folder.path),
+        lambda: export(folder, "coco", tmp_path / "coco"),
+        lambda: evaluate(folder),
+    ):
+        with pytest.raises(DataError, match=r"half: its build is not finished; run the same fcbench build-data again"):
+            use()
+    folder.recipe.unlink()  # as it is published
+    assert len(open_photos(folder.path)) > 0
 
 
 def shifted(row: dict[str, Any], **more: Any) -> None:

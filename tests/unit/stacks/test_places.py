@@ -51,17 +51,25 @@ def test_a_branch_that_is_not_cached_is_known_by_the_commit_that_the_hub_tells(
     """So that what was begun before a download goes on after it."""
     asked = []
 
-    def told(api: object, hub: str, *, revision: str, timeout: float) -> SimpleNamespace:
-        asked.append((hub, revision))
+    def told(api: object, *, repo_id: str, revision: str | None, **_: object) -> SimpleNamespace:
+        asked.append((repo_id, revision))
         return SimpleNamespace(sha=COMMIT)
 
     monkeypatch.setattr("huggingface_hub.HfApi.repo_info", told)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     part = {"class": UNET, "hub": "owner/name", "subfolder": "unet"}
-    assert stack_of(tmp_path, unet=part).digests == {"unet": f"owner/name@{COMMIT}"}
+    for _ in range(2):  # asked for once, then cached
+        assert stack_of(tmp_path, unet=part).digests == {"unet": f"owner/name@{COMMIT}"}
     assert stack_of(tmp_path, unet={**part, "revision": "fp16"}).digests == {"unet": f"owner/name@{COMMIT}"}
     assert stack_of(tmp_path, unet={**part, "revision": COMMIT}).digests == {"unet": f"owner/name@{COMMIT}"}
-    assert asked == [("owner/name", "main"), ("owner/name", "fp16")]
+    assert asked == [("owner/name", None), ("owner/name", "fp16")]
+
+
+def test_the_commit_that_was_written_down_is_loaded_wherever_the_branch_is_by_then(cache: Path, tmp_path: Path) -> None:
+    stack = stack_of(tmp_path, unet={"class": UNET, "hub": "owner/name", "subfolder": "unet"})
+    (cache.parent.parent / "refs" / "main").write_text("f" * 40)
+    stack.role("unet")
+    assert stack.digests == {"unet": f"owner/name@{COMMIT}"}
 
 
 def test_what_is_not_cached_is_named_with_the_command_that_fetches_it(cache: Path, tmp_path: Path) -> None:
