@@ -23,9 +23,8 @@ from fcbench.types import Stack
 
 MOST_ON_A_CPU = 8
 """Workers beyond this many are asked for, as each one loads the models."""
-MOST_PREPARING = 16
-"""Processes beyond this many that only take photos in wait for the disk, and each holds the source's list: of FFHQ a
-gigabyte."""
+MOST_PREPARING = 32
+"""Processes beyond this many that only take photos in wait for the disk."""
 ATTEMPTS = 3
 """How often a shard is begun before a worker's death is taken for the shard's fault."""
 
@@ -109,7 +108,7 @@ class _Crew:
     def work(self) -> None:
         workers = self._engine.devices[: len(self._open) + len(self._outside)]
         for device in [*workers, *[_PREPARES] * min(self._engine.preparing, len(self._outside))]:
-            self._hire(device)  # those that load models first: a process with a long list is begun in seconds
+            self._hire(device)  # those that load models first, which takes longest
         while any(shard is not None for _, _, shard in self._at.values()):
             for connection in wait(list(self._at)):
                 assert isinstance(connection, Connection)

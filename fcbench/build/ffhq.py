@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fcbench.build.ingest import take
 from fcbench.build.records import Face, Item, Licence, Reject, Sidecar
@@ -28,12 +29,24 @@ CATEGORIES = {"training": "train", "validation": "validation"}
 _OWN = {"splits": "its own"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """A photo of the list: its number, its file's place, size and digest, and what is known of it."""
+    """A photo of the list, as much of it as every process holds: the rest, 15 kB as Python objects, is read again."""
 
     number: str
     path: str
+    licence: str
+    start: int
+    """First of the bytes in the list that tell of the photo."""
+    stop: int
+    digest: str
+    """Of those bytes."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the list tells of a photo: its file's size and md5, and what is known of it."""
+
     size: int
     md5: str
     sidecar: Sidecar
@@ -66,28 +79,31 @@ class Ffhq:
     @property
     def recipe(self) -> dict[str, Any]:
         """The folder, which photos are there, and the size of the working copies."""
-        digest = digest_json([[entry.number, entry.md5] for entry in self.entries])
+        digest = digest_json([[entry.number, entry.digest] for entry in self.entries])
         return {"source": f"ffhq {self.root}", "files": digest, "missing": ranges(self.missing), **self._shrunk, **_OWN}
 
     def key(self, part: range) -> str:
         """Of the slice's entries."""
-        return digest_json(["ffhq", self.short_side, [repr(e) for e in self.entries[part.start : part.stop]]])
+        return digest_json(["ffhq", self.short_side, [e.digest for e in self.entries[part.start : part.stop]]])
 
     def ingest(self, folder: DataFolder, part: range) -> Iterator[Item]:
-        """Check each file against the list and take it over."""
-        for entry in self.entries[part.start : part.stop]:
-            photo_id = f"ffhq-{entry.number}"
-            if not folder.sidecar(photo_id).exists() and (fault := _fault(self.root / entry.path, entry)):
-                yield Reject(photo_id, "md5_mismatch", "ingest", fault)
-                continue
-            yield take(
-                folder,
-                photo_id,
-                self.root / entry.path,
-                entry.path,
-                short_side=self.short_side,
-                known=entry.sidecar,
-            )
+        """Check each file against the list and take it over. DataError where the list is not what it was."""
+        with (self.root / LIST).open("rb") as opened:
+            for entry in self.entries[part.start : part.stop]:
+                yield self._take(folder, entry, self._read(opened, entry))
+
+    def _read(self, opened: BinaryIO, entry: Entry) -> Told:
+        opened.seek(entry.start)
+        text = opened.read(entry.stop - entry.start)
+        if _digest(text) != entry.digest:
+            raise DataError(f"{self.root / LIST}: changed since this build began; run the same command again")
+        return _told(json.loads(text))
+
+    def _take(self, folder: DataFolder, entry: Entry, told: Told) -> Item:
+        photo_id, file = f"ffhq-{entry.number}", self.root / entry.path
+        if not folder.sidecar(photo_id).exists() and (fault := _fault(file, told)):
+            return Reject(photo_id, "md5_mismatch", "ingest", fault)
+        return take(folder, photo_id, file, entry.path, short_side=self.short_side, known=told.sidecar)
 
     @property
     def _shrunk(self) -> dict[str, Any]:
@@ -97,20 +113,22 @@ class Ffhq:
 def read_list(file: Path) -> Iterator[Entry]:
     """The entries of FFHQ's list, one at a time: the file is 268 MB, as Python objects ten times that."""
     try:
-        text = file.read_text(encoding="utf-8")
+        data = file.read_bytes()
+        data.decode()
     except FileNotFoundError:
         raise UsageError(f"{file}: not there; it lies beside the photos in FFHQ's own tree") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: cannot be read ({error})") from error
+    text = data.decode("latin-1")  # a character for each byte, so that places are those in the file
     decoder, place = json.JSONDecoder(), _skip(text, 0, "{")
     number = ""
     try:
         while text[place] != "}":
             number, place = decoder.raw_decode(text, place)
-            place = _skip(text, place, ":")
-            facts, place = decoder.raw_decode(text, place)
-            yield _entry(str(number), facts)
-            place = _skip(text, place, ",")
+            start = _skip(text, place, ":")
+            _, stop = decoder.raw_decode(text, start)
+            yield _entry(str(number), data[start:stop], start)
+            place = _skip(text, stop, ",")
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise DataError(f"{file}: broken after entry {number!r} ({type(error).__name__}: {error})") from error
 
@@ -141,7 +159,18 @@ def _skip(text: str, place: int, mark: str) -> int:
     return place
 
 
-def _entry(number: str, facts: dict[str, Any]) -> Entry:
+def _entry(number: str, text: bytes, start: int) -> Entry:
+    facts = json.loads(text)
+    licence = sys.intern(_told(facts).sidecar.licence.licence)
+    path = facts["in_the_wild"]["file_path"]
+    return Entry(f"{int(number):05d}", path, licence, start, start + len(text), _digest(text))
+
+
+def _digest(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()[:16]
+
+
+def _told(facts: dict[str, Any]) -> Told:
     wild, about = facts["in_the_wild"], facts["metadata"]
     face = Face(box=tuple(wild["face_rect"]), landmarks=tuple((x, y) for x, y in wild["face_landmarks"]))
     licence = Licence(
@@ -151,20 +180,19 @@ def _entry(number: str, facts: dict[str, Any]) -> Entry:
         licence=about["license"],
         licence_url=about["license_url"],
     )
-    sidecar = Sidecar(
-        licence=licence, face=face, group=about["photo_url"], split=CATEGORIES.get(str(facts.get("category")), "")
-    )
-    return Entry(f"{int(number):05d}", wild["file_path"], int(wild["file_size"]), wild["file_md5"], sidecar)
+    split = CATEGORIES.get(str(facts.get("category")), "")
+    sidecar = Sidecar(licence=licence, face=face, group=about["photo_url"], split=split)
+    return Told(int(wild["file_size"]), wild["file_md5"], sidecar)
 
 
-def _fault(file: Path, entry: Entry) -> str:
+def _fault(file: Path, told: Told) -> str:
     """What tells a file from the one that the list means; empty where nothing does, or there is no file to read."""
     try:
         size = file.stat().st_size
-        if size != entry.size:
-            return f"{file}: {size} bytes, {entry.size} in {LIST}"
+        if size != told.size:
+            return f"{file}: {size} bytes, {told.size} in {LIST}"
         with file.open("rb") as opened:
             md5 = hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     except OSError:
         return ""
-    return "" if md5 == entry.md5 else f"{file}: its md5 is {md5}, {entry.md5} in {LIST}"
+    return "" if md5 == told.md5 else f"{file}: its md5 is {md5}, {told.md5} in {LIST}"

@@ -75,7 +75,7 @@ def _known_of(source: Source) -> Iterator[str]:
         return
     if source.missing:
         yield f"missing    {len(source.missing)} photos of the list: {ranges(source.missing)}"
-    licences = Counter(entry.sidecar.licence.licence for entry in source.entries)
+    licences = Counter(entry.licence for entry in source.entries)
     yield "licences   " + ", ".join(f"{licence}: {count}" for licence, count in licences.most_common())
 
 

@@ -89,7 +89,7 @@ def entry(number: int, data: bytes, **wrong: Any) -> dict[str, Any]:
     about = {
         "photo_url": f"https://photos.example/{number // 2}",
         "photo_title": "At home",
-        "author": "Ann",
+        "author": "Zoë",
         "country": "",
         "license": "Attribution License",
         "license_url": "https://creativecommons.org/licenses/by/2.0/",
@@ -103,7 +103,7 @@ def ffhq(tmp_path: Path) -> Path:
     data = png()
     listed = {str(n): entry(n, data) for n in range(6)} | {"6": entry(6, data, file_md5="0" * 32)}
     (root / "in-the-wild-images" / "00000").mkdir(parents=True)
-    (root / "ffhq-dataset-v2.json").write_text(json.dumps(listed, indent=1))
+    (root / "ffhq-dataset-v2.json").write_text(json.dumps(listed, indent=1, ensure_ascii=False), encoding="utf-8")
     for number in (0, 1, 4, 6):
         (root / "in-the-wild-images" / "00000" / f"{number:05d}.png").write_bytes(data)
     return root
@@ -125,11 +125,21 @@ def test_a_part_of_ffhq_is_taken_with_terms_and_faces_and_the_rest_is_named(ffhq
     assert first.sidecar.face.box == (5.0, 2.0, 25.0, 18.0)
     assert first.sidecar.face.landmarks == ((10.0, 5.0), (20.0, 15.0))
     licence = first.sidecar.licence
-    assert (licence.author, licence.title, licence.licence) == ("Ann", "At home", "Attribution License")
+    assert (licence.author, licence.title, licence.licence) == ("Zoë", "At home", "Attribution License")
     assert licence.source == "https://photos.example/0"
     assert licence.changes == "resized, converted to PNG"
     assert first.sidecar.group == second.sidecar.group  # one photo of two faces
     assert first.sidecar.split == "train"
+
+
+def test_a_list_that_changes_under_a_build_is_told_and_changes_its_keys(ffhq: Path, tmp_path: Path) -> None:
+    source, listed = Ffhq.of(ffhq, 20), ffhq / "ffhq-dataset-v2.json"
+    listed.write_text(listed.read_text(encoding="utf-8").replace("Zoë", "Ida"), encoding="utf-8")
+    with pytest.raises(DataError, match=r"ffhq-dataset-v2\.json: changed since"):
+        ingest(source, tmp_path)
+    again = Ffhq.of(ffhq, 20)
+    assert again.key(range(2)) != source.key(range(2))
+    assert again.recipe["files"] != source.recipe["files"]
 
 
 def test_a_list_that_is_broken_or_not_there_and_a_tree_of_crops_are_told(ffhq: Path, tmp_path: Path) -> None:
