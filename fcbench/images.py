@@ -60,14 +60,15 @@ def pad_to_square(image: Image) -> Image:
     return square
 
 
-def resize(image: Image, size: int, *, width: int | None = None) -> Image:
-    """The picture ``size`` high and ``width`` (else ``size``) wide, bilinear with antialiasing."""
+def resize(image: Image, size: int, *, width: int | None = None, bicubic: bool = False) -> Image:
+    """The picture ``size`` high and ``width`` (else ``size``) wide, bilinear or ``bicubic``, with antialiasing."""
     from PIL import Image as Pillow
 
     width = size if width is None else width
     if image.shape[:2] == (size, width):
         return image
-    return np.array(Pillow.fromarray(image).resize((width, size), Pillow.Resampling.BILINEAR))
+    method = Pillow.Resampling.BICUBIC if bicubic else Pillow.Resampling.BILINEAR
+    return np.array(Pillow.fromarray(image).resize((width, size), method))
 
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)

@@ -56,6 +56,7 @@ class ClipImage:
 class Dino(ClipImage):
     """The same under DINO's features: the class token of DINOv2, of whole pictures; ``model`` is a folder or hub id."""
 
+    version = 2
     model: str = "facebook/dinov2-base"
 
     name = "dino"
@@ -177,7 +178,7 @@ def _dino_features(model: str, device: str, files: Sequence[Path]) -> dict[Path,
     found: dict[Path, Features] = {}
     for start in range(0, len(files), BATCH):
         batch = files[start : start + BATCH]
-        squares = [resize(pad_to_square(read_image(path)), DINO_SIDE) for path in batch]
+        squares = [resize(pad_to_square(read_image(path)), DINO_SIDE, bicubic=True) for path in batch]
         pixels = ((to_tensor(squares, device) + 1) / 2 - mean) / std
         with torch.no_grad():
             tokens = network(pixel_values=pixels).last_hidden_state[:, 0].float()

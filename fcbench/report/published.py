@@ -20,6 +20,9 @@ QUANTITIES = {
 SAME_PROTOCOL = ("celeba-single", "celeba-pair")
 """The suites whose people and prompts are the paper's; figures of others do not compare with it."""
 
+SAME_STACK = "sd15"
+"""The stack whose base model is the paper's."""
+
 
 class Figure(Closed):
     """One published figure."""
@@ -129,6 +132,8 @@ def _status(paper: Figure | None, row: Row | None, suite: str) -> str:
         return "other protocol"
     if paper is not None and paper.quantity == "identity" and _column(row, "identity") == "identity":
         return "other judge"
+    if row.stack != SAME_STACK:
+        return "other stack"
     estimate = row.scores.get(_column(row, paper.quantity)) if paper is not None else None
     if paper is None or estimate is None or estimate.low is None or estimate.high is None:
         return "not compared"

@@ -64,6 +64,8 @@ def load_stack(
 ) -> Stack:
     """The stack of that name, of a YAML file, or on Stable Diffusion v1 weights; its models load on first use.
 
+    On weights it is called after them too, "sd15 on NAME": pictures of two base models are not ranked as one's.
+
     ``device``: ``auto`` takes a GPU if there is one. ``random_weights``: the generating roles alone, untrained, from
     their configurations; nothing is loaded. ``low_memory``: see :mod:`fcbench.memory`. Raises UsageError for an
     unknown stack or role.
@@ -121,7 +123,8 @@ def _read(name_or_path: str) -> tuple[StackSpec, Path]:
         if role not in ROLES:
             raise UsageError(f"{file}: unknown role {role!r}: {did_you_mean(role, ROLES)}")
     if is_weights:
-        spec = spec.model_copy(update={"roles": {**spec.roles, **_on_weights(spec, weights.absolute())}})
+        roles = {**spec.roles, **_on_weights(spec, weights.absolute())}
+        spec = spec.model_copy(update={"name": f"{spec.name} on {weights.absolute().name}", "roles": roles})
     return spec, file.parent
 
 
@@ -168,7 +171,12 @@ def _digest(part: RoleSpec, folder: Path) -> str:
 
 
 def _hub_digest(part: RoleSpec, commit: str) -> str:
-    return f"{part.hub}@{commit}"
+    """The commit, and the arguments that make another model of the same files."""
+    return " ".join([f"{part.hub}@{commit}", *(f"{key}={value}" for key, value in (part.model_extra or {}).items())])
+
+
+def _commit(digest: str) -> str:
+    return digest.partition("@")[2].partition(" ")[0]
 
 
 @functools.lru_cache
@@ -193,7 +201,7 @@ def _load(role: str, part: RoleSpec, folder: Path, device: str, *, digests: dict
             raise MissingError(f"{place}: the {role} weights are not there; {_mend(place)}")
         return from_path(role, part.class_, place, device, options)
     if part.hub is not None:
-        known = digests[role].rpartition("@")[2]  # what was written down is loaded, wherever the branch is by now
+        known = _commit(digests[role])  # what was written down is loaded, wherever the branch is by now
         place, commit = fetch(part.hub, known, part.subfolder, find_class(part.class_))
         digests[role] = _hub_digest(part, commit)
         return from_path(role, part.class_, place, device, options)

@@ -18,10 +18,13 @@ _BATCH = 64
 
 
 class Clip:
-    """A CLIPModel with its tokenizer, from a folder or a hub id (``openai/clip-vit-large-patch14``)."""
+    """A CLIPModel with its tokenizer, from a folder or a hub id (``openai/clip-vit-large-patch14``).
 
-    def __init__(self, model: CLIPModel, tokenizer: CLIPTokenizer) -> None:
-        self._model, self._tokenizer = model, tokenizer
+    ``bicubic``: how pictures are resized, as OpenAI's own preprocessing does it; else bilinearly.
+    """
+
+    def __init__(self, model: CLIPModel, tokenizer: CLIPTokenizer, *, bicubic: bool = False) -> None:
+        self._model, self._tokenizer, self._bicubic = model, tokenizer, bicubic
         self._size: int = model.config.vision_config.image_size
 
     @torch.no_grad()
@@ -29,7 +32,8 @@ class Clip:
         """Pictures, padded to squares, as unit vectors: float32 (n, dim)."""
         chunks = []
         for start in range(0, len(images), _BATCH):
-            squares = [resize(pad_to_square(image), self._size) for image in images[start : start + _BATCH]]
+            batch = images[start : start + _BATCH]
+            squares = [resize(pad_to_square(image), self._size, bicubic=self._bicubic) for image in batch]
             pixels = to_clip(to_tensor(squares, self._model.device), self._size).to(self._model.dtype)
             chunks.append(self._model.get_image_features(pixel_values=pixels).pooler_output)
         return self._unit(chunks)
@@ -57,12 +61,12 @@ class Clip:
         return unit
 
 
-def load_clip(place: Path | str, *, tokenizer: str | None = None, device: str = "cpu") -> Clip:
+def load_clip(place: Path | str, *, tokenizer: str | None = None, bicubic: bool = False, device: str = "cpu") -> Clip:
     """CLIP from a folder or hub id; ``tokenizer`` names a folder beside it where the tokenizer lies apart."""
     words = Path(place).parent / tokenizer if tokenizer else place
     try:
         model = CLIPModel.from_pretrained(place, dtype=torch.float32).to(device).eval()
-        return Clip(model, CLIPTokenizer.from_pretrained(words))
+        return Clip(model, CLIPTokenizer.from_pretrained(words), bicubic=bicubic)
     except OSError as error:
         raise MissingError(
             f"{place}: no CLIP model there or in the Hugging Face cache; where there is a network: hf download {place}"

@@ -114,17 +114,17 @@ def test_people_are_divided_by_what_the_run_tells_and_else_by_class_word(board: 
     assert words.parts[0].scores["identity"]["a"].low is not None
 
 
-def test_identity_is_compared_with_the_paper_s_by_the_paper_s_judge_alone(board: Board) -> None:
+def test_identity_is_compared_with_the_paper_s_by_the_paper_s_judge_and_on_its_stack_alone(board: Board) -> None:
     (row,) = [row for row in board.rankings[0].rows if row.method == "fastcomposer"]
-    facenet = Estimate(0.43, 0.40, 0.46)
+    facenet = {**row.scores, "identity_facenet": Estimate(0.43, 0.40, 0.46)}
     found = []
-    for scores in (row.scores, {**row.scores, "identity_facenet": facenet}):
-        ranking = replace(board.rankings[0], rows=(replace(row, scores=scores),))
+    for scores, stack in ((row.scores, "sd15"), (facenet, "sd15"), (facenet, "sd15 on other.safetensors")):
+        ranking = replace(board.rankings[0], rows=(replace(row, scores=scores, stack=stack),))
         lines = three_columns(read_published(), ranking, suite="celeba-pair", size="pair")
         (line,) = [line for line in lines if (line.method, line.quantity) == ("FastComposer", "identity")]
         found.append((line.ours, line.status))
     assert found[0][1] == "other judge"
-    assert found[1] == ("0.430 [0.400, 0.460]", "match")
+    assert found[1:] == [("0.430 [0.400, 0.460]", "match"), ("0.430 [0.400, 0.460]", "other stack")]
 
 
 def test_published_figures_name_their_sources_and_never_mix(board: Board) -> None:

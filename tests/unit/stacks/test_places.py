@@ -35,6 +35,11 @@ def test_a_hub_id_is_read_from_the_cache_and_its_commit_noted(cache: Path, tmp_p
     assert stack.digests == {"unet": f"owner/name@{COMMIT}"}
 
 
+def test_arguments_make_another_model_of_the_same_files(cache: Path, tmp_path: Path) -> None:
+    part = {"class": UNET, "hub": "owner/name", "subfolder": "unet", "variant": "fp16"}
+    assert stack_of(tmp_path, unet=part).digests == {"unet": f"owner/name@{COMMIT} variant=fp16"}
+
+
 def test_a_commit_that_comes_while_loading_is_noted_then(cache: Path, tmp_path: Path) -> None:
     reference = cache.parent.parent / "refs" / "main"
     reference.rename(tmp_path / "main")

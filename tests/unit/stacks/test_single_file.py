@@ -152,7 +152,7 @@ def test_sd15_can_be_set_on_a_single_file(
     file = tmp_path / f"sd{suffix}"
     write(file, tensors)
     stack = load_stack(str(file))
-    assert stack.name == "sd15"
+    assert stack.name == f"sd15 on {file.name}"
     assert stack.role("tokenizer").model_max_length == 77
     assert stack.digests["unet"] == stack.digests["vae"]
     assert_same_bits(stack.role("vae"), tiny.role("vae"))
@@ -163,5 +163,5 @@ def test_sd15_can_be_set_on_a_single_file(
 def test_sd15_can_be_set_on_a_folder(weights: Path) -> None:
     (weights / "model_index.json").write_text("{}")
     stack = load_stack(str(weights))
-    assert stack.name == "sd15"
+    assert stack.name == f"sd15 on {weights.name}"
     assert sum(p.numel() for p in stack.role("unet").parameters()) < 100_000
