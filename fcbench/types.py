@@ -6,7 +6,8 @@ A *suite* is subjects x prompts x seeds = *cases*. A *method* is fitted to the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
@@ -138,6 +139,8 @@ class Capabilities:
     """Whether fits of single subjects are put together by ``join``: see :class:`Joining`."""
     resumes: bool = False
     """Whether a fit that was killed goes on from what it left in its work folder."""
+    own_unet: bool = False
+    """Whether it draws with a U-Net of its own, so that the stack's need not be in memory beside it."""
 
 
 class Sampler(Protocol):
@@ -312,3 +315,13 @@ class Stack:
                 raise MissingError(f"stack {self.name!r} has no {name}: name one in its YAML file (roles: {name}: ...)")
             self._loaded[name] = self.load[name]()
         return self._loaded[name]
+
+    @contextlib.contextmanager
+    def borrowed(self, *names: str) -> Iterator[None]:
+        """Let go, at the end, of those of the roles that were not loaded before: they were wanted for a copy."""
+        loaded = set(self._loaded)
+        try:
+            yield
+        finally:
+            for name in set(names) - loaded:
+                self._loaded.pop(name, None)

@@ -178,6 +178,11 @@ def _refuse_other_stack(folder: Path, width: int, stack: Stack) -> None:
 
 
 def _load_official(file: Path, stack: Stack) -> tuple[Any, Any, Fusion]:
+    with stack.borrowed(*MODELS):
+        return _on_copies(file, stack)
+
+
+def _on_copies(file: Path, stack: Stack) -> tuple[Any, Any, Fusion]:
     expected = stack_weights(stack)
     known = known_weights(read_official(file), file, expected)
     refuse_other_frozen(file, known, stack)

@@ -46,7 +46,7 @@ class FastComposer:
     @property
     def capabilities(self) -> Capabilities:
         """Up to four subjects, as it was trained; one photo each."""
-        return Capabilities(max_subjects=MAX_SUBJECTS, images_per_subject=1)
+        return Capabilities(max_subjects=MAX_SUBJECTS, images_per_subject=1, own_unet=True)
 
     def fit(self, stack: Stack, subjects: Sequence[Subject], *, seed: int, workdir: Path) -> FastComposerSampler:
         """Embed the subjects' references, padded to squares, not cut out: there is nothing to tune."""

@@ -19,7 +19,8 @@ from fcbench.run.measure import MEASURED, LoadClock, Meter
 from fcbench.types import Case, Generation, Image, Method, Sampler, Stack
 
 PRELOADED = ("tokenizer", "text_encoder", "vae", "unet", "scheduler")
-"""Roles that are in memory before anything is measured: what every diffusion method draws with."""
+"""Roles that are in memory before anything is measured: what diffusion methods draw with. The U-Net is not, where a
+method has its own."""
 
 
 class Drawing:
@@ -54,7 +55,8 @@ class Drawing:
             earlier = read_json(self._folder.config)
             self._record.update({key: earlier.get(key) for key in MEASURED})
         for role in PRELOADED:
-            if role in self._stack.load:
+            spared = role == "unet" and self._method.capabilities.own_unet
+            if role in self._stack.load and not spared:
                 self._stack.role(role)
         self._note_digests()
         write_json(self._folder.config, self._record)

@@ -80,6 +80,7 @@ def test_the_stack_stays_as_it_was(file: Path) -> None:
     before = {name: value.clone() for name, value in stack.role("unet").state_dict().items()}
     load_checkpoint(str(file), stack)
     assert all(torch.equal(value, before[name]) for name, value in stack.role("unet").state_dict().items())
+    assert "image_encoder" not in stack._loaded  # asked for to be copied, and a gigabyte at full size
 
 
 def test_newer_names_and_attention_as_convolutions_are_read_too(tmp_path: Path) -> None:

@@ -80,6 +80,12 @@ class Painter:
         return Brush(subjects, self.shade, wrong=self.wrong)
 
 
+class Equipped(Painter):
+    """Brings a U-Net of its own."""
+
+    capabilities = Capabilities(max_subjects=2, own_unet=True)
+
+
 @dataclass
 class Loner(Painter):
     """One subject in a picture."""

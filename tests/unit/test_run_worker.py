@@ -134,6 +134,13 @@ def test_what_every_diffusion_method_draws_with_is_loaded_first(toy: Toy) -> Non
     assert record["load_seconds"] > 0
 
 
+def test_the_stack_s_u_net_is_not_held_beside_a_method_s_own(toy: Toy) -> None:
+    stack = Stack("toy", dict.fromkeys(("unet", "vae"), dict), 8)
+    sys.modules["fcbench.stacks"].load_stack = lambda *_, **__: stack  # type: ignore[attr-defined]
+    toy("Equipped")
+    assert set(stack._loaded) == {"vae"}
+
+
 def test_a_finished_run_is_left_alone(toy: Toy) -> None:
     folder = toy()
     before = {path: path.stat().st_mtime_ns for path in folder.path.rglob("*") if path.is_file()}
