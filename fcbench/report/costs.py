@@ -16,11 +16,12 @@ class Costs:
 
     ``fit_seconds`` is the median over the groups of subjects, ``sample_seconds`` that over pictures drawn warm, each
     its share of a batch, ``single_seconds`` a picture's alone; ``total_seconds`` is one fit and one picture alone, as
-    the paper counts (its share where none was drawn alone); loading and warming up stand apart. ``peak_gib`` is the
-    memory that counts (``memory_kind``: allocated on a GPU, resident beyond the loaded stack on a CPU),
-    ``reserved_gib`` what PyTorch took from the GPU, ``device_gib`` the high-water mark of the whole device or process.
+    the paper counts (its share where none was drawn alone); loading and warming up stand apart. ``peak_gib`` is that
+    of a fit and of a picture alone (of a batch where none was drawn alone), in the memory that counts (``memory_kind``:
+    allocated on a GPU, resident beyond the loaded stack on a CPU), ``reserved_gib`` what PyTorch took from the GPU,
+    ``device_gib`` the high-water mark of the whole device or process, batches and all.
     ``prior_seconds`` is what was prepared for the class words, once for all subjects of a word: in no other column.
-    ``prior_``, ``fit_`` and ``sample_peak_gib`` are the phases' own peaks.
+    ``prior_``, ``fit_`` and ``sample_peak_gib`` are the phases' own peaks, the last one's in batches.
     """
 
     memory_kind: str
@@ -46,6 +47,7 @@ def costs(run: Run) -> Costs:
     if run.is_sanity or not run.costs_measured or not run.generations:
         return Costs(kind)
     made = run.generations.values()
+    alone = _told(run, "single_peak_bytes")
     fit = median({group_of(g.case): g.fit_seconds for g in made}.values())
     sample, single = median(g.sample_seconds for g in made), _told(run, "single_seconds")
     kept = {group_of(g.case): g.stored_bytes / len(g.case.subjects) / MIB for g in made}
@@ -57,7 +59,7 @@ def costs(run: Run) -> Costs:
         total_seconds=fit + (sample if single is None else single),
         load_seconds=_told(run, "load_seconds"),
         warm_up_seconds=_told(run, "warm_up_seconds"),
-        peak_gib=max(g.peak_bytes for g in made) / GIB,
+        peak_gib=max(g.peak_bytes if alone is None else max(g.fit_peak_bytes, alone) for g in made) / GIB,
         reserved_gib=_told(run, "peak_reserved", GIB),
         device_gib=_told(run, "peak_device", GIB),
         stored_mib_per_subject=fmean(kept.values()),

@@ -93,6 +93,7 @@ class Drawing:
             with self._calls.plugin(case.id), self._calls.phase() as cost:
                 sampler([case.prompt], [case_seed(case)])
             self._record[told] = cost.seconds
+        self._record["single_peak_bytes"] = cost.peak_bytes
         self._warm = True
 
     def _draw_batch(self, sampler: Sampler, batch: Sequence[Case], fit: Fit) -> None:

@@ -83,11 +83,12 @@ def test_a_run_under_way_is_shown_as_far_as_it_is_scored(tmp_path: Path) -> None
         read_run(folder)
 
 
-def test_a_first_picture_is_one_drawn_alone_where_that_was_timed(tmp_path: Path) -> None:
+def test_a_first_picture_is_one_drawn_alone_where_that_was_measured(tmp_path: Path) -> None:
     wanted = cases(subjects(tmp_path, "s", 2))
-    fake_run(tmp_path, "s", "method", wanted, fit_seconds=3.0, single_seconds=1.5)
+    fake_run(tmp_path, "s", "method", wanted, fit_seconds=3.0, single_seconds=1.5, single_peak_bytes=2**27)
     (row,) = ranked(tmp_path, "s")[0].rows
     assert (row.costs.sample_seconds, row.costs.single_seconds, row.costs.total_seconds) == (0.4, 1.5, 4.5)
+    assert row.costs.peak_gib == 0.125  # the batches took twice as much
 
 
 def test_what_is_kept_for_a_pair_is_shared_by_its_subjects(out: Path) -> None:

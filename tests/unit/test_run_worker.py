@@ -104,6 +104,7 @@ def test_the_run_says_what_it_was_made_with(toy: Toy) -> None:
     assert record["load_seconds"] == 0
     assert record["warm_up_seconds"] > 0
     assert record["single_seconds"] > 0
+    assert record["single_peak_bytes"] >= 0
     assert record["peak_device"] > 0
     assert record["peak_reserved"] is None
 
