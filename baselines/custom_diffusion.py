@@ -58,14 +58,22 @@ class CustomDiffusion(Tuned):
         """The bare class word."""
         return noun
 
+    def recipe(self, stack: Stack) -> Recipe:
+        """As every tuned method's; UsageError where it tunes what cannot be merged."""
+        recipe = super().recipe(stack)
+        if self.pair == "merge" and recipe.layers != "kv":
+            raise UsageError(
+                f"custom-diffusion merges keys and values only, and its preset {recipe.preset} tunes more: "
+                "name another, as --set preset=reference"
+            )
+        return recipe
+
     def rate(self, recipe: Recipe) -> float:
         """With prior preservation the script counts the class images too."""
         return super().rate(recipe) * (2 if recipe.scale_lr and recipe.prior_weight else 1)
 
     def task(self, stack: Stack, subjects: Sequence[Subject], recipe: Recipe, seed: int) -> CustomTask:
         """One word for each subject, starting as the recipe's words in turn."""
-        if self.pair == "merge" and recipe.layers != "kv":
-            raise UsageError("custom-diffusion merges keys and values only: choose a preset with layers: kv")
         words = [word_of(subject) for subject in subjects]
         rows = [row_of(stack, known) for known in recipe.initial[: len(words)]]
         return CustomTask(stack, words, torch.stack(rows), recipe, fast=self.track == "optimised")

@@ -229,6 +229,8 @@ def _read_nouns(stack: Stack, generations: Sequence[Generation], pictures: Seque
         told |= {
             place: [likeliest(of["noun"]) for of in figures] for place, figures in zip(asked, answers, strict=True)
         }
+    elif told:
+        told |= {place: [] for place in asked if not len(pictures[place].boxes)}  # seen like the others: nobody
     return told
 
 

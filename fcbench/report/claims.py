@@ -1,4 +1,8 @@
-"""What the paper claims, and whether it held here: held, not held, or not measured, each with its numbers."""
+"""What the paper claims, and what became of it here, each with its numbers.
+
+A claim on scores is held where a test tells it, not held where one tells the contrary, else not shown: a suite of few
+people refutes nothing. Each test stands alone, as a claim needs all of its own.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,14 @@ from fcbench.report.numbers import amount, interval, p_value, share, signed
 from fcbench.report.statistics import Difference
 from fcbench.report.table import NOTHING, SIGNIFICANT, Ranking, Row
 
-Verdict: TypeAlias = Literal["held", "not held", "not measured"]
+Verdict: TypeAlias = Literal["held", "not held", "not shown", "not measured"]
 Size: TypeAlias = Literal["single", "pair"]
 
 OURS = "fastcomposer"
 UNLOCALIZED = "no-localization"
 """The variant under which weights trained without the localisation loss are run."""
+TUNED = ("custom-diffusion", "dreambooth", "textual-inversion")
+"""The methods whose costs the paper compares with its own."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ def claims(
 
 
 def _rows(board: Ranking) -> tuple[Row | None, list[Row]]:
-    """FastComposer's row and those of tuned methods, complete ones."""
+    """FastComposer's row and those of tuned methods, as far as something was drawn."""
     rows = [row for row in board.of("method") if row.generations]
     return next((row for row in rows if row.method == OURS), None), [row for row in rows if row.needs_tuning]
 
@@ -64,14 +70,17 @@ def _absent(ours: Row | None, tuned: Sequence[Row]) -> str:
 def _cheaper(board: Ranking, text: str, quantity: str, least: float) -> Claim:
     ours, tuned = _rows(board)
     own = getattr(ours.costs, quantity) if ours is not None else None
-    costs = {row.method: getattr(row.costs, quantity) for row in tuned}
-    ratios = {method: cost / own for method, cost in costs.items() if cost is not None and own}
-    if ours is None or not ratios:
-        return Claim(text, "not measured", _absent(ours, tuned) or "no such cost was measured")
-    told = ", ".join(f"{method} {amount(ratio)} times that" for method, ratio in sorted(ratios.items()))
+    costs = {row.method: getattr(row.costs, quantity) for row in tuned if row.status == "complete"}
+    ratios = {method: cost / own for method, cost in sorted(costs.items()) if cost is not None and own}
+    judged = [ratio for method, ratio in ratios.items() if method in TUNED]
+    if ours is None or not judged:
+        return Claim(text, "not measured", _absent(ours, tuned) or f"no complete run of {', '.join(TUNED)} here")
+    told = [f"{method} {amount(ratio)} times that" for method, ratio in ratios.items() if method in TUNED]
+    beside = [f"{method} {amount(ratio)}" for method, ratio in ratios.items() if method not in TUNED]
     unit = "s" if quantity == "total_seconds" else "GiB"
-    verdict: Verdict = "held" if min(ratios.values()) >= least else "not held"
-    return Claim(text, verdict, f"{OURS} {amount(own)} {unit}; {told}")
+    numbers = f"{OURS} {amount(own)} {unit}; {', '.join(told)}"
+    verdict: Verdict = "held" if min(judged) >= least else "not held"
+    return Claim(text, verdict, numbers + (f"; not judged: {', '.join(beside)}" if beside else ""))
 
 
 def _no_storage(board: Ranking) -> Claim:
@@ -93,28 +102,40 @@ def _identity(boards: Mapping[Size, Ranking], size: Size, text: str) -> Claim:
     ours, tuned = _rows(board)
     if ours is None or not tuned:
         return Claim(text, "not measured", _absent(ours, tuned))
-    told, above = [], []
+    told, verdicts = [], []
     for row in tuned:
         won = _duel(board, ours.method, row.method)
         if won is None:
             return Claim(text, "not measured", f"no test against {row.method}: {row.note or 'too few people'}")
         told.append(won[0])
-        above.append(won[1])
+        verdicts.append(won[1])
     others = {row.method for other in boards.values() for row in _rows(other)[1]} - {row.method for row in tuned}
     told += [f"no run of {', '.join(sorted(others))} here"] if others else []
-    unbeaten: Verdict = "not measured" if others else "held"
-    return Claim(text, unbeaten if all(above) else "not held", "; ".join(told))
+    verdict = _all(verdicts)
+    return Claim(text, "not measured" if others and verdict == "held" else verdict, "; ".join(told))
 
 
-def _duel(board: Ranking, first: str, second: str) -> tuple[str, bool] | None:
+def _verdict(difference: float, p: float) -> Verdict:
+    if p > SIGNIFICANT:
+        return "not shown"
+    return "held" if difference > 0 else "not held"
+
+
+def _all(verdicts: Sequence[Verdict]) -> Verdict:
+    """Of a claim that needs each of several."""
+    return next((told for told in ("not held", "not shown") if told in verdicts), "held")
+
+
+def _duel(board: Ranking, first: str, second: str) -> tuple[str, Verdict] | None:
     """The difference in identity in words, and whether the first is told apart as the better one."""
     sign = 1 if (first, second) in board.duels else -1
-    result, p = board.duels.get((first, second)) or board.duels.get((second, first)) or (None, None)
-    if result is None or p is None or result.estimate.value is None:
+    result, _ = board.duels.get((first, second)) or board.duels.get((second, first)) or (None, None)
+    if result is None or result.p is None or result.estimate.value is None:
         return None
     value, ends = sign * result.estimate.value, [result.estimate.low, result.estimate.high][::sign]
     low, high = (None if end is None else sign * end for end in ends)
-    return f"{signed(value)} {interval(low, high)} to {second}, p {p_value(p)}", value > 0 and p <= SIGNIFICANT
+    told = f"{signed(value)} {interval(low, high)} to {second}, p {p_value(result.p)}"
+    return told, _verdict(value, result.p)
 
 
 def _localization(board: Ranking | None, more: Difference | None) -> Claim:
@@ -132,8 +153,7 @@ def _localization(board: Ranking | None, more: Difference | None) -> Claim:
     told = f"{share(blended[0])} of pictures blended with it, {share(blended[1])} without: {signed(e.value)} "
     if more.p is None:
         return Claim(text, "not measured", f"{told}; no test: {e.note}")
-    held = e.value is not None and e.value > 0 and more.p <= SIGNIFICANT
-    return Claim(text, "held" if held else "not held", f"{told}{interval(e.low, e.high)}, p {p_value(more.p)}")
+    return Claim(text, _verdict(e.value or 0.0, more.p), f"{told}{interval(e.low, e.high)}, p {p_value(more.p)}")
 
 
 def _alpha(frontiers: Sequence[Frontier]) -> Claim:
@@ -142,13 +162,13 @@ def _alpha(frontiers: Sequence[Frontier]) -> Claim:
     if frontier is None:
         return Claim(text, "not measured", "needs three alphas or more: fcbench run --alpha 0,0.2,...,1")
     ends = frontier.identity, frontier.prompt
-    if any(end.p is None for end in ends):
-        return Claim(text, "not measured", frontier.identity.estimate.note or "no test")
     gains = ends[0].estimate.value or 0.0, -(ends[1].estimate.value or 0.0)
-    held = min(gains) > 0 and all(end.p is not None and end.p <= SIGNIFICANT for end in ends)
+    verdicts = [_verdict(gain, end.p) for gain, end in zip(gains, ends, strict=True) if end.p is not None]
+    if len(verdicts) < len(ends):
+        return Claim(text, "not measured", frontier.identity.estimate.note or "no test")
     told = [
         f"{name} {signed(end.estimate.value)} {interval(end.estimate.low, end.estimate.high)}, p {p_value(end.p)}"
         for name, end in zip(("identity", "prompt"), ends, strict=True)
     ]
     span = f"alpha {frontier.steps[0].alpha:g} to {frontier.steps[-1].alpha:g}: "
-    return Claim(text, "held" if held else "not held", span + "; ".join(told))
+    return Claim(text, _all(verdicts), span + "; ".join(told))

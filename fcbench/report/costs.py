@@ -15,12 +15,14 @@ class Costs:
     """One run's costs; None where nothing was measured.
 
     ``fit_seconds`` is the median over the groups of subjects, ``sample_seconds`` that over pictures drawn warm, each
-    its share of a batch, ``single_seconds`` a picture's alone; ``total_seconds`` is one fit and one picture alone, as
-    the paper counts (its share where none was drawn alone); loading and warming up stand apart. ``peak_gib`` is that
-    of a fit and of a picture alone (of a batch where none was drawn alone), in the memory that counts (``memory_kind``:
-    allocated on a GPU, resident beyond the loaded stack on a CPU), ``reserved_gib`` what PyTorch took from the GPU,
-    ``device_gib`` the high-water mark of the whole device or process, batches and all.
-    ``prior_seconds`` is what was prepared for the class words, once for all subjects of a word: in no other column.
+    its share of a batch, ``single_seconds`` that of few drawn alone, from ``single_low`` to ``single_high``;
+    ``total_seconds`` is one fit and one picture alone, as the paper counts (its share where none was drawn alone);
+    loading and warming up stand apart. ``peak_gib`` is that of a fit and of a picture alone (of a batch where none was
+    drawn alone), in the memory that counts (``memory_kind``: allocated on a GPU, resident beyond the loaded stack on a
+    CPU), ``reserved_gib`` what PyTorch took from the GPU, ``device_gib`` the high-water mark of the whole device or
+    process, batches and all.
+    ``prior_seconds`` is what was prepared for the class words of a group, once for all who share them, the most of any
+    group: in no other column.
     ``prior_``, ``fit_`` and ``sample_peak_gib`` are the phases' own peaks, the last one's in batches.
     """
 
@@ -28,6 +30,8 @@ class Costs:
     fit_seconds: float | None = None
     sample_seconds: float | None = None
     single_seconds: float | None = None
+    single_low: float | None = None
+    single_high: float | None = None
     total_seconds: float | None = None
     load_seconds: float | None = None
     warm_up_seconds: float | None = None
@@ -48,6 +52,7 @@ def costs(run: Run) -> Costs:
         return Costs(kind)
     made = run.generations.values()
     alone = _told(run, "single_peak_bytes")
+    low, high = run.config.get("single_seconds_range") or (None, None)
     fit = median({group_of(g.case): g.fit_seconds for g in made}.values())
     sample, single = median(g.sample_seconds for g in made), _told(run, "single_seconds")
     kept = {group_of(g.case): g.stored_bytes / len(g.case.subjects) / MIB for g in made}
@@ -56,6 +61,8 @@ def costs(run: Run) -> Costs:
         fit_seconds=fit,
         sample_seconds=sample,
         single_seconds=single,
+        single_low=low,
+        single_high=high,
         total_seconds=fit + (sample if single is None else single),
         load_seconds=_told(run, "load_seconds"),
         warm_up_seconds=_told(run, "warm_up_seconds"),

@@ -233,7 +233,8 @@ def _tuning(run: Run) -> list[str]:
     prior = max((g.prior_seconds for g in run.generations.values()), default=0.0)
     track = f", {options['track']} track" if "track" in options else ""
     told = [f"preset {recipe['preset']}{track}"] if "preset" in recipe else []
-    told += [f"{amount(prior)} s of class images, once for all subjects, are in no column"] if prior else []
+    if prior:
+        told.append(f"{amount(prior)} s of class images, once for all who share their class words, are in no column")
     return told + ([run.config["suite_note"]] if recipe and run.config.get("suite_note") else [])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -21,6 +22,9 @@ from fcbench.types import Case, Generation, Image, Method, Sampler, Stack
 PRELOADED = ("tokenizer", "text_encoder", "vae", "unet", "scheduler")
 """Roles that are in memory before anything is measured: what diffusion methods draw with. The U-Net is not, where a
 method has its own."""
+
+ALONE = 3
+"""How often a picture is drawn alone, warm: its seconds are the median."""
 
 
 class Drawing:
@@ -88,12 +92,17 @@ class Drawing:
         self._fitting.clear(group)
 
     def _warm_up(self, sampler: Sampler, case: Case) -> None:
-        """Draw one picture to warm up, and once more to know what one alone takes: a share of a batch is less."""
-        for told in ("warm_up_seconds", "single_seconds"):
+        """Draw one picture to warm up, and again to know what one alone takes: a share of a batch is less."""
+        costs = []
+        for _ in range(1 + ALONE):
             with self._calls.plugin(case.id), self._calls.phase() as cost:
                 sampler([case.prompt], [case_seed(case)])
-            self._record[told] = cost.seconds
-        self._record["single_peak_bytes"] = cost.peak_bytes
+            costs.append(cost)
+        first, *alone = costs
+        seconds = [cost.seconds for cost in alone]
+        self._record["warm_up_seconds"], self._record["single_seconds"] = first.seconds, median(seconds)
+        self._record["single_seconds_range"] = [min(seconds), max(seconds)]
+        self._record["single_peak_bytes"] = max(cost.peak_bytes for cost in alone)
         self._warm = True
 
     def _draw_batch(self, sampler: Sampler, batch: Sequence[Case], fit: Fit) -> None:

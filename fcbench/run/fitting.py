@@ -14,11 +14,11 @@ from fcbench.files import digest_file, digest_json, locked, read_json, write_jso
 from fcbench.run.calls import Calls
 from fcbench.run.cases import Group, fit_seed
 from fcbench.run.measure import Cost, stored_bytes
-from fcbench.run.record import drawing_digests
+from fcbench.run.record import SURROUNDINGS, drawing_digests
 from fcbench.types import Joining, Method, Preparing, Sampler, Stack, Subject
 
-IDENTITY = ("method", "options", "recipe", "stack", "stack_digests", "random_weights", "low_memory")
-"""What of a run's record decides a fit, beside the subject's photos."""
+IDENTITY = ("method", "options", "recipe", "stack", "stack_digests", "random_weights", "low_memory", *SURROUNDINGS)
+"""What of a run's record decides a fit and its costs, beside the subject's photos."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,9 @@ class Fitting:
 
     def _prepare_one(self, method: Preparing, noun: str) -> Cost:
         spent = self._folder.fit(f"prepare-{noun}").with_suffix(".spent")
+        shelf = self._folder.prepared / digest_json([self._record[key] for key in SURROUNDINGS])[:16]
         with self._calls.plugin(noun), self._calls.resumed(spent) as cost:
-            made = method.prepare(self._stack, noun, shelf=self._folder.prepared)
+            made = method.prepare(self._stack, noun, shelf=shelf)
         spent.unlink(missing_ok=True)
         if made is None:
             return Cost()

@@ -25,7 +25,10 @@ from fcbench.types import Sampler, Stack
 PACKAGES = ("fcbench", "torch", "diffusers", "transformers", "numpy")
 """Packages whose versions may change a picture or a figure."""
 
-MEASURED = ("load_seconds", "warm_up_seconds", "single_seconds", "single_peak_bytes", "peak_reserved", "peak_device")
+MEASURED = (
+    *("load_seconds", "warm_up_seconds", "single_seconds", "single_seconds_range", "single_peak_bytes"),
+    *("peak_reserved", "peak_device"),
+)
 """What is measured of a whole run, beside the costs of each case."""
 
 TICK_SECONDS = 0.02

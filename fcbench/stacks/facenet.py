@@ -6,7 +6,8 @@ beside a torch for CPUs keeps transformers from being imported at all::
 
     pip install --no-deps facenet-pytorch
 
-FaceNet's weights are looked for where PyTorch keeps downloaded ones, and never downloaded.
+FaceNet's weights are read from where PyTorch keeps downloaded ones, and never downloaded: the package itself would, to
+another folder, if it were asked for them by name.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fcbench.errors import MissingError
+from fcbench.errors import MissingError, WeightsError
 
 INSTALL = "pip install --no-deps facenet-pytorch"
 WEIGHTS = "20180402-114759-vggface2.pt"
@@ -79,7 +80,9 @@ def load_facenet(*, device: str = "cpu") -> Facenet:
 
     weights = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
     if not weights.is_file():
-        raise MissingError(f"{weights}: FaceNet's weights are not there; get them with: curl -L -o {weights} {URL}")
+        raise MissingError(
+            f"{weights}: FaceNet's weights are not there; get them with: curl -L --create-dirs -o {weights} {URL}"
+        )
     detector = MTCNN(
         image_size=SIDE,
         margin=0,
@@ -90,4 +93,19 @@ def load_facenet(*, device: str = "cpu") -> Facenet:
         keep_all=True,
         device=device,
     )
-    return Facenet(detector, InceptionResnetV1(pretrained="vggface2").eval().to(device), device)
+    embedder = InceptionResnetV1(pretrained=None, classify=False)
+    _read(embedder, weights)
+    return Facenet(detector, embedder.eval().to(device), device)
+
+
+def _read(embedder: Any, file: Path) -> None:
+    """The file's weights without those of its classifier, which an embedder has none of."""
+    import pickle
+
+    import torch
+
+    try:
+        known = torch.load(file, map_location="cpu", weights_only=True)
+        embedder.load_state_dict({name: value for name, value in known.items() if not name.startswith("logits.")})
+    except (OSError, RuntimeError, ValueError, EOFError, AttributeError, pickle.UnpicklingError) as error:
+        raise WeightsError(f"{file}: not FaceNet's weights ({' '.join(str(error).split())[:160]})") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,20 @@ class Reader:
         ]
 
 
-def outcome(tmp_path: Path, drawn: list[list[float]], words: list[str] | None = None, nouns: str = "mw") -> Any:
+class SexedFaces(Faces):
+    """Tells of each face a sex, as insightface's packs do."""
+
+    def get(self, bgr: Any) -> list[Any]:
+        return [SimpleNamespace(**vars(face), sex="F") for face in super().get(bgr)]
+
+
+def outcome(
+    tmp_path: Path,
+    drawn: list[list[float]],
+    words: list[str] | None = None,
+    nouns: str = "mw",
+    kind: type[Faces] = Faces,
+) -> Any:
     """The columns of a picture of Ann and Bo that shows ``drawn``, the largest first."""
     people = [
         Subject(
@@ -41,7 +55,7 @@ def outcome(tmp_path: Path, drawn: list[list[float]], words: list[str] | None = 
         )
         for number, noun in zip((1, 2, 3, 4), nouns + "mw", strict=True)
     ]
-    faces = Faces({**PHOTOS, 200: [(9.0 - k, face) for k, face in enumerate(drawn)], 201: [(5.0, CY), (4.0, DI)]})
+    faces = kind({**PHOTOS, 200: [(9.0 - k, face) for k, face in enumerate(drawn)], 201: [(5.0, CY), (4.0, DI)]})
     prompt = Prompt("snow", "{} in the snow", "context")
     made = [
         Generation(Case(tuple(pair), prompt, 0), blue(tmp_path / f"{level}.png", level), 0, 0, 0, 0)
@@ -115,6 +129,10 @@ def test_without_a_reader_swapping_is_not_asked(tmp_path: Path) -> None:
     row = outcome(tmp_path, [ANN, BO])
     assert row["swapped"] == Score(None, "nothing reads class words in this stack")
     assert row["both_right"].value == 1.0
+
+
+def test_a_picture_without_faces_counts_as_not_swapped_where_the_detector_reads_class_words(tmp_path: Path) -> None:
+    assert outcome(tmp_path, [], kind=SexedFaces)["swapped"] == Score(0.0, "not all subjects are there")
 
 
 def test_one_subject_cannot_blend_yet_can_be_missing(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,9 +86,12 @@ def test_a_run_under_way_is_shown_as_far_as_it_is_scored(tmp_path: Path) -> None
 
 def test_a_first_picture_is_one_drawn_alone_where_that_was_measured(tmp_path: Path) -> None:
     wanted = cases(subjects(tmp_path, "s", 2))
-    fake_run(tmp_path, "s", "method", wanted, fit_seconds=3.0, single_seconds=1.5, single_peak_bytes=2**27)
+    alone: dict[str, Any] = {"single_seconds": 1.5, "single_seconds_range": [1.25, 1.75], "single_peak_bytes": 2**27}
+    fake_run(tmp_path, "s", "method", wanted, fit_seconds=3.0, **alone)
     (row,) = ranked(tmp_path, "s")[0].rows
     assert (row.costs.sample_seconds, row.costs.single_seconds, row.costs.total_seconds) == (0.4, 1.5, 4.5)
+    assert (row.costs.single_low, row.costs.single_high) == (1.25, 1.75)
+    assert '<td data-value="1.5">1.50 (1.25 to 1.75)</td>' in write_report(tmp_path, "s").read_text()
     assert row.costs.peak_gib == 0.125  # the batches took twice as much
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from fcbench.errors import MissingError
+from fcbench.errors import MissingError, WeightsError
 from fcbench.metrics.identity import FacenetIdentity
 from fcbench.metrics.resemblance import ClipImage, CopyPaste, Dino, Diversity
 from fcbench.score import chosen_metrics
@@ -93,8 +94,13 @@ class Detector:
 
 
 class Embedder:
-    def __init__(self, *, pretrained: str) -> None:
-        assert pretrained == "vggface2"
+    def __init__(self, *, pretrained: None, classify: bool) -> None:
+        """By name the package would download weights, to a folder of its own."""
+        assert (pretrained, classify) == (None, False)
+
+    def load_state_dict(self, weights: dict[str, torch.Tensor]) -> None:
+        if set(weights) != {"last_linear.weight"}:
+            raise RuntimeError("Unexpected key(s)")
 
     def eval(self) -> Embedder:
         return self
@@ -103,8 +109,6 @@ class Embedder:
         return self
 
     def __call__(self, crops: Any) -> Any:
-        import torch
-
         level = crops[:, 0, 0, 0]
         return torch.stack([level, torch.ones_like(level)], dim=1)
 
@@ -123,7 +127,11 @@ def test_facenet_is_asked_as_the_official_code_asks_it(monkeypatch: pytest.Monke
     with pytest.raises(MissingError, match=WEIGHTS):
         load_facenet()
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
-    (tmp_path / "hub" / "checkpoints" / WEIGHTS).touch()
+    file = tmp_path / "hub" / "checkpoints" / WEIGHTS
+    file.write_bytes(b"no weights")
+    with pytest.raises(WeightsError, match="not FaceNet's weights"):
+        load_facenet()
+    torch.save({"last_linear.weight": torch.ones(2), "logits.weight": torch.ones(2)}, file)
     judge = load_facenet()
     assert judge.get(np.zeros((4, 4, 3), np.uint8)) == []
     assert judge.blank_embedding().tolist() == [0.0, 1.0]

@@ -107,6 +107,16 @@ def test_other_options_and_other_photos_make_another_fit(toy: Toy, tmp_path: Pat
     assert [note for note in toy.notes() if note.endswith("fresh")] == ["fit ann fresh"]
 
 
+def test_another_device_s_fits_and_class_images_are_not_taken_for_its_own(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy()
+    made = toy.notes()
+    monkeypatch.setattr("fcbench.run.measure._cpu_name", lambda: "another processor")
+    toy("elsewhere")
+    assert toy.notes() == made
+
+
 def test_fits_are_kept_if_they_are_to_be(toy: Toy) -> None:
     assert not toy().path.joinpath("kept").exists()
     folder = toy("pairs", group=2, pairs=1, keep_fits=True)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 import fcbench
 from baselines.custom_diffusion import CustomDiffusion
 from baselines.dreambooth import DreamBooth
-from baselines.dreambooth_lora import DreamBoothLora
+from baselines.dreambooth_lora import DreamBoothLora, word_for
 from baselines.textual_inversion import TextualInversion
 from baselines.tuning import batches as batches_of
 from baselines.tuning import loop
@@ -26,6 +26,7 @@ from baselines.tuning.method import Tuned, TunedSampler
 from baselines.tuning.prior import pictures_in
 from baselines.tuning.recipe import Recipe, preset_name, presets
 from baselines.tuning.words import row_of
+from fcbench.config import FolderPeople, load_suites
 from fcbench.errors import DivergedError, UsageError, WeightsError
 from fcbench.sampling import laid_out, scaled_posterior
 from fcbench.stacks.vocabulary import load_clip_tokenizer
@@ -60,11 +61,26 @@ def test_every_preset_s_new_words_begin_as_words_or_pieces_that_clip_knows(metho
         row_of(real, "qqqqqq")
 
 
-def test_a_lora_s_rare_words_are_single_tokens_of_clip_s_and_many() -> None:
+@pytest.mark.parametrize("method", ["dreambooth", "dreambooth-lora"])
+def test_rare_words_are_single_tokens_of_clip_s(method: str) -> None:
     tokenizer = load_clip_tokenizer(Path(fcbench.__file__).parent / "stacks" / "sd15" / "tokenizer")
-    words = presets("dreambooth-lora")["face"].words
-    assert len(set(words)) == len(words) >= 40
+    words = [word for name, recipe in presets(method).items() if name != "mini" for word in recipe.words]
     assert [word for word in words if len(tokenizer.encode(word, add_special_tokens=False)) != 1] == []
+
+
+@pytest.mark.parametrize("preset", ["face", "reference"])
+def test_no_two_people_of_the_paper_s_pairs_share_a_lora_s_rare_word(preset: str) -> None:
+    recipe = presets("dreambooth-lora")[preset]
+    (suite,) = load_suites("celeba-pair")
+    assert isinstance(suite.subjects, FolderPeople)
+    people = [Subject(name, noun, ()) for name, noun in suite.subjects.nouns.items()]
+    assert len({word_for(person, recipe) for person in people}) == len(people) == 15
+    assert len(set(recipe.words)) == len(recipe.words)
+
+
+def test_a_preset_that_cannot_be_merged_is_refused_before_anything_is_made(stack: Stack) -> None:
+    with pytest.raises(UsageError, match="preset face tunes more: name another, as --set preset=reference"):
+        new("custom-diffusion", pair="merge", preset="face").recipe(stack)
 
 
 @pytest.fixture
