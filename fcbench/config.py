@@ -136,7 +136,7 @@ class Suite(Closed):
 
 
 class Recipe(Closed):
-    """How FastComposer is trained: the paper's values as defaults.
+    """How FastComposer is trained. The paper's recipe is ``recipes/paper.yaml``: not all defaults are its values.
 
     Probabilities are shares of the training pictures. ``text_only`` is 0 in the published script, 0.1 in the paper.
     """
@@ -191,7 +191,7 @@ class Recipe(Closed):
     """Whether the denoiser computes its activations again in the backward pass: less memory, more time."""
     seed: int = 0
     save_every: int = Field(default=0, ge=0)
-    """Steps from one state on disk, and checkpoint on the way, to the next; 0: a state a minute, no checkpoints."""
+    """Steps from one checkpoint on the way to the next; 0: none. A state to go on from is kept about every minute."""
     keep: int = Field(default=1, ge=0)
     """How many checkpoints on the way are kept, the newest ones."""
     sample_every: int = Field(default=0, ge=0)

@@ -13,8 +13,11 @@ from typing import Any, Protocol
 
 import torch
 
-from fcbench.errors import DataError, OutOfTimeError
+from fcbench.errors import DataError, FcbenchError, OutOfTimeError
 from fcbench.files import atomic
+
+REST = 20
+"""How many times what saving a state took passes before the next: a twentieth of the time, not more."""
 
 
 class Stateful(Protocol):
@@ -52,14 +55,17 @@ def run_steps(
     save_seconds: float = 60,
     save_every: int = 0,
     writes: bool = True,
+    agree: Callable[[int], None] = lambda begun: None,
 ) -> None:
     """Call ``step(k)`` for the k that are left of ``range(steps)``; ``step`` returns what to show.
 
-    The state is saved to ``file`` every ``save_every`` steps, or about every ``save_seconds`` where that is 0, and at
-    the end. Of several processes one ``writes``, shows its progress and saves; all of them load. Raises OutOfTimeError
-    when the clock says so, DataError when the saved state does not fit.
+    The state is saved to ``file`` about every ``save_seconds``, or ``REST`` times what saving takes if that is more,
+    with every ``save_every``-th step (0: with none), and at the end. Of several processes one ``writes``, shows its
+    progress and saves; all of them load, and ``agree`` hears where each begins. Raises OutOfTimeError when the clock
+    says so, DataError when the saved state does not fit.
     """
-    begun = _load(file, state)
+    begun, took = _load(file, state), 0.0
+    agree(begun)
     started = saved = shown = time.monotonic()
     for k in range(begun, steps):
         values = step(k)
@@ -69,10 +75,11 @@ def run_steps(
             left = (now - started) / (k + 1 - begun) * (steps - k - 1)
             numbers = " ".join(f"{key} {value:.4g}" for key, value in values.items())
             print(f"{name}: step {k + 1}/{steps} {numbers} ETA {left / 60:.1f} min", file=sys.stderr, flush=True)
-        due = (k + 1) % save_every == 0 if save_every else now - saved > save_seconds
-        if writes and (last or spent or due):
+        due = bool(save_every) and (k + 1) % save_every == 0
+        if writes and (last or spent or due or now - saved > max(save_seconds, REST * took)):
             _save(file, k + 1, state)
             saved = time.monotonic()
+            took = saved - now
         if spent and not last:
             raise OutOfTimeError(
                 f"{name}: time is up after {k + 1} of {steps} steps; the same command goes on from there"
@@ -121,6 +128,10 @@ def _load(file: Path, state: Mapping[str, Stateful]) -> int:
         saved = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
         for key, part in state.items():
             part.load_state_dict(saved[key])
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise FcbenchError(f"{file}: no memory to load it into; make some and run the same command again") from error
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error}); run the same command again when it can") from error
     except Exception as error:  # a torn or foreign file: torch raises a dozen kinds
-        raise DataError(f"{file}: not a state of this stage ({error}); delete it to begin the stage anew") from error
+        raise DataError(f"{file}: not a state of this stage ({error}); move it away to begin the stage anew") from error
     return int(saved["done"])

@@ -308,6 +308,11 @@ class TrainingFolder:
         return self.checkpoint / "fastcomposer.json"
 
     @property
+    def lock(self) -> Path:
+        """Held by the training that is at work."""
+        return self.beside / "lock"
+
+    @property
     def log(self) -> Path:
         """Scalars, one JSON line a step."""
         return self.beside / "log.jsonl"

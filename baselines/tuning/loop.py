@@ -201,8 +201,10 @@ def _load(file: Path, tuner: Tuner) -> None:
         return
     try:
         tuner.go_on(torch.load(file, map_location="cpu", weights_only=True, mmap=True))
+    except (MemoryError, torch.OutOfMemoryError):
+        raise  # nothing is wrong with the file
     except Exception as error:  # a torn or foreign file: torch raises a dozen kinds
-        raise DataError(f"{file}: not a state of this fit ({error}); delete it to begin the fit anew") from error
+        raise DataError(f"{file}: not a state of this fit ({error}); move it away to begin the fit anew") from error
 
 
 def _say(line: str) -> None:

@@ -50,7 +50,15 @@ def claim(folder: TrainingFolder, facts: Mapping[str, Any], *, writes: bool) -> 
     if known.exists():
         changed = _differences(_decisive(read_json(known)), _decisive(facts))
         if changed:
-            raise UsageError(f"{folder.checkpoint}: made with {'; '.join(changed)}; choose another --name or delete it")
+            raise UsageError(
+                f"{folder.checkpoint}: made with {'; '.join(changed)}; choose another --name, or move it and "
+                f"{folder.beside} away"
+            )
+    elif folder.steps():
+        raise UsageError(
+            f"{folder.beside} keeps checkpoints of another training, which this one's would be taken for: choose "
+            "another --name, or move it away"
+        )
     elif writes:
         write_json(folder.begun, facts)
     return folder.finished.exists()
@@ -92,7 +100,8 @@ def stop(folder: TrainingFolder, step: int, reason: str, photos: Sequence[str], 
         write_json(folder.stopped, {"step": step, "reason": reason, "photos": list(photos)})
     raise DivergedError(
         f"train: {reason} at step {step}; the state before it stays in {folder.state.parent}, the batch's photos are "
-        f"listed in {folder.stopped}: mend them, or begin another --name with a lower learning_rate"
+        f"listed in {folder.stopped}: begin another --name without them, or with a lower learning_rate; its recipe may "
+        f"start from a checkpoint in {folder.step(0).parent}"
     )
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 
 from fcbench.config import Recipe
+from fcbench.errors import DataError, FcbenchError
 from fcbench.fastcomposer.data import Example
 from fcbench.fastcomposer.loader import fitted, workers_for
 from fcbench.fastcomposer.photos import Photos
@@ -39,7 +40,8 @@ def photo_latents(photos: Photos, stack: Stack, recipe: Recipe, file: Path) -> t
     ``recipe.sample_latents`` (..., 2 c, h, w), deviations after means.
     """
     encode_latents(photos, stack, recipe, file)
-    return open_latents(photos, file)
+    join_latents(photos, file)
+    return open_latents(file)
 
 
 def encode_latents(
@@ -62,16 +64,28 @@ def encode_latents(
             print(f"train: latents, {left / 60:.1f} min left", file=sys.stderr, flush=True)
 
 
-def open_latents(photos: Photos, file: Path) -> torch.Tensor:
-    """The latents in ``file``, joined now from their parts unless they are; see ``photo_latents``."""
-    if not file.exists():
-        parts = _parts(photos, file)
-        with atomic(file) as temporary:
-            _join(parts, len(photos), temporary)
-        for path in parts.values():
-            path.unlink()
-        _folder(file).rmdir()
-    return torch.from_numpy(np.load(file, mmap_mode="c", allow_pickle=False))
+def join_latents(photos: Photos, file: Path) -> None:
+    """Make ``file`` of its parts, unless it is there. FcbenchError where one is not."""
+    if file.exists():
+        return
+    parts = _parts(photos, file)
+    with atomic(file) as temporary:
+        _join(parts, len(photos), temporary)
+    for path in parts.values():
+        path.unlink()
+    _folder(file).rmdir()
+
+
+def open_latents(file: Path, *, patience: float = 0.0) -> torch.Tensor:
+    """The latents in ``file``, see ``photo_latents``; so many seconds are waited for another machine's to be seen."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return torch.from_numpy(np.load(file, mmap_mode="c", allow_pickle=False))
+        except FileNotFoundError:
+            if time.monotonic() > end:
+                raise FcbenchError(f"{file}: not there; all machines need one output folder") from None
+            time.sleep(1)
 
 
 def take_latents(
@@ -90,18 +104,25 @@ def take_latents(
 def _encode(photos: Photos, stack: Stack, recipe: Recipe, rows: range) -> npt.NDArray[np.float16]:
     """Float16 (photos, ways, c, h, w): as they are, and mirrored where the recipe mirrors."""
     vae, ways = stack.role("vae"), (False, True) if recipe.mirror else (False,)
-    made = []
+    made: list[npt.NDArray[np.float16]] = []
     for images in fitted(photos, rows, stack.image_size, _PICTURES // len(ways), workers_for(stack.device), ways=ways):
         mean, deviation = encode_posterior(vae, to_tensor(images, stack.device))
         kept = torch.cat([mean, deviation], 1) if recipe.sample_latents else mean
         made.append(kept.half().cpu().numpy().reshape(-1, len(ways), *kept.shape[1:]))
+        finite = np.isfinite(made[-1]).all(axis=tuple(range(1, made[-1].ndim)))
+        if not finite.all():
+            row = rows.start + sum(map(len, made[:-1])) + int(finite.argmin())
+            raise DataError(f"{photos.name(row)}: the autoencoder makes no finite latents of it; leave it out")
     return np.concatenate(made)
 
 
 def _join(parts: Mapping[int, Path], count: int, file: Path) -> None:
     kept: np.memmap[Any, np.dtype[np.float16]] | None = None
     for start, path in parts.items():
-        part = np.load(path, allow_pickle=False)
+        try:
+            part = np.load(path, allow_pickle=False)
+        except FileNotFoundError:
+            raise FcbenchError(f"{path}: another process's part is not there; all need one output folder") from None
         ways = part.shape[1]
         if kept is None:  # on disk: those of a large dataset need not fit into memory
             kept = np.lib.format.open_memmap(file, "w+", np.float16, (count * ways, *part.shape[2:]))

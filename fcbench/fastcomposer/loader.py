@@ -99,6 +99,9 @@ class _Fitting:
 
     def __call__(self, start: int) -> list[Image]:
         rows = range(start, min(start + self.size, self.stop))
+        for row in rows:
+            for index in range(len(self.photos.segments[row])):
+                self.photos.mask(row, index)  # a broken one is told now, not days later by the batch that draws it
         return [fit_photo(self.photos.image(row), self.side, flip=way) for row in rows for way in self.ways]
 
 

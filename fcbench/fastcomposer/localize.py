@@ -68,6 +68,7 @@ class Localizer:
     def __init__(self, unet: Any, blocks: int = 5, *, measure: Measure = localization_loss) -> None:
         self._measure = measure
         self._losses: dict[str, torch.Tensor] = {}
+        self._taken = False
         self._positions: torch.Tensor | None = None
         self._masks: torch.Tensor | None = None
         self._resized: dict[int, torch.Tensor] = {}
@@ -85,11 +86,12 @@ class Localizer:
         (n, subjects, height, width), 1 on the subject.
         """
         self._positions, self._masks = positions, masks
-        self._losses, self._resized = {}, {}
+        self._losses, self._taken = {}, False
         try:
             yield
         finally:
             self._positions = self._masks = None
+            self._resized = {}
 
     @property
     def watching(self) -> bool:
@@ -105,7 +107,7 @@ class Localizer:
 
     def layer_losses(self) -> dict[str, torch.Tensor]:
         """The loss of each layer, in forward order; taken once, as ``loss()`` is."""
-        losses, self._losses = self._losses, {}
+        losses, self._losses, self._taken = self._losses, {}, True
         return losses
 
     def take(self, layer: str, query: torch.Tensor, key: torch.Tensor, scale: float) -> None:
@@ -120,7 +122,9 @@ class Localizer:
         attention: torch.Tensor = checkpoint(
             subject_attention, query, key, positions.clamp(min=0), scale, use_reentrant=False
         )
-        self._losses[layer] = self._measure(attention, self._resized[side], positions >= 0)
+        loss = self._measure(attention, self._resized[side], positions >= 0)
+        if not self._taken:  # else it is a backward pass that runs forward anew, for its gradients alone
+            self._losses[layer] = loss
 
 
 def localized_layers(unet: Any, blocks: int = 5) -> list[str]:

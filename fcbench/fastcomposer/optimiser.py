@@ -16,7 +16,7 @@ def make_optimiser(model: nn.Module, image_encoder: nn.Module, recipe: Recipe) -
     """AdamW with the paper's decay of 1e-2 over what is trained of ``model``, ``image_encoder`` being a part of it.
 
     An image encoder may need a lower rate than a fusion that begins from nothing: what it knows of people is soon
-    lost. Raises MissingError where bitsandbytes is asked for and absent.
+    lost.
     """
     groups: list[dict[str, Any]] = [{"params": trained(model)}]
     if recipe.vision_learning_rate not in (None, recipe.learning_rate):
@@ -25,7 +25,9 @@ def make_optimiser(model: nn.Module, image_encoder: nn.Module, recipe: Recipe) -
         groups = [{"params": rest}, {"params": trained(image_encoder), "lr": recipe.vision_learning_rate}]
     options: dict[str, Any] = {"lr": recipe.learning_rate, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 1e-2}
     if recipe.optimiser == "adamw-8bit":
-        return _bitsandbytes().AdamW8bit(groups, **options)
+        import bitsandbytes
+
+        return bitsandbytes.optim.AdamW8bit(groups, **options)
     return torch.optim.AdamW(groups, fused=recipe.optimiser == "adamw-fused", **options)
 
 
@@ -34,9 +36,7 @@ def trained(model: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
-def _bitsandbytes() -> Any:
-    if find_spec("bitsandbytes") is None:
+def require_bitsandbytes(recipe: Recipe) -> None:
+    """Raise MissingError where moments are to be kept in 8 bits and the package is absent."""
+    if recipe.optimiser == "adamw-8bit" and find_spec("bitsandbytes") is None:
         raise MissingError("optimiser adamw-8bit needs bitsandbytes: pip install bitsandbytes")
-    import bitsandbytes
-
-    return bitsandbytes.optim

@@ -25,7 +25,7 @@ from datetime import timedelta
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, gather_object
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType, InitProcessGroupKwargs, gather_object
 from torch import nn
 
 from fcbench.config import Recipe
@@ -38,7 +38,10 @@ _COUNTS = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZ
 """Where torchrun and the kinds of MPI say how many processes there are."""
 
 PATIENCE = timedelta(hours=2)
-"""How long a process waits for the others: the first one computes all latents and draws the samples."""
+"""How long a process waits for the others: they encode latents, and the first one writes photos to disk and samples."""
+
+_ALIKE = (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU)
+"""Ways to train on in which each process holds all weights: what one of them saves is whole."""
 
 
 @contextmanager
@@ -81,6 +84,11 @@ def check_processes(accelerator: Accelerator) -> None:
         raise FcbenchError(
             f"{expected} processes were begun, but {accelerator.num_processes} train together and {present:.0f} answer"
         )
+    if accelerator.distributed_type not in _ALIKE:
+        raise UsageError(
+            f"accelerate is configured for {accelerator.distributed_type.value}, which shares the weights out; begin "
+            "the processes with torchrun, or with accelerate launch --multi_gpu"
+        )
 
 
 def refuse_forgotten_processes() -> None:
@@ -94,6 +102,14 @@ def refuse_forgotten_processes() -> None:
             "accelerate launch was asked for several processes and began one; on processors begin them with: "
             "torchrun --nproc-per-node N -m fcbench train --device cpu"
         )
+
+
+def check_begun(accelerator: Accelerator, step: int) -> None:
+    """Raise FcbenchError unless all processes go on from one step: nothing would tell later that they did not."""
+    steps = sorted(set(gather_object([step])))
+    if len(steps) > 1:
+        told = ", ".join(map(str, steps))
+        raise FcbenchError(f"train: the processes go on from steps {told}: all need one output folder")
 
 
 def check_replicas(accelerator: Accelerator, model: nn.Module) -> None:

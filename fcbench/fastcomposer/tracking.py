@@ -45,12 +45,16 @@ class Meter:
         return {"images_per_second": count / seconds, "idle": waited / seconds}
 
 
+def require_wandb(recipe: Recipe) -> None:
+    """Raise MissingError where scalars are to be sent and the package is absent."""
+    if recipe.wandb and find_spec("wandb") is None:
+        raise MissingError(f"recipe {recipe.name!r} names a wandb project: pip install wandb")
+
+
 class Tracker:
     """Writes what happened at each step. What a killed training wrote of steps that are done again is dropped."""
 
     def __init__(self, folder: TrainingFolder, recipe: Recipe) -> None:
-        if recipe.wandb and find_spec("wandb") is None:
-            raise MissingError(f"recipe {recipe.name!r} names a wandb project: pip install wandb")
         self._folder, self._recipe = folder, recipe
         self._log: TextIO | None = None
         self._board: Any = None

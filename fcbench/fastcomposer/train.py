@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -31,18 +32,22 @@ from fcbench.fastcomposer.course import Course
 from fcbench.fastcomposer.data import Example, open_photos
 from fcbench.fastcomposer.encoder import Fusion, embed_subjects
 from fcbench.fastcomposer.keeping import claim, training_facts
-from fcbench.fastcomposer.latents import encode_latents, open_latents, take_latents
+from fcbench.fastcomposer.latents import encode_latents, join_latents, open_latents, take_latents
 from fcbench.fastcomposer.loader import Batch, Drawing, batches, workers_for
 from fcbench.fastcomposer.localize import Localizer
-from fcbench.fastcomposer.optimiser import make_optimiser, trained
+from fcbench.fastcomposer.optimiser import make_optimiser, require_bitsandbytes, trained
 from fcbench.fastcomposer.photos import Photos
-from fcbench.fastcomposer.processes import check_replicas, joined_processes, share_of, shared_clock
+from fcbench.fastcomposer.processes import check_begun, check_replicas, joined_processes, share_of, shared_clock
 from fcbench.fastcomposer.samples import Samples
-from fcbench.fastcomposer.tracking import Meter
+from fcbench.fastcomposer.tracking import Meter, require_wandb
+from fcbench.files import locked
 from fcbench.images import to_tensor
 from fcbench.loop import Clock, batch_generator, cosine, run_steps
 from fcbench.store import TrainingFolder
 from fcbench.types import Stack
+
+_NFS_SECONDS = 120
+"""How long another machine may believe that a file is not there, which it asked for before it was."""
 
 
 def train(data: Path, checkpoint: Path, stack: Stack, recipe: Recipe, clock: Clock | None = None) -> None:
@@ -54,8 +59,18 @@ def train(data: Path, checkpoint: Path, stack: Stack, recipe: Recipe, clock: Clo
     ``load_checkpoint`` raises when the recipe starts from a checkpoint.
     """
     photos = open_photos(data, recipe.min_margin)  # before the other processes are waited for: it may not be there
-    with joined_processes(recipe, stack) as accelerator:
-        _train(photos, TrainingFolder(checkpoint), stack, recipe, clock, accelerator)
+    require_wandb(recipe)
+    require_bitsandbytes(recipe)
+    folder = TrainingFolder(checkpoint)
+    busy = (
+        f"{checkpoint}: a training is at work there; wait for it, or choose another --name (processes of one training "
+        "are begun together: torchrun --nproc-per-node N -m fcbench train)"
+    )
+    with (
+        joined_processes(recipe, stack) as accelerator,
+        locked(folder.lock, busy) if accelerator.is_main_process else nullcontext(),
+    ):
+        _train(photos, folder, stack, recipe, clock, accelerator)
 
 
 def _train(
@@ -88,8 +103,10 @@ def _train(
         processes=accelerator.num_processes,
     )
     accelerator.wait_for_everyone()
-    with accelerator.main_process_first():
-        latents = open_latents(photos, folder.latents)
+    if first:
+        join_latents(photos, folder.latents)
+    accelerator.wait_for_everyone()
+    latents = open_latents(folder.latents, patience=0 if first else _NFS_SECONDS)
     trainer = Trainer(photos, latents, stack, recipe, accelerator, start)
     del latents
     with closing(Course(trainer, folder, recipe, facts)) as course:
@@ -102,6 +119,7 @@ def _train(
             shared_clock(clock or Clock(math.inf), accelerator),
             save_every=recipe.save_every,
             writes=first,
+            agree=partial(check_begun, accelerator),
         )
     check_replicas(accelerator, trainer.bare)
     if first:

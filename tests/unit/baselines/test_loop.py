@@ -221,7 +221,7 @@ def test_a_loss_that_is_not_finite_ends_a_fit(tmp_path: Path) -> None:
 def test_a_foreign_state_is_named(tmp_path: Path) -> None:
     file = tmp_path / "state.pt"
     file.write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"state\.pt: not a state of this fit .*; delete it to begin the fit anew"):
+    with pytest.raises(DataError, match=r"state\.pt: not a state of this fit .*; move it away to begin the fit anew"):
         tune(Tuner(Line(), course()), draw, file, "line")
     torch.save({"trained": {"other": torch.zeros(1)}, "optimiser": {}, "step": 1, "micro": 1}, file)
     with pytest.raises(DataError, match="it holds other tensors"):

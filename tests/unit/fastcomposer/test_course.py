@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sys
 from pathlib import Path
 from random import Random
@@ -25,7 +26,7 @@ from fcbench.fastcomposer.precision import mixed_precision
 from fcbench.fastcomposer.processes import joined_processes
 from fcbench.fastcomposer.tracking import Meter, Tracker
 from fcbench.fastcomposer.train import FastComposerModel, Trainer, draw_masked, loss_masks, train
-from fcbench.files import read_json
+from fcbench.files import locked, read_json
 from fcbench.loop import Clock
 from fcbench.store import TrainingFolder
 from fcbench.types import Stack
@@ -56,6 +57,14 @@ def test_activations_computed_again_give_the_same_weights(data: Path, stack: Sta
     assert furthest(plain, trained_state(data, stack, changed(recipe, gradient_checkpointing=True))) == 0
 
 
+def test_checkpoints_are_kept_where_activations_are_computed_again(
+    data: Path, stack: Stack, recipe: Recipe, tmp_path: Path
+) -> None:
+    """The backward pass attends anew: nothing of that may stay with the model that is saved."""
+    train(data, tmp_path / "x", stack, changed(recipe, steps=3, save_every=1, keep=2, gradient_checkpointing=True))
+    assert [path.name for path in TrainingFolder(tmp_path / "x").steps()] == ["00000001", "00000002"]
+
+
 def test_a_fused_optimiser_gives_the_weights_of_a_plain_one_but_for_rounding(
     data: Path, stack: Stack, recipe: Recipe
 ) -> None:
@@ -83,12 +92,12 @@ def test_the_image_encoder_may_learn_at_its_own_rate(stack: Stack, recipe: Recip
 
 
 def test_an_optimiser_that_is_not_installed_is_named_with_the_command(
-    stack: Stack, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    data: Path, stack: Stack, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fcbench.fastcomposer.optimiser.find_spec", lambda name: None)
-    model = FastComposerModel(stack, recipe)
     with pytest.raises(MissingError, match="pip install bitsandbytes"):
-        make_optimiser(model, model.image_encoder, changed(recipe, optimiser="adamw-8bit"))
+        train(data, tmp_path / "x", stack, changed(recipe, optimiser="adamw-8bit"))
+    assert not (tmp_path / "x").exists()  # nothing was encoded before
 
 
 @pytest.mark.parametrize(
@@ -195,6 +204,30 @@ def test_the_newest_checkpoints_on_the_way_stay_and_can_be_loaded(
     assert furthest(loaded.unet.state_dict(), load_checkpoint(str(tmp_path / "x"), stack).unet.state_dict()) > 0
 
 
+def test_another_training_s_checkpoints_are_not_taken_for_this_one_s(
+    data: Path, stack: Stack, recipe: Recipe, tmp_path: Path
+) -> None:
+    train(data, tmp_path / "x", stack, changed(recipe, steps=3, save_every=1, keep=2))
+    folder = TrainingFolder(tmp_path / "x")
+    kept = folder.steps()
+    with pytest.raises(UsageError, match=r"made with seed 0, not 5; choose another --name, or move it and .* away"):
+        train(data, tmp_path / "x", stack, changed(recipe, steps=3, seed=5))
+    shutil.rmtree(folder.checkpoint)
+    with pytest.raises(UsageError, match=r"x\.training keeps checkpoints of another training"):
+        train(data, tmp_path / "x", stack, changed(recipe, steps=3, seed=5))
+    assert folder.steps() == kept
+
+
+def test_a_second_training_of_one_name_at_the_same_time_is_refused(
+    data: Path, stack: Stack, recipe: Recipe, tmp_path: Path
+) -> None:
+    with (
+        locked(TrainingFolder(tmp_path / "x").lock, "busy"),
+        pytest.raises(UsageError, match=r"x: a training is at work there; wait for it, or choose another --name"),
+    ):
+        train(data, tmp_path / "x", stack, recipe)
+
+
 def test_how_often_to_save_may_change_when_a_training_goes_on(
     data: Path, stack: Stack, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -291,11 +324,12 @@ def test_tensorboard_and_wandb_are_told_where_they_are_installed(
 
 
 def test_wandb_asked_for_and_absent_is_named_with_the_command(
-    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, stack: Stack, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tracking, "find_spec", lambda name: None)
     with pytest.raises(MissingError, match="pip install wandb"):
-        Tracker(TrainingFolder(tmp_path / "x"), changed(recipe, wandb="project"))
+        train(data, tmp_path / "x", stack, changed(recipe, wandb="project"))
+    assert not (tmp_path / "x").exists()
 
 
 def test_samples_are_the_same_cases_each_time_and_leave_the_training_as_it_was(

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 from random import Random
+from threading import Timer
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from fcbench.config import Recipe
+from fcbench.errors import DataError, FcbenchError
 from fcbench.fastcomposer import latents
 from fcbench.fastcomposer.data import Example, make_example, open_photos
-from fcbench.fastcomposer.latents import encode_latents, open_latents, photo_latents, take_latents
+from fcbench.fastcomposer.latents import encode_latents, join_latents, open_latents, photo_latents, take_latents
 from fcbench.fastcomposer.train import train
 from fcbench.fastcomposer.transforms import fit_photo
 from fcbench.images import to_tensor
-from fcbench.sampling import encode_images
+from fcbench.sampling import encode_images, encode_posterior
 from fcbench.types import Stack
 
 
@@ -53,8 +56,48 @@ def test_processes_encode_parts_that_are_kept_and_joined_to_what_one_makes(
     made = second.stat().st_mtime_ns
     encode_latents(photos, stack, drawn, file)  # as after a kill: what is there stays
     assert second.stat().st_mtime_ns == made
-    assert torch.equal(open_latents(photos, file), whole)
+    join_latents(photos, file)
+    assert torch.equal(open_latents(file), whole)
     assert [path.name for path in file.parent.iterdir()] == ["latents.npy"]
+
+
+def test_another_machine_s_latents_are_waited_for_and_then_missed(tmp_path: Path) -> None:
+    with pytest.raises(FcbenchError, match=r"latents\.npy: not there; all machines need one output folder"):
+        open_latents(tmp_path / "latents.npy")
+    Timer(0.2, np.save, [tmp_path / "latents.npy", np.zeros(2, np.float16)]).start()
+    assert open_latents(tmp_path / "latents.npy", patience=60).tolist() == [0, 0]
+
+
+def test_a_part_that_another_process_has_elsewhere_is_named(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(FcbenchError, match=r"00000000\.npy: another process's part is not there"):
+        join_latents(open_photos(data), tmp_path / "latents.npy")
+
+
+def test_a_photo_whose_latents_are_not_finite_is_named_before_anything_is_trained(
+    data: Path, stack: Stack, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = encode_posterior
+
+    def third_is_infinite(vae: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        mean, deviation = plain(vae, pixels)
+        mean[3] = 1e6  # more than float16 holds
+        return mean, deviation
+
+    monkeypatch.setattr(latents, "encode_posterior", third_is_infinite)
+    with pytest.raises(DataError, match="row 3: the autoencoder makes no finite latents of it"):
+        photo_latents(open_photos(data), stack, recipe, tmp_path / "latents.npy")
+
+
+def test_a_broken_mask_is_told_before_anything_is_trained(
+    data: Path, stack: Stack, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(photos: Any, row: int, index: int) -> None:
+        raise DataError(f"{photos.name(row)}: segment {index}: no mask")
+
+    photos = open_photos(data)
+    monkeypatch.setattr(type(photos), "mask", broken)
+    with pytest.raises(DataError, match="segment 0: no mask"):
+        photo_latents(photos, stack, recipe, tmp_path / "latents.npy")
 
 
 def test_sampled_latents_have_the_posteriors_mean_and_deviation(
