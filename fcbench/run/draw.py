@@ -16,7 +16,7 @@ from fcbench.files import read_json, write_image, write_json
 from fcbench.run.calls import Calls, reason
 from fcbench.run.cases import Group, case_seed
 from fcbench.run.fitting import Fit, Fitting
-from fcbench.run.measure import MEASURED, LoadClock, Meter
+from fcbench.run.measure import MEASURED, Cost, LoadClock, Meter
 from fcbench.types import Case, Generation, Image, Method, Sampler, Stack
 
 PRELOADED = ("tokenizer", "text_encoder", "vae", "unet", "scheduler")
@@ -47,7 +47,7 @@ class Drawing:
         self._clock = LoadClock(stack)
         self._calls = Calls(folder, meter, self._clock)
         self._fitting = Fitting(folder, method, stack, self._calls, record, keep=keep_fits)
-        self._warm = False
+        self._warm = self._drawn_alone = False
 
     def draw(self, groups: Sequence[Group]) -> None:
         """Draw every batch that is not wholly there. A group that fails is told and left.
@@ -87,23 +87,32 @@ class Drawing:
         sampler, fit = self._fitting.fit(group)
         if not self._warm:
             self._warm_up(sampler, first)
+        if not self._drawn_alone:
+            self._draw_alone(sampler, first)
         for batch in batches:
             self._draw_batch(sampler, batch, fit)
         self._fitting.clear(group)
 
     def _warm_up(self, sampler: Sampler, case: Case) -> None:
-        """Draw one picture to warm up, and again to know what one alone takes: a share of a batch is less."""
-        costs = []
-        for _ in range(1 + ALONE):
-            with self._calls.plugin(case.id), self._calls.phase() as cost:
-                sampler([case.prompt], [case_seed(case)])
-            costs.append(cost)
-        first, *alone = costs
-        seconds = [cost.seconds for cost in alone]
-        self._record["warm_up_seconds"], self._record["single_seconds"] = first.seconds, median(seconds)
-        self._record["single_seconds_range"] = [min(seconds), max(seconds)]
-        self._record["single_peak_bytes"] = max(cost.peak_bytes for cost in alone)
+        self._record["warm_up_seconds"] = self._one(sampler, case).seconds
         self._warm = True
+
+    def _draw_alone(self, sampler: Sampler, case: Case) -> None:
+        """Draw one picture a few times to know what one alone takes: a share of a batch is less time, and more memory.
+
+        Measured as the batches are: on a CPU beyond what was held before the fit.
+        """
+        costs = [self._one(sampler, case) for _ in range(ALONE)]
+        seconds = [cost.seconds for cost in costs]
+        self._record["single_seconds"] = median(seconds)
+        self._record["single_seconds_range"] = [min(seconds), max(seconds)]
+        self._record["single_peak_bytes"] = max(cost.peak_bytes for cost in costs)
+        self._drawn_alone = True
+
+    def _one(self, sampler: Sampler, case: Case) -> Cost:
+        with self._calls.plugin(case.id), self._calls.phase() as cost:
+            sampler([case.prompt], [case_seed(case)])
+        return cost
 
     def _draw_batch(self, sampler: Sampler, batch: Sequence[Case], fit: Fit) -> None:
         with self._calls.plugin(batch[0].id):

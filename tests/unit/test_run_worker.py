@@ -18,6 +18,7 @@ from fcbench.config import Suite
 from fcbench.errors import FcbenchError, MethodError, MissingError, UsageError, WeightsError
 from fcbench.files import write_image, write_json
 from fcbench.run import cases
+from fcbench.run.measure import ResidentMeter
 from fcbench.run.possible import refuse_any_impossible
 from fcbench.run.worker import Job, work
 from fcbench.store import RunFolder
@@ -134,6 +135,32 @@ def test_what_every_diffusion_method_draws_with_is_loaded_first(toy: Toy) -> Non
     record = json.loads(toy().config.read_text())
     assert set(stack._loaded) == {"unet", "vae"}
     assert record["load_seconds"] > 0
+
+
+def test_a_picture_alone_is_measured_as_the_batches_are_when_what_is_loaded_is_held(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU memory counts beyond what was held when it settled: before that it would be the models' own."""
+    happened: list[str] = []
+    brush = sys.modules["run_toys"].Brush
+    plain, settle = brush.__call__, ResidentMeter.settle
+
+    def draw(sampler: Any, prompts: Any, seeds: Any) -> Any:
+        happened.append(f"draw {len(prompts)}")
+        return plain(sampler, prompts, seeds)
+
+    def settled(meter: ResidentMeter) -> None:
+        happened.append("settle")
+        settle(meter)
+
+    monkeypatch.setattr(brush, "__call__", draw)
+    monkeypatch.setattr(ResidentMeter, "settle", settled)
+    toy()
+    assert happened[:6] == ["draw 1", "settle", "draw 1", "draw 1", "draw 1", "draw 2"]
+    assert happened[6:] == ["settle", "draw 2", "settle", "draw 2"]
+    happened.clear()
+    toy("Tuned")
+    assert happened[:6] == ["settle", "draw 1", "draw 1", "draw 1", "draw 1", "draw 2"]
 
 
 def test_the_stack_s_u_net_is_not_held_beside_a_method_s_own(toy: Toy) -> None:
