@@ -217,6 +217,9 @@ class Metric(Protocol):
         ...
 
 
+PERSON = "person"
+"""The label of people's segments, which trainings and the official layout look for."""
+
 UNLABELLED = "object"
 """The label of a segmenter that knows no labels: such a region may be anybody or anything."""
 

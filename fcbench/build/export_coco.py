@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fcbench.build.rows import Row, Rows, suffix_of
+from fcbench.types import PERSON
 
 PHRASE = ("phrase", "start", "end", "match_score", "margin", "person_id", "score")
 
@@ -15,7 +16,7 @@ PHRASE = ("phrase", "start", "end", "match_score", "margin", "person_id", "score
 def write_coco(rows: Rows, target: Path, tokenizer: Any) -> Counter[str]:
     """Write pictures to ``<split>/``, and ``annotations/instances_<split>.json`` and ``captions_<split>.json``."""
     labels = {s["label"] for split in rows.splits for row in rows.of(split, ["segments"]) for s in row["segments"]}
-    ordered = sorted(labels, key=lambda label: (label != "person", label))  # person is 1, as in COCO
+    ordered = sorted(labels, key=lambda label: (label != PERSON, label))  # person is 1, as in COCO
     categories = {label: number for number, label in enumerate(ordered, 1)}
     (target / "annotations").mkdir()
     counts, numbers = Counter[str](), Counter[str]()

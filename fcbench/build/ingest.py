@@ -88,7 +88,7 @@ def take(
 def list_pictures(root: Path) -> list[Path]:
     """The pictures under a folder by path; UsageError when there is no folder, DataError when it holds none."""
     if not root.is_dir():
-        raise UsageError(f"{root}: no such folder; --source is 'world' or a folder of pictures")
+        raise UsageError(f"{root}: no such folder; --images names the one with the pictures")
     found = sorted(path for path in root.rglob("*") if path.suffix.lower() in FORMATS and path.name[0] != ".")
     if not found:
         raise DataError(f"{root}: no pictures there ({', '.join(sorted(FORMATS))})")

@@ -18,11 +18,9 @@ import numpy.typing as npt
 from fcbench.build.records import Item, Photo, Phrase, Reject, Segment, batches
 from fcbench.images import read_image
 from fcbench.masks import decode_mask, on_grey
-from fcbench.types import UNLABELLED, Grounder, Image, Matcher, SentenceEncoder
+from fcbench.types import PERSON, UNLABELLED, Grounder, Image, Matcher, SentenceEncoder
 
 BATCH = 64
-PERSON = "person"
-"""The label of people, which trainings and the official layout look for."""
 AMBIGUOUS_MARGIN = 0.01
 """A matching that beats its runner-up by less is flagged ``ambiguous``."""
 

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias, get_args
 from pydantic import BaseModel, Field
 
 from fcbench.masks import Rle
+from fcbench.types import PERSON
 
 Reason: TypeAlias = Literal[
     "missing_file",
@@ -63,7 +64,7 @@ class Planted(BaseModel):
     """A segment that the source knows. ``box`` is end-exclusive; ``span`` is the truth, used to measure only."""
 
     mask: Rle
-    label: str = "person"
+    label: str = PERSON
     score: float = 1.0
     person_id: str | None = None
     noun: str | None = None

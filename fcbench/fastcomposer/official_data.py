@@ -28,9 +28,8 @@ from PIL import Image as Pillow
 from fcbench.errors import DataError
 from fcbench.fastcomposer.photos import Photos, Segment
 from fcbench.masks import box_of
-from fcbench.types import Image, Mask
+from fcbench.types import PERSON, Image, Mask
 
-PERSON = "person"
 SUFFIXES = (".jpg", ".json", ".npy")
 
 

@@ -20,7 +20,7 @@ from PIL import Image as Pillow
 from fcbench.errors import DataError
 from fcbench.files import atomic, digest_file, digest_json
 from fcbench.masks import Rle, decode_mask
-from fcbench.types import Image, Mask
+from fcbench.types import PERSON, Image, Mask
 
 _PICTURE = arrow.field("picture", arrow.large_binary())
 _SCHEMA = arrow.schema([_PICTURE])
@@ -157,7 +157,7 @@ class ParquetPhotos(Photos):
             raise _broken(shard, error) from error
 
     def _keep(self, record: dict[str, Any]) -> None:
-        named = [s for s in record["segments"] if s["label"] == "person" and s["end"] is not None]
+        named = [s for s in record["segments"] if s["label"] == PERSON and s["end"] is not None]
         kept = [s for s in named if s.get("margin") is None or s["margin"] >= self._min_margin]
         kept.sort(key=lambda s: s["end"])
         self._masks.append([s["rle"] for s in kept])

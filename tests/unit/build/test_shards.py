@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,12 @@ from fcbench.build import shard as shard_module
 from fcbench.build.card import write_card
 from fcbench.build.engine import Workers, preparing_for
 from fcbench.build.ingest import id_of
-from fcbench.build.isolate import isolated
 from fcbench.build.match import match
 from fcbench.build.page import write_page
-from fcbench.build.records import Item, Photo, Reject, Sidecar
+from fcbench.build.records import Item
 from fcbench.build.screen import Screen, licence_family
 from fcbench.build.steps import Step
-from fcbench.errors import FcbenchError, MissingError, UsageError
+from fcbench.errors import FcbenchError, UsageError
 from fcbench.files import locked, read_json, write_image
 from fcbench.masks import encode_mask
 from fcbench.stacks import load_stack
@@ -326,71 +325,6 @@ def test_a_broken_result_of_a_step_is_named(toys: Path, tmp_path: Path) -> None:
     kept.write_bytes(gzip.compress(whole[: len(whole) // 2]))
     with pytest.raises(FcbenchError, match=r"match/.*broken .*delete it and run"):
         build_data(tmp_path, photos=5, stack=stack, progress=None)
-
-
-def photos(count: int) -> list[Item]:
-    return [Photo(f"{number:03d}", Path("x.png"), 1, 1, Sidecar()) for number in range(count)]
-
-
-class Memory:
-    """A step with memory for so many photos at once; ``poison`` is too much alone."""
-
-    def __init__(self, room: int, poison: str = "", error: Exception | None = None) -> None:
-        self.room, self.poison, self.error = room, poison, error or RuntimeError("CUDA out of memory. Tried ...")
-        self.calls: list[int] = []
-
-    def __call__(self, items: Sequence[Item]) -> list[Item]:
-        self.calls.append(len(items))
-        if len(items) > self.room or any(item.id == self.poison for item in items):
-            raise self.error
-        return list(items)
-
-
-@pytest.mark.parametrize("room", [1, 2, 3, 7, 8])
-def test_out_of_memory_halves_the_batch_until_it_fits(room: int) -> None:
-    memory = Memory(room)
-    done = isolated(memory, photos(8), "caption")
-    assert [item.id for item in done] == [f"{number:03d}" for number in range(8)]
-    fits = max(size for size in memory.calls if size <= room)
-    assert {item.flags for item in done if isinstance(item, Photo)} == (
-        {()} if room == 8 else {(f"caption_batch_{fits}",)}
-    )
-
-
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        (MemoryError(), "oom"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "oom"),
-        (ValueError("odd"), "model_error"),
-    ],
-)
-def test_a_photo_that_fails_alone_is_rejected_and_no_other(error: Exception, reason: str) -> None:
-    done = isolated(Memory(8, "005", error), photos(8), "caption")
-    assert [item.id for item in done if isinstance(item, Reject)] == ["005"]
-    assert next(item.reason for item in done if isinstance(item, Reject)) == reason
-
-
-def test_later_batches_keep_their_size() -> None:
-    memory = Memory(8)
-    step = Step("caption", lambda items, stack: iter(memory(list(items))), batch=8)
-    memory.room = 4
-    first = list(step(photos(8), Stack("none", {}, 64), lambda count: None))
-    memory.room, memory.calls = 8, []
-    assert len(list(step(photos(24), Stack("none", {}, 64), lambda count: None))) == 24
-    assert memory.calls == [8, 8, 8]
-    assert len(first) == 8
-
-
-def test_weights_that_are_missing_are_no_photo_s_fault() -> None:
-    with pytest.raises(MissingError):
-        isolated(Memory(0, error=MissingError("no weights")), photos(4), "caption")
-
-
-def test_a_model_that_fails_on_everything_ends_the_build() -> None:
-    step = Step("caption", lambda items, stack: iter(Memory(0, error=ValueError("odd"))(list(items))), batch=4)
-    with pytest.raises(FcbenchError, match=r"fails on every photo of a batch \(ValueError: odd"):
-        list(step(photos(4), Stack("none", {}, 64), lambda count: None))
 
 
 def test_rejects_get_another_try_when_asked(toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
