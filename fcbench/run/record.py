@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -98,5 +99,4 @@ def _changes(key: str, then: Any, now: Any) -> Iterator[str]:
 
 
 def _short(value: Any) -> str:
-    text = str(value)
-    return f"{text[:12]}..." if len(text) == 64 and " " not in text else text
+    return re.sub(r"\b(\w{12})\w{52}\b", r"\1...", str(value))

@@ -155,24 +155,28 @@ def _checkpoint(spec: StackSpec, folder: Path) -> str | None:
 
 
 def _digest(part: RoleSpec, folder: Path) -> str:
-    """What identifies a role's weights: of files their sha256, of a hub id its commit, else the arguments.
+    """What identifies a role's model: of files their sha256, of a hub id its commit, and the arguments.
 
     The hub is asked for a branch's or tag's commit unless it is in the cache; without a network its name stands for it.
     """
     if part.path is not None:
         place = folder / part.path
         if place.is_file():
-            return _file_digest(place, place.stat().st_mtime_ns)
+            return _with_arguments(_file_digest(place, place.stat().st_mtime_ns), part)
         files = sorted(p for p in place.rglob("*") if p.is_file())
-        return digest_json([[p.name, digest_file(p)] for p in files])
+        return _with_arguments(digest_json([[p.name, digest_file(p)] for p in files]), part)
     if part.hub is not None:
         return _hub_digest(part, commit_of(part.hub, part.revision))
     return digest_json(part.model_dump(mode="json"))
 
 
 def _hub_digest(part: RoleSpec, commit: str) -> str:
-    """The commit, and the arguments that make another model of the same files."""
-    return " ".join([f"{part.hub}@{commit}", *(f"{key}={value}" for key, value in (part.model_extra or {}).items())])
+    return _with_arguments(f"{part.hub}@{commit}", part)
+
+
+def _with_arguments(weights: str, part: RoleSpec) -> str:
+    """With the arguments, which make another model of the same files."""
+    return " ".join([weights, *(f"{key}={value}" for key, value in (part.model_extra or {}).items())])
 
 
 def _commit(digest: str) -> str:

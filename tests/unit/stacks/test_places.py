@@ -40,6 +40,14 @@ def test_arguments_make_another_model_of_the_same_files(cache: Path, tmp_path: P
     assert stack_of(tmp_path, unet=part).digests == {"unet": f"owner/name@{COMMIT} variant=fp16"}
 
 
+def test_they_do_of_a_folder_and_of_a_single_file(weights: Path, tmp_path: Path) -> None:
+    for place in (weights / "unet", weights / "unet" / "config.json"):
+        part = {"class": UNET, "path": str(place)}
+        plain = stack_of(tmp_path, unet=part).digests["unet"]
+        assert len(plain) == 64
+        assert stack_of(tmp_path, unet={**part, "variant": "fp16"}).digests["unet"] == f"{plain} variant=fp16"
+
+
 def test_a_commit_that_comes_while_loading_is_noted_then(cache: Path, tmp_path: Path) -> None:
     reference = cache.parent.parent / "refs" / "main"
     reference.rename(tmp_path / "main")
