@@ -15,7 +15,7 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -46,7 +46,10 @@ def key_of(step: str, recipe: dict[str, Any], given: str) -> str:
 
 def find(folder: DataFolder, step: str, shard: int, key: str) -> Kept | None:
     """A result that is there whole."""
-    path = _path(folder, step, shard, key)
+    return _open(_path(folder, step, shard, key))
+
+
+def _open(path: Path) -> Kept | None:
     try:
         with gzip.open(path) as lines:
             return Kept(path, json.loads(lines.readline()))
@@ -66,11 +69,32 @@ def keep(folder: DataFolder, step: str, shard: int, key: str, items: Iterable[It
     body = b"".join(_line(folder, item) for item in items)
     facts = {**facts, "output": hashlib.sha256(body).hexdigest()}
     path = _path(folder, step, shard, key)
-    write_bytes(path, gzip.compress(json.dumps(facts).encode() + b"\n" + body, 1, mtime=0))
+    _write(path, facts, body)
     for other in path.parent.glob(f"{shard:05d}-*"):
         if other != path:
             other.unlink(missing_ok=True)
     return Kept(path, facts)
+
+
+def forget(folder: DataFolder, kept: Kept, photos: Collection[str], blank: Callable[[Photo], Photo]) -> None:
+    """Blank these photos in a result, which goes on to be known as what it was: no step after it is run again."""
+    if set(photos) <= set(kept.facts.get("forgotten", ())):
+        return
+    items = [blank(i) if isinstance(i, Photo) and i.id in photos else i for i in load(folder, kept)]
+    facts = {**kept.facts, "forgotten": sorted(photos)}
+    _write(kept.path, facts, b"".join(_line(folder, item) for item in items))
+
+
+def remove_forgotten(folder: DataFolder) -> None:
+    """Delete the results in which a photo was blanked: they are made again, from the photo."""
+    for path in folder.work.glob("*/*.jsonl.gz"):
+        kept = _open(path)
+        if kept is not None and "forgotten" in kept.facts:
+            path.unlink(missing_ok=True)
+
+
+def _write(path: Path, facts: dict[str, Any], body: bytes) -> None:
+    write_bytes(path, gzip.compress(json.dumps(facts).encode() + b"\n" + body, 1, mtime=0))
 
 
 def _path(folder: DataFolder, step: str, shard: int, key: str) -> Path:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO, TypedDict, Unpack
 
 from fcbench.build.accuracy import Accuracy
-from fcbench.build.cache import Kept
+from fcbench.build.cache import Kept, remove_forgotten
 from fcbench.build.engine import Engine, Here
 from fcbench.build.progress import Progress
 from fcbench.build.records import FAILURES, REASONS
@@ -121,6 +121,8 @@ def build_data(
                 print(f"{job.folder.path} is built already, with the same recipe", file=progress)
             return there
         _sweep(job.folder)
+        if _missing(job, range(len(job.shards))):
+            _bring_back(job.folder)
         _label(job, range(len(job.shards)), engine or Here(stack), progress)
         return _finish(job, recipe)
 
@@ -184,10 +186,13 @@ def recipe_of(job: Job, stack: Stack) -> dict[str, Any]:
 
 def _label(job: Job, shards: Sequence[int], engine: Engine, stream: TextIO | None) -> None:
     """Take through all steps the shards that are not done."""
-    missing = [index for index in shards if last_kept(job, index) is None]
-    if missing:
+    if missing := _missing(job, shards):
         photos = sum(len(job.shards[index]) for index in missing)
         engine.run(job, missing, Progress(photos, len(job.steps) + 1, stream).tell)
+
+
+def _missing(job: Job, shards: Sequence[int]) -> list[int]:
+    return [index for index in shards if last_kept(job, index) is None]
 
 
 def _finish(job: Job, recipe: Mapping[str, Any]) -> BuildCounts:
@@ -271,13 +276,14 @@ def _claim(folder: DataFolder, recipe: Mapping[str, Any], *, update: bool) -> No
 
 
 def _bring_back(folder: DataFolder) -> None:
-    """Let the copies of photos that were taken down be made again: steps may read them, and the list may be another.
+    """Let what was forgotten of photos that were taken down be made again: steps may read it, the list may be another.
 
     What is still listed is emptied again when the tables are written.
     """
     for copy in folder.photos.glob("*"):
         if not copy.stat().st_size:
             copy.unlink()
+    remove_forgotten(folder)
 
 
 def _retry(job: Job, reasons: Sequence[str]) -> bool:

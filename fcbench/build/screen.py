@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fcbench.build.records import Item, Photo, Reject, each
+from fcbench.build.records import Item, Licence, Photo, Reject, Sidecar, each
 from fcbench.errors import UsageError
 
 FAMILIES = ("by-nc-sa", "by-nc-nd", "by-nc", "by-sa", "by-nd", "by", "cc0", "pd", "usgov")
@@ -39,11 +39,18 @@ class Screen:
 
     def _judge(self, photo: Photo) -> Item:
         licence = photo.sidecar.licence
-        if {photo.id, licence.source} & self.taken_down:
-            return Reject(photo.id, "takedown", "screen", f"{licence.source} was taken down")
+        for name in (photo.id, licence.source):
+            if name in self.taken_down:
+                return Reject(photo.id, "takedown", "screen", f"{name} was taken down")
         if self.licences and licence_family(licence.licence) not in self.licences:
             return Reject(photo.id, "licence_excluded", "screen", f"its licence is {licence.licence!r}")
         return photo
+
+    def blanked(self, photo: Photo) -> Photo:
+        """Of a photo that was taken down what tells that it was: nobody's name, no word, no segment."""
+        source = photo.sidecar.licence.source
+        known = Sidecar(licence=Licence(source=source)) if source in self.taken_down else Sidecar()
+        return Photo(photo.id, photo.path, photo.width, photo.height, known, fingerprint=photo.fingerprint)
 
 
 def licence_family(licence: str) -> str:

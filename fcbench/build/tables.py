@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fcbench.build.accuracy import Accuracy, matching_accuracy
-from fcbench.build.cache import Kept
+from fcbench.build.cache import Kept, forget
 from fcbench.build.records import Item, Photo, Reject
 from fcbench.build.shard import Job, chain, items_of
 from fcbench.build.split import SPLITS, split, split_as_listed
@@ -108,11 +108,20 @@ def _taken_down(job: Job, kept: Sequence[Kept]) -> dict[str, str]:
     return found
 
 
-def _forget(folder: DataFolder, photo: str) -> None:
-    """Leave nothing of a photo that was taken down: its working copy stays as an empty file, not to be made again."""
-    for path in (folder.photo(photo), folder.photo(photo).with_suffix(".jpg"), folder.sidecar(photo)):
-        if path.exists():
-            write_bytes(path, b"")
+def _forget(job: Job, index: int, photos: set[str]) -> None:
+    """Leave nothing of a shard's photos that were taken down, in its records either.
+
+    A working copy stays as an empty file, not to be made again.
+    """
+    folder = job.folder
+    for photo in photos:
+        for path in (folder.photo(photo), folder.photo(photo).with_suffix(".jpg"), folder.sidecar(photo)):
+            if path.exists():
+                write_bytes(path, b"")
+    if photos:
+        folder.page.unlink(missing_ok=True)  # it may show them; ``data show`` writes it anew
+        for kept in chain(job, index):
+            forget(folder, kept, photos, job.screen.blanked)
 
 
 def _count(census: Census, photo: Photo) -> None:
@@ -135,10 +144,7 @@ def write_tables(job: Job, kept: Sequence[Kept], census: Census, recipe: str) ->
     for index, result in enumerate(kept):
         items = [_settled(item, census) for item in items_of(job, result)]
         left_out = [item for item in items if isinstance(item, Reject)]
-        for item in left_out:
-            if item.reason == "takedown":
-                _forget(folder, item.id)
-                folder.page.unlink(missing_ok=True)  # it may show the photo; ``data show`` writes it anew
+        _forget(job, index, {item.id for item in left_out if item.reason == "takedown"})
         rejects += left_out
         photos = [item for item in items if isinstance(item, Photo)]
         table.writerows(_credit(photo, census) for photo in photos)

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -237,7 +238,8 @@ def test_what_was_taken_down_goes_with_its_copies_and_is_shown_nowhere(tmp_path:
     for number, name in enumerate(("a", "a again", "b", "c")):
         write_image(images / f"{name}.png", np.full((64, 64, 3), 40 * number, np.uint8))
         mask = encode_mask(np.ones((64, 64), bool))
-        sidecar = {"caption": "a man", "people": [{"mask": mask, "noun": "man"}]}
+        licence = {"author": f"author of {name}", "source": f"https://photos.test/{number}"}
+        sidecar = {"caption": "a man", "people": [{"mask": mask, "noun": "man"}], "licence": licence}
         (images / f"{name}.json").write_text(json.dumps(sidecar))
     shutil.copy(images / "a.png", images / "a again.png")
     stack = load_stack(str(stack_file(tmp_path / "stack", seed=0)))
@@ -247,6 +249,7 @@ def test_what_was_taken_down_goes_with_its_copies_and_is_shown_nowhere(tmp_path:
     folder, down = data_folder(out, "own"), id_of("a.png")
     after = build_data(out, screen=Screen((), frozenset({down})), update=True, **given)
     assert (after.accepted, after.duplicates, after.rejected["takedown"]) == (2, 0, 2)
+    assert _named_anywhere(folder) == {"author of b", "author of c"}
     for name in (down, id_of("a again.png")):
         assert folder.photo(name).read_bytes() == folder.sidecar(name).read_bytes() == b""
     again = build_data(out, screen=Screen((), frozenset({down})), update=True, **given)
@@ -257,8 +260,27 @@ def test_what_was_taken_down_goes_with_its_copies_and_is_shown_nowhere(tmp_path:
     assert build_data(out, screen=Screen((), frozenset({down})), update=True, **other).accepted == after.accepted
     assert folder.photo(down).read_bytes() == folder.photo(id_of("a again.png")).read_bytes() == b""
     assert not folder.page.exists()
+    assert _named_anywhere(folder) == {"author of b", "author of c"}
+    by_source = Screen((), frozenset({"https://photos.test/0"}))
+    assert build_data(out, screen=by_source, update=True, **given) == after
+    for kept in folder.work.glob("screen/*"):
+        kept.unlink()
+    folder.build.unlink()
+    assert build_data(out, screen=by_source, update=True, **given) == after
     assert build_data(out, update=True, **given) == before
     assert folder.photo(down).read_bytes()
+    assert _named_anywhere(folder) == {"author of a", "author of a again", "author of b", "author of c"}
+
+
+def _named_anywhere(folder: DataFolder) -> set[str]:
+    """The authors named in any file, compressed ones too."""
+    told = b""
+    for path in folder.path.rglob("*"):
+        if path.is_file():
+            told += gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    for path in folder.path.rglob("*.parquet"):
+        told += str(parquet.read_table(path).to_pylist()).encode()
+    return {name.decode() for name in re.findall(rb"author of (?:a again|\w)(?=\W)", told)}
 
 
 def test_the_card_of_ffhq_names_whose_list_it_comes_from_and_that_list_s_terms(
