@@ -36,13 +36,17 @@ class Shape:
 
 @dataclass(frozen=True)
 class Mix:
-    """Standard deviations of what people, prompts and single pictures add; skewed: the first two are exponential."""
+    """Standard deviations of what people, prompts and single pictures add; skewed: the first two are exponential.
+
+    ``rare``: instead, pictures are 1 that often and else 0, as outcomes are.
+    """
 
     name: str
     people: float
     prompts: float
     pictures: float
     skewed: bool = False
+    rare: float = 0.0
 
 
 def singles(people: int, prompts: int) -> Shape:
@@ -67,13 +71,15 @@ MIXES = (
     Mix("prompts much", 0.3, 1.0, 1.0),
 )
 SKEWED = Mix("skewed people", 1.0, 0.5, 1.0, skewed=True)
+RARE = tuple(Mix(f"1 in {n}, else 0", 0.0, 0.0, 0.0, rare=1 / n) for n in (10, 30))
 
 
 def draw(shape: Shape, mix: Mix, random: np.random.Generator) -> Table:
     """A table of scores whose true mean is 0."""
-    member = np.zeros((len(shape.groups), shape.people))
-    for row, group in enumerate(shape.groups):
-        member[row, list(group)] = 1.0
+    if mix.rare:
+        scores = (random.random((len(shape.groups), shape.prompts)) < mix.rare) - mix.rare
+        return Table(scores, np.ones_like(scores), _members(shape))
+    member = _members(shape)
 
     def effects(count: int) -> Array:
         return random.exponential(size=count) - 1 if mix.skewed else random.standard_normal(count)
@@ -83,6 +89,13 @@ def draw(shape: Shape, mix: Mix, random: np.random.Generator) -> Table:
     if len(shape.groups[0]) > 1:  # two together are more than the sum of them
         scores = scores + 0.3 * random.standard_normal((len(scores), 1))
     return Table(scores, np.ones_like(scores), member)
+
+
+def _members(shape: Shape) -> Array:
+    member = np.zeros((len(shape.groups), shape.people))
+    for row, group in enumerate(shape.groups):
+        member[row, list(group)] = 1.0
+    return member
 
 
 def covered(shape: Shape, mix: Mix, draws: int, *, resamples: int = bootstrap.DRAWS) -> float:
@@ -118,7 +131,7 @@ def main() -> None:
     print(f"{draws} draws a line; the simulation's own standard error is {error:.1f} points")
     print(f"{'suite':30} {'what scores are made of':22} {'covered %':>10} {'found %':>8}")
     for shape in (*SHAPES, *SMALL):
-        for mix in (*MIXES, SKEWED):
+        for mix in (*MIXES, SKEWED, *RARE):
             row = 100 * covered(shape, mix, draws), 100 * found(shape, mix, draws)
             print(f"{shape.name:30} {mix.name:22} {row[0]:10.1f} {row[1]:8.1f}", flush=True)
 

@@ -1,6 +1,7 @@
 """How a file is written, read and known: whole or not at all, with one clear line, by its digest.
 
-A file is written beside its place, flushed to disk and renamed: after a crash it is there whole or not at all.
+A file or folder is written beside its place, flushed to disk and renamed: after a crash it is there whole or not at
+all.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import sys
 import uuid
 from collections.abc import Iterator
@@ -48,6 +50,34 @@ def atomic(path: Path, *, flush: bool = True) -> Iterator[Path]:
         raise FcbenchError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside ``path`` that takes its place, flushed, when the block ends without an error."""
+    temporary, before = (path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp") for _ in range(2))
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                with file.open("rb") as handle:
+                    os.fsync(handle.fileno())
+        if path.exists():
+            path.rename(before)
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(before, ignore_errors=True)
+
+
+def remove_temporaries(folder: Path, pattern: str = ".*.tmp") -> None:
+    """Delete what killed programs left half written in a folder; ``**/.*.tmp`` is in the folders below, too."""
+    for half in folder.glob(pattern):
+        if half.is_dir():
+            shutil.rmtree(half, ignore_errors=True)
+        else:
+            half.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -43,6 +43,11 @@ class Clock:
         """Whether no time is left."""
         return time.monotonic() > self._end
 
+    def check(self, before: str) -> None:
+        """Raise OutOfTimeError if no time is left for what is next."""
+        if self.spent:
+            raise OutOfTimeError(f"time is up before {before}; the same command goes on there")
+
 
 def run_steps(
     name: str,

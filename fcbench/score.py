@@ -69,11 +69,13 @@ def score_run(folder: RunFolder, stack: Stack, metrics: Mapping[str, Metric]) ->
 
 def _header(metric: Metric, digests: Mapping[str, str], judged: str) -> dict[str, Any]:
     """What made the scores, and the metric's facts; equal after a trip through JSON."""
+    ranges: Mapping[str, tuple[float, float]] = getattr(metric, "ranges", {})
     return {
         "version": getattr(metric, "version", 1),
         "options": {key: str(value) for key, value in vars(metric).items() if not key.startswith("_")},
         "unit": metric.unit,
         "range": [limit if isfinite(limit) else None for limit in metric.range],
+        **({"ranges": {name: list(limits) for name, limits in ranges.items()}} if ranges else {}),
         "higher_is_better": metric.higher_is_better,
         "judges": {role: digests.get(role) for role in getattr(metric, "roles", JUDGES)},
         "judged": judged,

@@ -40,7 +40,7 @@ from pathlib import Path
 from typing import Any
 
 from fcbench.errors import DataError
-from fcbench.files import read_json, write_json, write_text
+from fcbench.files import read_json, remove_temporaries, write_json, write_text
 from fcbench.types import Case, Generation, Prompt, Score, Subject
 
 BY_PHASE = ("prior_seconds", "prior_peak_bytes", "fit_peak_bytes", "sample_peak_bytes")
@@ -342,8 +342,7 @@ class TrainingFolder:
     def sweep(self) -> None:
         """Remove what a killed process left half written."""
         for folder in (self.checkpoint, self.beside):
-            for torn in folder.rglob(".*.tmp"):
-                torn.unlink(missing_ok=True)
+            remove_temporaries(folder, "**/.*.tmp")
 
 
 def runs_of(out: Path, suite: str) -> list[RunFolder]:

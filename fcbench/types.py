@@ -205,7 +205,10 @@ class Joining(Protocol):
 
 @runtime_checkable
 class Metric(Protocol):
-    """Judges generations. The class facts are printed beside every figure."""
+    """Judges generations. The class facts are printed beside every figure.
+
+    ``range`` is that of the column ``name``; a metric may give those of further columns as ``ranges``, by their names.
+    """
 
     name: str
     unit: str

@@ -24,7 +24,7 @@ from fcbench.build.shard import INGEST_VERSION, Job, chain, last_kept, versions
 from fcbench.build.source import open_source
 from fcbench.build.split import SPLITS
 from fcbench.errors import FcbenchError, UsageError
-from fcbench.files import digest_json, locked, read_json, write_json
+from fcbench.files import digest_json, locked, read_json, remove_temporaries, write_json
 from fcbench.store import DataFolder, data_folder
 from fcbench.types import Stack
 
@@ -120,7 +120,7 @@ def build_data(
             if progress:
                 print(f"{job.folder.path} is built already, with the same recipe", file=progress)
             return there
-        _sweep(job.folder)
+        remove_temporaries(job.folder.path, "**/.*.tmp")
         if _missing(job, range(len(job.shards))):
             _bring_back(job.folder)
         _label(job, range(len(job.shards)), engine or Here(stack), progress)
@@ -301,9 +301,3 @@ def _retry(job: Job, reasons: Sequence[str]) -> bool:
         job.folder.build.unlink(missing_ok=True)
         _bring_back(job.folder)
     return found
-
-
-def _sweep(folder: DataFolder) -> None:
-    """Clear what a killed build left half written."""
-    for stale in folder.path.rglob(".*.tmp"):
-        stale.unlink(missing_ok=True)

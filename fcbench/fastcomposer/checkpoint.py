@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import copy
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +34,7 @@ from fcbench.fastcomposer.official import (
     stack_weights,
     weights_for,
 )
-from fcbench.files import atomic, read_json, write_json
+from fcbench.files import atomic, atomic_folder, read_json, remove_temporaries, write_json
 from fcbench.store import TrainingFolder
 from fcbench.types import Stack
 from fcbench.weights import read_folder, read_tensors, refuse_misfit, save_half
@@ -60,11 +59,10 @@ def save_checkpoint(folder: Path, parts: Checkpoint, facts: dict[str, Any]) -> N
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FACTS).unlink(missing_ok=True)
-    for half in folder.glob(".*.tmp"):
-        half.unlink()
+    remove_temporaries(folder)
     for name in MODELS:
-        shutil.rmtree(folder / name, ignore_errors=True)
-        save_half(folder / name, getattr(parts, name))
+        with atomic_folder(folder / name) as temporary:
+            save_half(temporary, getattr(parts, name))
     weights = {key: value.half().contiguous() for key, value in parts.fusion.state_dict().items()}
     with atomic(folder / FUSION_FILE) as temporary:
         save_file(weights, temporary)

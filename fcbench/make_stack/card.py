@@ -13,7 +13,6 @@ from fcbench.make_stack.judge_scores import FIRST
 from fcbench.make_stack.pool import UNSEEN, unseen_scene
 from fcbench.metrics.identity import Identity
 from fcbench.metrics.prompt import PromptConsistency
-from fcbench.stacks.attributes import load_attributes
 from fcbench.types import Case, Generation, Prompt, Score, Stack, Subject
 from fcbench.world import PROMPTS, draw_person, draw_scene, portrait, render
 
@@ -68,7 +67,7 @@ def role_scores(stack: Stack, folder: Path, work: Path, *, people: int = 40) -> 
         | {"right_prompt_single": _mean(PromptConsistency()(matcher, single), "prompt_rank1")},
         **labels,
         "faces": read_json(folder / "faces" / "card.json"),
-        "attributes": attribute_scores(load_attributes(folder / "attributes")),
+        "attributes": attribute_scores(stack.role("attributes"), stack.role("faces")),
         "oracle": {f"identity_{name}": _mean(rows, "identity") for name, rows in faces.items()},
         "parser": read_json(folder / "parser" / "card.json"),
     }
@@ -84,7 +83,7 @@ def write_card_of(
 ) -> None:
     """Write the card of scores by role and of leaderboards."""
     write_json(folder / "card.json", {"roles": roles, "leaderboards": leaderboards})
-    lines = ["# The miniature stack", "", "Scores on people and scenes that no training saw, by `fcbench make-stack`."]
+    lines = ["# The miniature stack", "", *_ABOUT]
     lines += ["", "| role | score | value |", "| --- | --- | --: |"]
     lines += [f"| {role} | {name} | {value:.3f} |" for role, scores in roles.items() for name, value in scores.items()]
     for suite, rows in leaderboards.items():
@@ -95,14 +94,19 @@ def write_card_of(
     write_text(folder / "README.md", "\n".join(lines) + "\n")
 
 
+_ABOUT = (
+    "Scores on people and scenes that no training saw. `fcbench make-stack` writes this card, with the methods that",
+    "need no tuning and the yardsticks; further methods and variants are of `fcbench run`, see `fcbench report`.",
+)
 _SHOWN = ("identity", "prompt", "prompt_rank1", "faces_found")
 
 
 def _cell(row: dict[str, Any], key: str) -> str:
+    if row.get(key) is None:
+        return "-"
     value = f"{float(row[key]):.3f}"
-    if row.get(f"{key}_low"):
-        value += f" [{float(row[f'{key}_low']):.3f}, {float(row[f'{key}_high']):.3f}]"
-    return value
+    low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
+    return value if low is None or high is None else f"{value} [{float(low):.3f}, {float(high):.3f}]"
 
 
 def _mean(rows: Sequence[dict[str, Score]], column: str) -> float:

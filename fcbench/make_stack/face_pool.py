@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from random import Random
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from fcbench.make_stack.arrays import read_arrays, write_arrays
 from fcbench.types import Image
 from fcbench.world import FigureTruth, draw_person, draw_scene, render
 
@@ -67,6 +70,15 @@ def draw_faces(
         np.array([face.face_box for _, face in rows], dtype=np.float32),
         np.stack([face.keypoints for _, face in rows]),
     )
+
+
+def kept_faces(people: Sequence[int], rounds: int, work: Path, *, seed: int) -> FacePool:
+    """What :func:`draw_faces` draws, drawn once into ``work``."""
+    file = work / f"faces-{len(people)}.npz"
+    if not file.exists():
+        print(f"faces: drawing {len(people)} people {rounds} times", file=sys.stderr, flush=True)
+        write_arrays(file, vars(draw_faces(people, rounds, seed=seed)))
+    return FacePool(**read_arrays(file))
 
 
 def degrade(image: Image, random: np.random.Generator) -> Image:

@@ -8,6 +8,7 @@ looks that the world drew the person from can be read off linearly.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -23,6 +24,7 @@ from fcbench.fastcomposer.data import on_noise
 from fcbench.fastcomposer.encoder import embed_subjects
 from fcbench.images import pad_to_square, resize, to_tensor
 from fcbench.loop import Clock, Stateful, cosine, run_steps
+from fcbench.make_stack.arrays import read_arrays, write_arrays
 from fcbench.make_stack.embedder import supervised_contrastive
 from fcbench.make_stack.judge_scores import FIRST, area_under_curve
 from fcbench.types import Image
@@ -84,6 +86,15 @@ def draw_references(people: int, *, seed: int) -> References:
             pictures[row, view] = _view(_person(row), view, Random(f"reference {seed} {row} {view}"))
     found = np.array([looks(_person(row)) for row in range(people)], np.float32)
     return References(pictures, (found - found.mean(0)) / np.maximum(found.std(0), 1e-6))
+
+
+def kept_references(people: int, work: Path, *, seed: int) -> References:
+    """What :func:`draw_references` draws, drawn once into ``work``."""
+    file = work / f"references-{people}.npz"
+    if not file.exists():
+        print(f"references: drawing {people} people {VIEWS} times", file=sys.stderr, flush=True)
+        write_arrays(file, vars(draw_references(people, seed=seed)))
+    return References(**read_arrays(file))
 
 
 def train_image_encoder(

@@ -5,17 +5,16 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPModel, CLIPTextModel
 
 from fcbench.weights import save_half
 
 
-def save_contrastive(folder: Path, clip: CLIPModel, tokenizer: CLIPTokenizer) -> None:
-    """The roles that one contrastive model gives: tokenizer and text encoder."""
-    tokenizer.save_pretrained(folder / "tokenizer")
+def save_text_encoder(folder: Path, clip: CLIPModel) -> None:
+    """A contrastive model's text side."""
     text = CLIPTextModel(clip.config.text_config)
     text.load_state_dict(clip.text_model.state_dict())
-    save_half(folder / "text_encoder", text)
+    save_half(folder, text)
 
 
 def copy_description(folder: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
+from typing import ClassVar
 
 from fcbench.images import read_image
 from fcbench.metrics.faces import find_faces
@@ -37,6 +38,7 @@ class Attributes:
     name = "attributes"
     unit = "share"
     range = (0.0, 1.0)
+    ranges: ClassVar = {"attributes_probability": (0.0, 1.0)}
     higher_is_better = True
     version = 2
     roles = ("attributes", "faces")

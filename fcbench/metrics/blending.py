@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import permutations
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -89,6 +89,7 @@ class Blending:
     name = "both_right"
     unit = "share"
     range = (0.0, 1.0)
+    ranges: ClassVar = {"margin": (-2.0, 2.0)}
     higher_is_better = True
     version = 2
     roles = ("faces", "attributes")

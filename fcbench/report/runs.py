@@ -115,8 +115,11 @@ class Run:
         return {case: s.value for case, s in self.scores.get(column, {}).items() if s.value is not None}
 
     def bounds(self, column: str) -> tuple[float, float] | None:
-        """The range of a metric's own column."""
-        low, high = self.headers.get(column, {}).get("range", (None, None))
+        """The range of a column, where its metric tells it."""
+        ranges = {name: header.get("range") for name, header in self.headers.items()}
+        for header in self.headers.values():
+            ranges |= header.get("ranges", {})
+        low, high = ranges.get(column) or (None, None)
         return None if low is None or high is None else (float(low), float(high))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fcbench import store
-from fcbench.files import digest_file, digest_json, locked, read_json, write_json
+from fcbench.files import atomic_folder, digest_file, digest_json, locked, read_json, write_json
 from fcbench.run.calls import Calls
 from fcbench.run.cases import Group, fit_seed
 from fcbench.run.measure import Cost, stored_bytes
@@ -159,12 +158,8 @@ class Fitting:
         return _Place(folder / "work", folder / "cost.json")
 
     def _save(self, sampler: Sampler, folder: Path) -> None:
-        temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        sampler.save(temporary)
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.replace(folder)
+        with atomic_folder(folder) as temporary:
+            sampler.save(temporary)
 
 
 def shown(subject: Subject, images: int) -> Subject:

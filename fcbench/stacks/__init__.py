@@ -74,7 +74,7 @@ def load_stack(
     roles = spec.roles
     if random_weights:
         roles = {role: part for role, part in (roles | spec.random).items() if role in GENERATING}
-    device = _resolve(device)
+    device = find_device(device)
     digests = {role: _digest(part, folder) for role, part in roles.items()}
     if random_weights:
         digests = {role: f"untrained {digest}" for role, digest in digests.items()}
@@ -99,6 +99,24 @@ def describe_role(name_or_path: str, role: str) -> RoleFacts | None:
     """What a stack names for a role, and whether it is here; None where it has none. Nothing is loaded or fetched."""
     spec, folder = _read(name_or_path)
     return facts_of(role, spec.roles[role], folder) if role in spec.roles else None
+
+
+def find_device(name: str) -> str:
+    """A device as torch calls it; ``auto`` is a GPU if there is one. UsageError for one that is not here."""
+    if name == "cpu":
+        return name
+    import torch
+
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return "cuda" if gpus else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:1") from None
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        raise UsageError(f"--device {name}: torch finds {gpus} GPUs here; fcbench doctor says with what it was built")
+    return name
 
 
 def find_stack(name_or_path: str) -> Path:
@@ -137,14 +155,6 @@ def _on_weights(spec: StackSpec, weights: Path) -> dict[str, RoleSpec]:
         return {role: RoleSpec(class_=name, path=weights / role) for role, name in classes.items()}
     ours = {role: spec.random[role] for role in ("tokenizer", "scheduler")}
     return {role: RoleSpec(class_=name, path=weights) for role, name in classes.items()} | ours
-
-
-def _resolve(device: str) -> str:
-    if device != "auto":
-        return device
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _checkpoint(spec: StackSpec, folder: Path) -> str | None:

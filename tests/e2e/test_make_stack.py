@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from fcbench.errors import OutOfTimeError
+from fcbench.errors import OutOfTimeError, UsageError
 from fcbench.loop import Clock
-from fcbench.make_stack import Sizes, make_base
+from fcbench.make_stack import Sizes, make_base, make_captioner
 from fcbench.stacks import find_stack, load_stack
 
 pytestmark = pytest.mark.weights
@@ -39,6 +40,17 @@ def test_a_stack_is_made_from_nothing_in_pieces_and_every_role_of_it_loads(tmp_p
     with pytest.raises(OutOfTimeError, match="attributes: time is up after 1 of 2 steps"):
         make_base(made, tmp_path / "work", Clock(-1), device="cpu", sizes=SIZES)
     make_base(made, tmp_path / "work", Clock(10), device="cpu", sizes=SIZES)
+    before = {path: path.stat().st_mtime_ns for path in made.rglob("*") if path.name != "stack.yaml"}
+    shutil.rmtree(made / "fastcomposer" / "image_encoder")  # as a kill while FastComposer is saved may leave it
+    (made / ".vae.1234.tmp").mkdir()
+    make_base(made, tmp_path / "work", Clock(10), device="cpu", sizes=SIZES)
+    made_again = {path for path, time in before.items() if path.is_file() and path.stat().st_mtime_ns != time}
+    assert {path.parent.name for path in made_again} == {"image_encoder"}
+    assert not (made / ".vae.1234.tmp").exists()
+    with pytest.raises(UsageError, match="was begun with another base_steps: take another --out"):
+        make_base(made, tmp_path / "work", Clock(10), device="cpu", sizes=replace(SIZES, base_steps=3))
+    make_captioner(made, tmp_path / "work", Clock(10), sizes=SIZES)
+    assert (made / "captioner" / "model.safetensors").exists()
     stack = load_stack(str(made / "stack.yaml"))
     assert (made / "stack.yaml").read_bytes() == (shipped / "stack.yaml").read_bytes()
     for role in sorted(set(stack.load) - {"fusion"}):  # FastComposer is trained from the base, with ``train``

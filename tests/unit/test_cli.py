@@ -182,3 +182,28 @@ def test_a_page_of_a_dataset_that_is_not_there_says_how_to_make_it(
 ) -> None:
     assert cli.main(["data", "show", "faces", "--out", str(tmp_path)]) == 2
     assert "no data/*.parquet there; make it with: fcbench build-data" in capsys.readouterr().err
+
+
+def test_a_stack_is_made_on_a_device_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+
+    def make_base(*places: Path, device: str, **rest: object) -> None:
+        asked.append(device)
+        with pytest.raises(UsageError, match="another make-stack is at work there"):
+            verbs.make_stack(device="cpu", out=tmp_path)
+        raise MethodError("stop here")
+
+    monkeypatch.setattr("fcbench.make_stack.make_base", make_base)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    given = [("auto", "cuda"), ("cuda:0", "cuda:0"), ("cpu", "cpu")]
+    for device, _ in given:
+        assert cli.main(["make-stack", "--device", device, "--out", str(tmp_path)]) == 1
+    assert asked == [found for _, found in given]
+    for device, told in [("cuda:1", "torch finds 1 GPUs here"), ("gpu", "expected auto, cpu, cuda or cuda:1")]:
+        capsys.readouterr()
+        assert cli.main(["make-stack", "--device", device, "--out", str(tmp_path)]) == 2
+        assert told in capsys.readouterr().err
+    assert len(asked) == len(given)

@@ -1,4 +1,5 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,15 @@ import pytest
 import torch
 
 from fcbench.errors import OutOfTimeError
+from fcbench.files import read_json
 from fcbench.loop import Clock
-from fcbench.make_stack import detector, embedder
+from fcbench.make_stack import detector, embedder, face_pool, faces, judge_scores
 from fcbench.make_stack.detector import train_detector
 from fcbench.make_stack.embedder import train_embedder
 from fcbench.make_stack.face_pool import FacePool, draw_faces
 from fcbench.make_stack.judge_scores import FIRST, equal_error_rate, find_faces, pair_cosines
+from fcbench.stacks import find_stack
+from fcbench.stacks.faces import load_faces
 from fcbench.world import TRAIN_PEOPLE
 
 
@@ -60,8 +64,32 @@ def test_a_pool_draws_everybody_once_a_round_and_keeps_the_faces_of_a_picture_to
     assert (red >= blue).all()
 
 
-def test_nobody_is_both_trained_on_and_judged_by() -> None:
-    assert FIRST not in TRAIN_PEOPLE
+@pytest.mark.filterwarnings("ignore:`estimate` is deprecated:FutureWarning")
+def test_nobody_is_both_trained_on_and_judged_by(
+    small: FacePool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[str, set[int]] = {}
+
+    def noting(module: Any) -> Callable[..., FacePool]:
+        def draw(people: Sequence[int], *rest: Any, **options: Any) -> FacePool:
+            drawn.setdefault(module.__name__, set()).update(people)
+            return draw_faces(people, *rest, **options)
+
+        return draw
+
+    for module in (face_pool, judge_scores):
+        monkeypatch.setattr(module, "draw_faces", noting(module))
+    monkeypatch.setattr(faces, "score_faces", partial(judge_scores.score_faces, people=6))
+    shipped = find_stack("mini").parent / "faces"  # three steps of training find nobody
+    monkeypatch.setattr(faces, "load_faces", lambda place, size: load_faces(shipped, size))
+    for seed in (0, 1):
+        card = faces.train_faces(tmp_path / "faces", tmp_path / str(seed), Clock(5), seed=seed, device="cpu", people=8)
+    assert card == read_json(tmp_path / "faces" / "card.json")
+    assert len(drawn[face_pool.__name__]) == 16
+    assert drawn[judge_scores.__name__] == set(range(FIRST, FIRST + 6))
+    assert drawn[face_pool.__name__].isdisjoint(drawn[judge_scores.__name__])
+    assert drawn[face_pool.__name__] <= set(TRAIN_PEOPLE)
+    assert sorted(path.name for path in (tmp_path / "faces").iterdir()) == ["card.json", "det.onnx", "rec.onnx"]
 
 
 def test_a_second_box_on_one_face_and_a_box_on_none_are_wrong() -> None:

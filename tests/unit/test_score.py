@@ -4,11 +4,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from fcbench.errors import DataError, MethodError
 from fcbench.files import write_image
+from fcbench.report.runs import read_run
 from fcbench.score import needs_scoring, score_run
 from fcbench.store import RunFolder
 from fcbench.types import Generation, Score, Stack
@@ -52,6 +54,18 @@ def test_scores_are_committed_for_every_case(folder: RunFolder) -> None:
     assert len(rows) == 12
     assert header["judges"] == {"faces": "f", "clip": "c"}
     assert header["range"] == [0.0, None]
+    assert "ranges" not in header
+
+
+def test_a_metric_may_tell_the_ranges_of_its_further_columns(folder: RunFolder) -> None:
+    class Two(Toy):
+        ranges: ClassVar = {"other": (0.0, 1.0)}
+
+    for metric in ("identity", "prompt"):
+        score_run(folder, stack(), {metric: Two()})
+    run = read_run(folder)
+    assert run.bounds("other") == (0.0, 1.0)
+    assert run.bounds("none such") is None
 
 
 def test_what_is_scored_is_left_alone(folder: RunFolder) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.simulate_statistics import SKEWED, Mix, Shape, covered, found, pairs, singles
+from benchmarks.simulate_statistics import RARE, SKEWED, Mix, Shape, covered, found, pairs, singles
 from fcbench.report.statistics import Group, difference, holm, mean
 from fcbench.report.statistics.bootstrap import standard_error
 from fcbench.report.statistics.flips import sign_flip
@@ -24,6 +24,20 @@ def scores(seed: int = 0, shift: float = 0.3) -> list[float]:
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
 def test_intervals_cover_the_truth_as_often_as_they_say(shape: Shape) -> None:
     assert 0.90 <= covered(shape, MIX, 200, resamples=499) <= 0.99  # three standard errors around 95 %
+
+
+@pytest.mark.parametrize("mix", RARE, ids=lambda mix: mix.name)
+def test_of_what_happens_seldom_too(mix: Mix) -> None:
+    assert 0.90 <= covered(SHAPES[0], mix, 200, resamples=499) <= 1.0
+
+
+def test_few_pictures_that_make_the_whole_difference_make_a_wide_interval_and_no_absurd_one() -> None:
+    values = [0.001 * (i % 3) + (0.3 if name == "p0" and i < 40 else 0.0) for i, name in enumerate(PROMPTS)]
+    estimate = mean(values, SINGLES, PROMPTS)
+    assert estimate.low is not None
+    assert estimate.value is not None
+    error = standard_error(tabulate(values, SINGLES, PROMPTS))
+    assert 1.9 * error < estimate.value - estimate.low < 6 * error
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)

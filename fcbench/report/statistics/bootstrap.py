@@ -4,6 +4,9 @@ People are drawn with replacement, and prompts apart from them; of pairs those c
 often as both were. A plain percentile interval is too narrow at 15 people, as it takes the standard error for known;
 here each draw is measured in its own. (Efron, "Nonparametric standard errors and confidence intervals", Canadian
 Journal of Statistics 1981; resampling both ways: Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 2007.)
+
+Where few pictures make the whole difference, a draw without them knows hardly any error, and lies absurdly many of its
+own errors away from the mean: so a little of the table's variance (``SHARE``) goes into each draw's.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ from fcbench.report.statistics.variance import LEAST_CLUSTERS, resampled_means
 
 DRAWS = 999
 """How often people and prompts are drawn anew."""
+SHARE = 0.05
+"""Of a draw's variance that is the table's: of scores that vary evenly it changes next to nothing (LOG.md)."""
 
 
 def standard_error(table: Table) -> float:
@@ -32,9 +37,12 @@ def half_width(table: Table, *, level: float = 0.95, seed: int = 0, draws: int =
     if table.prompts >= LEAST_CLUSTERS:
         prompts = drawn(table.prompts, draws, seed + 1)
     means, errors = resampled_means(table, subjects, prompts)
-    usable = errors > 0  # a draw of one person alone says nothing, nor one without a picture
-    distances = np.abs(means - table.mean)[usable] / errors[usable]
-    return float(np.quantile(distances, level)) * standard_error(table) if usable.any() else 0.0
+    own = standard_error(table)
+    usable = np.isfinite(errors)  # of a draw without a picture nothing is known
+    steadied = np.sqrt((1 - SHARE) * errors[usable] ** 2 + SHARE * own**2)
+    if not own or not usable.any():
+        return 0.0
+    return float(np.quantile(np.abs(means - table.mean)[usable] / steadied, level)) * own
 
 
 @lru_cache(maxsize=32)
