@@ -59,17 +59,19 @@ def publish(out: Path, suite: str, target: Path) -> Path:
 def stale_reports(out: Path, metrics: Mapping[str, Metric], suites: Sequence[str] | None = None) -> list[str]:
     """Why reports under ``out``, and those that ship, are out of date; ``suites`` picks some.
 
-    Raises UsageError if there is no report to check.
+    Those that ship are not compared with the runs under ``out``, which need not be theirs. Raises UsageError if there
+    is no report to check.
     """
     from fcbench.config import shipped
     from fcbench.report.stale import stale
 
-    places = [report_folder(out, "x").parent, shipped("reports")]
-    folders = [path.parent for place in places for path in sorted(place.glob("*/leaderboard.csv"))]
-    chosen = [folder for folder in folders if suites is None or folder.name in suites]
+    own = report_folder(out, "x").parent
+    places: dict[Path, Path | None] = {own: out, shipped("reports"): None}
+    folders = {path.parent: runs for place, runs in places.items() for path in sorted(place.glob("*/leaderboard.csv"))}
+    chosen = {folder: runs for folder, runs in folders.items() if suites is None or folder.name in suites}
     if not chosen:
-        raise UsageError(f"{places[0]}: no leaderboard there to check; make one with: fcbench report")
-    return [reason for folder in chosen for reason in stale(folder, out, metrics)]
+        raise UsageError(f"{own}: no leaderboard there to check; make one with: fcbench report")
+    return [reason for folder, runs in chosen.items() for reason in stale(folder, runs, metrics)]
 
 
 def leaderboard(out: Path, suite: str) -> list[dict[str, Any]]:

@@ -16,18 +16,19 @@ from fcbench.store import runs_of
 TABLES = "leaderboard.csv"
 
 
-def stale(folder: Path, out: Path, metrics: Mapping[str, Any]) -> list[str]:
+def stale(folder: Path, out: Path | None, metrics: Mapping[str, Any]) -> list[str]:
     """Why the report in ``folder`` is out of date; empty if it is not. Loads no model.
 
     Compared with its manifest are its own files, the stack's weights, the metrics that are installed now
-    (``metrics``, by name), and the runs of its suite under ``out`` where they are there.
+    (``metrics``, by name), and the runs of its suite under ``out`` where they are there; None for a report that was
+    made elsewhere, as those that ship: runs here say nothing of it.
     """
     path = folder / MANIFEST
     if not path.exists():
         return [f"{path}: not there, so nobody can tell what the report was made from"]
     manifest = read_json(path)
     reasons = [*_files(folder, manifest), *_weights(manifest), *_metrics(manifest, metrics)]
-    if runs_of(out, str(manifest["suite"])):
+    if out is not None and runs_of(out, str(manifest["suite"])):
         reasons += _runs(folder, manifest, out)
     return [f"{folder}: {reason}" for reason in dict.fromkeys(reasons)]
 

@@ -13,9 +13,10 @@ import pytest
 
 from fcbench.errors import DataError
 from fcbench.files import write_json
-from fcbench.report import merge, publish, read_runs, write_report
+from fcbench.report import merge, publish, read_runs, stale_reports, views, write_report
 from fcbench.report.board import Board, make_board
 from fcbench.report.claims import Claim, claims
+from fcbench.report.plots import Lane
 from fcbench.report.published import read_published, three_columns
 from fcbench.report.stale import stale
 from fcbench.report.statistics.estimate import Estimate
@@ -209,6 +210,29 @@ def test_another_checkpoint_outdates_only_who_draws_with_it(tmp_path: Path) -> N
     assert "fastcomposer was drawn with other weights than mini has now: fusion" in told[0]
 
 
+def test_a_report_that_ships_is_not_compared_with_the_runs_of_who_checks_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    author, newcomer, shipped = tmp_path / "author", tmp_path / "newcomer", tmp_path / "shipped"
+    elsewhere: dict[str, Any] = {"stack": "nowhere"}  # weights that nobody here can compare
+    for label in ("a", "b"):
+        fake_run(author, "s", label, cases(subjects(author, "s", 6)), **elsewhere)
+    write_report(author, "s")
+    copy = publish(author, "s", shipped)
+    monkeypatch.setattr("fcbench.config.shipped", lambda folder: shipped)
+    wanted = cases(subjects(newcomer, "s", 6))
+    fake_run(newcomer, "s", "a", wanted, device="NVIDIA H200", **elsewhere)
+    assert stale_reports(newcomer, {}) == []
+    own = write_report(newcomer, "s").parent
+    assert stale_reports(newcomer, {}) == []
+    copy.joinpath("leaderboard.md").write_text("better")
+    fake_run(newcomer, "s", "c", wanted, **elsewhere)
+    told = stale_reports(newcomer, {})
+    assert f"{copy}: leaderboard.md was changed after it was made" in told
+    assert f"{own}: c is not in the report" in told
+    assert not any(str(copy) in reason and "run" in reason for reason in told)
+
+
 def test_published_is_the_same_with_its_manifest(out: Path, tmp_path: Path) -> None:
     copy = publish(out, "rich-pair", tmp_path)
     here = report_folder(out, "rich-pair")
@@ -299,7 +323,7 @@ def test_a_report_imports_neither_torch_nor_pandas(tmp_path: Path) -> None:
     assert done.stdout.strip() == "set()"
 
 
-def test_of_two_in_a_picture_each_is_judged_by_its_own_face(tmp_path: Path) -> None:
+def test_of_two_in_a_picture_each_is_judged_by_its_own_face(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = cases(subjects(tmp_path, "s", 12), pairs=True)
     folder = fake_run(tmp_path, "s", "a", wanted)
     header, rows = folder.read_scores("identity")
@@ -314,10 +338,19 @@ def test_of_two_in_a_picture_each_is_judged_by_its_own_face(tmp_path: Path) -> N
         for case in wanted
     ]
     folder.write_scores("identity", told, header)
-    (words,) = make_board(read_runs(tmp_path, "s"), "s", out=tmp_path).groupings
+    board = make_board(read_runs(tmp_path, "s"), "s", out=tmp_path)
+    (words,) = board.groupings
     assert {part.name: part.scores["identity"]["a"].value for part in words.parts} == {"man": 1.0, "woman": 0.0}
     assert {part.size for part in words.parts} == {6}
     assert {part.scores["identity"]["a"].count for part in words.parts} == {len(wanted)}
+    nouns = {subject.id: subject.noun for case in wanted for subject in case.subjects}
+    assert board.subjects == {person: {"a": float(noun == "man")} for person, noun in nouns.items()}
+    assert board.everyone["a"].value == 0.5
+    assert board.everyone["a"].count == 2 * len(wanted)
+    drawn: list[Lane] = []
+    monkeypatch.setattr(views, "lanes", lambda rows, axis, title: drawn.extend(rows))
+    views.plots(board.rankings[0], board.subjects, board.everyone, {"a": 0})
+    assert [lane.marks for lane in drawn if lane.cloud] == [(("", 0.5),)]
 
 
 def test_less_blending_is_told_on_the_same_pictures(tmp_path: Path) -> None:
