@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fcbench.report.breakdown import Grouping, Part, by_group, by_kind, by_subject
+from fcbench.report.breakdown import Grouping, Part, by_group, by_kind, by_subject, everyones_identity
 from fcbench.report.claims import OURS, UNLOCALIZED, Claim, Size, claims
 from fcbench.report.commands import report_command, run_command
 from fcbench.report.frontier import Frontier, frontiers
 from fcbench.report.outcomes import thresholds
 from fcbench.report.published import Line, Published, read_published, three_columns
 from fcbench.report.runs import Run
-from fcbench.report.statistics import Difference
+from fcbench.report.statistics import Difference, Estimate
 from fcbench.report.table import Ranking, compare, rankings
 
 
@@ -29,6 +29,8 @@ class Board:
     kinds: tuple[Part, ...]
     groupings: tuple[Grouping, ...]
     subjects: dict[str, dict[str, float]]
+    everyone: dict[str, Estimate]
+    """By method the mean identity of all people, each judged by its own face."""
     thresholds: dict[str, Mapping[str, Any]]
     """By run what outcomes of several people were judged by."""
     frontiers: tuple[Frontier, ...]
@@ -65,6 +67,7 @@ def make_board(runs: Sequence[Run], suite: str, *, out: Path, beside: Sequence[R
         kinds=tuple(by_kind(methods)),
         groupings=tuple(by_group(methods)),
         subjects=by_subject(methods),
+        everyone=everyones_identity(methods),
         thresholds=thresholds(ordered),
         frontiers=tuple(curves),
         published=published,

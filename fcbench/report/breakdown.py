@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from fcbench.report.runs import Run
-from fcbench.report.statistics import Estimate, Group, mean
+from fcbench.report.statistics import Estimate, mean
 from fcbench.report.table import COMPARED, estimate
 from fcbench.world.people import SKIN_WORDS
 
@@ -66,26 +66,34 @@ def _part(runs: Sequence[Run], values: Mapping[str, str], name: str) -> Part:
 
 def own_identity(run: Run, people: Collection[str]) -> Estimate:
     """The mean identity of ``people``, each judged by its own face also where it is not alone, with its interval."""
-    told: list[tuple[float, Group, str]] = []
-    for number, case in run.cases.items():
-        for place, subject in enumerate(case.subjects, 1):
-            column = f"identity_{place}" if len(case.subjects) > 1 else "identity"
-            score = run.scores.get(column, {}).get(number)
-            if subject.id in people and score is not None and score.value is not None:
-                told.append((score.value, (subject.id,), case.prompt.id))
+    told = [(value, (person,), prompt) for person, prompt, value in _own_faces(run) if person in people]
     values, groups, prompts = [v for v, _, _ in told], [g for _, g, _ in told], [p for _, _, p in told]
     return mean(values, groups, prompts, bounds=run.bounds("identity"))
 
 
+def everyones_identity(runs: Sequence[Run]) -> dict[str, Estimate]:
+    """By method the mean identity of all people, each by its own face: of pairs that is not the worse one's."""
+    return {run.label: own_identity(run, {s.id for case in run.cases.values() for s in case.subjects}) for run in runs}
+
+
+def _own_faces(run: Run) -> Iterator[tuple[str, str, float]]:
+    """Of every person in every picture the id, the prompt's id, and the identity of its own face."""
+    for number, case in run.cases.items():
+        for place, subject in enumerate(case.subjects, 1):
+            column = f"identity_{place}" if len(case.subjects) > 1 else "identity"
+            score = run.scores.get(column, {}).get(number)
+            if score is not None and score.value is not None:
+                yield subject.id, case.prompt.id, score.value
+
+
 def by_subject(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
-    """Person -> method -> mean identity over the pictures with that person; one person has no interval."""
+    """Person -> method -> mean identity of its own face over the pictures with it; one person has no interval."""
     people = sorted({s.id for run in runs for case in run.cases.values() for s in case.subjects})
     table: dict[str, dict[str, float]] = {subject: {} for subject in people}
     for run in runs:
         of: dict[str, list[float]] = {}
-        for case, value in run.values("identity").items():
-            for subject in run.cases[case].subjects:
-                of.setdefault(subject.id, []).append(value)
+        for person, _, value in _own_faces(run):
+            of.setdefault(person, []).append(value)
         for person, values in of.items():
             table[person][run.label] = fmean(values)
     return table

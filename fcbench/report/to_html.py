@@ -88,7 +88,7 @@ def _section(board: Board, ranking: Ranking, colours: Mapping[str, int]) -> dict
         ),
         "margins": views.limits(ranking.rows, (MARGIN,)).get(MARGIN),
         "reach": {column: views.reach(estimates) for column, estimates in found.items()},
-        "plots": views.plots(ranking, subjects, colours),
+        "plots": views.plots(ranking, subjects, board.everyone, colours),
     }
 
 

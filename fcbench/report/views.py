@@ -78,13 +78,22 @@ def reach(estimates: Sequence[Estimate]) -> Span:
     return -far, far
 
 
-def plots(ranking: Ranking, subjects: Mapping[str, Mapping[str, float]], colours: Mapping[str, int]) -> list[Plot]:
-    """Identity against prompt, people one by one, time and memory; each where there is something to draw."""
+def plots(
+    ranking: Ranking,
+    subjects: Mapping[str, Mapping[str, float]],
+    everyone: Mapping[str, Estimate],
+    colours: Mapping[str, int],
+) -> list[Plot]:
+    """Identity against prompt, people one by one, time and memory; each where there is something to draw.
+
+    ``everyone`` holds the means of what ``subjects`` holds one by one: identity by everybody's own face.
+    """
     methods = ranking.of("method")
     judged = [row for row in methods if row.identity.value is not None and row.prompt.value is not None]
     drawn = [_quality(judged, ranking.of("sanity"), colours)] if len(judged) > 1 else []
-    if judged and len(subjects) > 1:
-        drawn.append(_people(judged, subjects, colours))
+    own = {row.method: everyone[row.method] for row in judged if everyone[row.method].value is not None}
+    if own and len(subjects) > 1:
+        drawn.append(_people(own, subjects, colours))
     return [*drawn, *_time(methods, colours), *_memory(methods, colours)]
 
 
@@ -124,17 +133,18 @@ def _quality(rows: Sequence[Row], yardsticks: Sequence[Row], colours: Mapping[st
     )
 
 
-def _people(rows: Sequence[Row], subjects: Mapping[str, Mapping[str, float]], colours: Mapping[str, int]) -> Plot:
+def _people(
+    everyone: Mapping[str, Estimate], subjects: Mapping[str, Mapping[str, float]], colours: Mapping[str, int]
+) -> Plot:
     shown = []
-    for row in rows:
-        cloud = tuple(values[row.method] for values in subjects.values() if row.method in values)
-        marks = (("", row.identity.value or 0.0),)
-        shown.append(Lane(row.method, colours[row.method], marks, cloud, _span(row.identity)))
+    for method, own in everyone.items():
+        cloud = tuple(values[method] for values in subjects.values() if method in values)
+        shown.append(Lane(method, colours[method], (("", own.value or 0.0),), cloud, _span(own)))
     axis = linear_axis(AXES["identity"], [v for lane in shown for v in (*lane.cloud, *(lane.interval or ()))])
     return Plot(
         "Person by person",
         lanes(shown, axis, "mean identity of each person"),
-        "Each dot is a person; the mark is the mean, the bar its 95 % interval.",
+        "Each dot is a person, judged by its own face; the mark is the mean of these, the bar its 95 % interval.",
     )
 
 
