@@ -88,6 +88,11 @@ class Ranking:
         """The rows of one role, in order."""
         return [row for row in self.rows if row.role == role]
 
+    def tells_apart(self, first: str, second: str) -> bool:
+        """Whether a difference in identity was found between two methods."""
+        duel = self.duels.get((first, second)) or self.duels.get((second, first))
+        return duel is not None and duel[1] is not None and duel[1] <= SIGNIFICANT
+
 
 def rankings(runs: Sequence[Run], suite: str) -> list[Ranking]:
     """The runs by setting, the setting with most runs first."""

@@ -47,16 +47,15 @@ def finding(ranking: Ranking) -> str:
     ranked = [row for row in ranking.rows if row.rank_best is not None]
     if not ranked:
         return "No complete run with scores yet: nothing is ranked."
-    first = [row.method for row in ranked if row.rank_best == 1]
     best = ranked[0]
     figure = f"{numbers.quality(best.identity.value)} {numbers.interval(best.identity.low, best.identity.high)}"
     if best.identity.low is None:
         figure = f"{numbers.quality(best.identity.value)}, {best.identity.note}"
     if len(ranked) == 1:
         return f"{best.method} is the only complete run: identity {figure}."
-    if len(first) == 1:
+    if best.rank_worst == 1:
         return f"{best.method} keeps identity best: {figure}, told apart from every other method."
-    others = ", ".join(method for method in first if method != best.method)
+    others = ", ".join(row.method for row in ranked[1:] if not ranking.tells_apart(best.method, row.method))
     return f"{best.method} has the highest identity, {figure}, but cannot be told apart from {others}."
 
 

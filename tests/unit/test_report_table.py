@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from fcbench.errors import DataError
 from fcbench.files import read_json, write_json
 from fcbench.report import write_report
 from fcbench.report.runs import read_run
-from fcbench.report.table import Ranking, rankings
+from fcbench.report.statistics import Difference, Estimate
+from fcbench.report.table import Ranking, _ranks, rankings
+from fcbench.report.views import finding
 from fcbench.store import runs_of
 from fcbench.types import Generation
-from tests.unit.fake_runs import HEADER, cases, fake_run, fake_suite, subjects
+from tests.unit.fake_runs import HEADER, PROMPTS, cases, fake_run, fake_suite, subjects
 
 
 def ranked(out: Path, suite: str = "fake-single") -> list[Ranking]:
@@ -41,6 +44,25 @@ def test_methods_that_cannot_be_told_apart_share_their_ranks(out: Path) -> None:
     ranks = {row.method: (row.rank_best, row.rank_worst) for row in ranked(out)[0].rows}
     assert ranks["fastcomposer"] == ranks["fastcomposer@alpha-0.6"] == (1, 2)
     assert ranks["stable-diffusion"] == (4, 4)
+
+
+def test_the_best_is_not_told_apart_from_whom_it_does_not_beat_though_others_do(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 2), prompts=PROMPTS[:1])
+    for label, identity in (("a", 0.9), ("b", 0.6), ("c", 0.3)):
+        fake_run(tmp_path, "s", label, wanted, quality=(identity, 0.2))
+    (ranking,) = ranked(tmp_path, "s")
+
+    def told(**p: float) -> str:
+        """The finding where every two methods differ with that p."""
+        difference = Difference(Estimate(0.3), 0.01)
+        duels = {(pair[0], pair[1]): (difference, value) for pair, value in p.items()}
+        ranks = _ranks(duels, ["a", "b", "c"])
+        rows = [replace(row, rank_best=ranks[row.method][0], rank_worst=ranks[row.method][1]) for row in ranking.rows]
+        return finding(replace(ranking, rows=tuple(rows), duels=duels))
+
+    assert told(ab=0.01, bc=0.01, ac=0.01).endswith("told apart from every other method.")
+    assert told(ab=0.01, bc=0.01, ac=0.2).endswith("but cannot be told apart from c.")
+    assert told(ab=0.2, bc=0.01, ac=0.2).endswith("but cannot be told apart from b, c.")
 
 
 def test_another_device_stands_apart(out: Path) -> None:
