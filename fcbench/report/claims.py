@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from fcbench.report.frontier import Frontier
-from fcbench.report.numbers import amount, interval, p_value, share, signed
+from fcbench.report.numbers import amount, interval, p_value, points, share, signed
 from fcbench.report.statistics import Difference
 from fcbench.report.table import NOTHING, SIGNIFICANT, Ranking, Row
 
@@ -150,10 +150,12 @@ def _localization(board: Ranking | None, more: Difference | None) -> Claim:
     if more is None or more.estimate.value is None or None in blended:
         return Claim(text, "not measured", f"needs pictures of weights without that loss: --variant {UNLOCALIZED}")
     e = more.estimate
-    told = f"{share(blended[0])} of pictures blended with it, {share(blended[1])} without: {signed(e.value)} "
+    told = f"{share(blended[0])} of pictures blended with it, {share(blended[1])} without: {points(e.value)} percentage points"
     if more.p is None:
         return Claim(text, "not measured", f"{told}; no test: {e.note}")
-    return Claim(text, _verdict(e.value or 0.0, more.p), f"{told}{interval(e.low, e.high)}, p {p_value(more.p)}")
+    return Claim(
+        text, _verdict(e.value or 0.0, more.p), f"{told} {interval(e.low, e.high, points)}, p {p_value(more.p)}"
+    )
 
 
 def _alpha(frontiers: Sequence[Frontier]) -> Claim:

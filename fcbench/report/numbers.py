@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 ABSENT = "\N{EN DASH}"
 """Where there is no number."""
 
@@ -26,13 +28,13 @@ def signed(value: float | None) -> str:
     return ABSENT if value is None else f"{value:+.3f}".replace("-", MINUS)
 
 
-def interval(low: float | None, high: float | None) -> str:
-    """The two ends of an interval.
+def interval(low: float | None, high: float | None, end: Callable[[float], str] = quality) -> str:
+    """The two ends of an interval, each written as ``end`` writes it.
 
-    >>> interval(0.4, 0.52)
-    '[0.400, 0.520]'
+    >>> interval(0.4, 0.52), interval(0.4, 0.52, share)
+    ('[0.400, 0.520]', '[40.0 %, 52.0 %]')
     """
-    return ABSENT if low is None or high is None else f"[{quality(low)}, {quality(high)}]"
+    return ABSENT if low is None or high is None else f"[{end(low)}, {end(high)}]"
 
 
 def share(value: float | None) -> str:
@@ -42,6 +44,15 @@ def share(value: float | None) -> str:
     '98.7 %'
     """
     return ABSENT if value is None else f"{100 * value:.1f} %"
+
+
+def points(value: float | None) -> str:
+    """A difference of two shares, in percentage points.
+
+    >>> points(0.0684)
+    '+6.8'
+    """
+    return ABSENT if value is None else f"{100 * value:+.1f}".replace("-", MINUS)
 
 
 def amount(value: float | None) -> str:

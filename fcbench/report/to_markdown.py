@@ -50,7 +50,7 @@ def _outcomes(ranking: Ranking) -> str:
         found = [row.scores[name] for name in judged if name in row.scores]
         if len(found) == len(judged):
             margin = row.scores.get(MARGIN, NOTHING)
-            shares = [f"{share(e.value)} {interval(e.low, e.high)} of {e.count}" for e in found]
+            shares = [f"{share(e.value)} {interval(e.low, e.high, share)} of {e.count}" for e in found]
             rows.append([row.method, *shares, f"{quality(margin.value)} {interval(margin.low, margin.high)}"])
     headings = ["method", *judged.values(), MARGIN]
     return _table(headings, [True, *[False] * len(judged), False], rows) if judged else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -363,7 +364,9 @@ def test_less_blending_is_told_on_the_same_pictures(tmp_path: Path) -> None:
         return make_board(read_runs(tmp_path, "s"), "s", out=tmp_path).claims[5]
 
     assert claim().verdict == "held"
-    assert "without: +" in claim().numbers
+    assert re.search(r"without: \+\d\d\.\d percentage points \[\+\d+\.\d, \+\d+\.\d\], p ", claim().numbers)
+    shares = write_report(tmp_path, "s").with_suffix(".md").read_text()
+    assert re.search(r"\| \d+\.\d % \\\[\d+\.\d %, \d+\.\d %\\\] of 48 \|", shares)
     fake_run(tmp_path, "s", "fastcomposer@no-localization", wanted, outcomes=outcomes)
     assert claim().verdict == "not shown"
     fake_run(tmp_path, "s", "fastcomposer@no-localization", wanted, outcomes=(0.9, 0.0, *outcomes[2:]))
