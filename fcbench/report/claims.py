@@ -150,7 +150,8 @@ def _localization(board: Ranking | None, more: Difference | None) -> Claim:
     if more is None or more.estimate.value is None or None in blended:
         return Claim(text, "not measured", f"needs pictures of weights without that loss: --variant {UNLOCALIZED}")
     e = more.estimate
-    told = f"{share(blended[0])} of pictures blended with it, {share(blended[1])} without: {points(e.value)} percentage points"
+    more_points = f"{points(e.value)} percentage points"
+    told = f"{share(blended[0])} of pictures blended with it, {share(blended[1])} without: {more_points}"
     if more.p is None:
         return Claim(text, "not measured", f"{told}; no test: {e.note}")
     return Claim(

@@ -72,6 +72,14 @@ class Comparison:
     difference: Difference
     p: float | None
 
+    @property
+    def is_split(self) -> bool:
+        """Whether interval and p disagree on 0: they are different tests."""
+        low, high = self.difference.estimate.low, self.difference.estimate.high
+        if low is None or high is None or self.p is None:
+            return False
+        return (low <= 0 <= high) == (self.p <= SIGNIFICANT)
+
 
 @dataclass(frozen=True)
 class Ranking:

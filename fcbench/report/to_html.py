@@ -22,6 +22,7 @@ from fcbench.report.columns import coverage
 from fcbench.report.gallery import gallery
 from fcbench.report.outcomes import MARGIN, calibrations, outcomes
 from fcbench.report.plots import bar, legend
+from fcbench.report.reading import reading
 from fcbench.report.statistics import LEAST_CLUSTERS
 from fcbench.report.table import COMPARED, NOTHING, Ranking
 
@@ -65,6 +66,7 @@ def to_html(board: Board) -> str:
             for name in dict.fromkeys(name for run in board.runs for name in run.headers)
         },
         least=LEAST_CLUSTERS,
+        reading=reading(board.rankings),
     )
 
 

@@ -9,20 +9,25 @@ from fcbench.report.board import Board
 from fcbench.report.columns import columns
 from fcbench.report.numbers import interval, p_value, quality, share, signed
 from fcbench.report.outcomes import MARGIN, outcomes
-from fcbench.report.table import NOTHING, Ranking
+from fcbench.report.reading import reading
+from fcbench.report.table import NOTHING, Ranking, Row
 
 
 def to_markdown(board: Board) -> str:
-    """The tables, what became of pairs, differences to the baseline, and the paper's claims."""
+    """The tables, what became of pairs, differences to the baseline, the paper's claims, and how to read it all."""
     parts = [f"# Leaderboard: {escape(board.suite)}"]
     for ranking in board.rankings:
-        parts += [f"## {escape(ranking.title)}", _leaderboard(ranking)]
+        parts += [f"## {escape(ranking.title)}", _leaderboard(ranking, ranking.of("method"))]
+        if unranked := [*ranking.of("sweep"), *ranking.of("sanity")]:
+            parts += ["Sweeps of alpha and yardsticks, not ranked:", _leaderboard(ranking, unranked)]
         parts += ["\n".join(f"- {escape(row.method)}: {escape(row.note)}" for row in ranking.rows if row.note)]
         parts += [_outcomes(ranking)]
         if ranking.comparisons:
             parts += [f"Paired differences to {escape(ranking.baseline)}:", _differences(ranking)]
     claims = [[claim.text, claim.verdict, claim.numbers] for claim in board.claims]
     parts += ["## The paper's claims", _table(["claim", "here", "numbers"], [True] * 3, claims)]
+    parts += ["## How to read the figures"]
+    parts += ["\n".join(f"- **{term}** {escape(words)}" for term, words in reading(board.rankings).items())]
     parts += [f"Made by: {escape(board.command)}"]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -33,12 +38,12 @@ def escape(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]#|~!])", r"\\\1", " ".join(plain.split()))
 
 
-def _leaderboard(ranking: Ranking) -> str:
+def _leaderboard(ranking: Ranking, rows: Sequence[Row]) -> str:
     shown = columns([*ranking.rows])
     return _table(
         [column.heading for column in shown],
         [column.is_text for column in shown],
-        [[column.cell(row) for column in shown] for row in ranking.rows],
+        [[column.cell(row) for column in shown] for row in rows],
     )
 
 
@@ -58,7 +63,14 @@ def _outcomes(ranking: Ranking) -> str:
 
 def _differences(ranking: Ranking) -> str:
     cells = [
-        [c.method, c.column, signed(e.value), interval(e.low, e.high), p_value(c.p), str(e.count)]
+        [
+            c.method,
+            c.column,
+            signed(e.value),
+            interval(e.low, e.high),
+            p_value(c.p) + (" ‡" if c.is_split else ""),
+            str(e.count),
+        ]
         for c in ranking.comparisons
         for e in [c.difference.estimate]
     ]

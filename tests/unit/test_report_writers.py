@@ -1,18 +1,25 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from fcbench.files import write_image
-from fcbench.report import numbers, write_report
+from fcbench.report import numbers, read_runs, write_report
+from fcbench.report.board import make_board
 from fcbench.report.plots import Axis, Point, linear_axis, log_axis, scatter
+from fcbench.report.statistics import Difference, Estimate
+from fcbench.report.table import Comparison
+from fcbench.report.to_html import to_html
 from fcbench.report.to_markdown import escape as markdown
+from fcbench.report.to_markdown import to_markdown
 from fcbench.report.to_tex import escape as tex
 from fcbench.types import Case, Prompt, Subject
-from tests.unit.fake_runs import fake_run, fake_suite, picture
+from tests.unit.fake_runs import PROMPTS, cases, fake_run, fake_suite, picture, subjects
 
 HOSTILE = "<script>alert('x')</script>&\"|`_%$#{}~^\\"
 
@@ -62,6 +69,41 @@ def test_every_row_of_the_markdown_has_as_many_cells_as_its_head(hostile: Path) 
     counts = {len(re.findall(r"(?<!\\)\|", line)) for line in lines}
     assert counts <= {16, 7, 4}
     assert "<" not in hostile.with_suffix(".md").read_text()
+
+
+def test_the_markdown_says_how_to_read_it_in_the_words_of_the_page_and_sets_the_unranked_apart(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 2), prompts=PROMPTS[:1])
+    for label in ("a", "b"):
+        fake_run(tmp_path, "s", label, wanted)
+    fake_run(tmp_path, "s", "real-photos", wanted, sanity=True)
+    page = write_report(tmp_path, "s")
+    told = page.with_suffix(".md").read_text()
+    for words in (
+        "may hold any of the places 2 to 4",
+        "sweeps of alpha and yardsticks have none",
+        "and so not the sum of the two",
+        "whose face was found",
+        "are different tests and may disagree near the edge",
+    ):
+        assert told.count(words) == unescape(page.read_text()).count(words) == 1
+    assert "**Attributes**" not in told
+    ranked, unranked = told.split("not ranked:\n\n")[0:2]
+    assert "| real-photos |" in unranked.partition("\n\n")[0]
+    assert "| real-photos |" not in ranked
+
+
+def test_a_difference_whose_interval_and_p_disagree_is_marked(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 2), prompts=PROMPTS[:1])
+    for label in ("a", "b"):
+        fake_run(tmp_path, "s", label, wanted)
+    board = make_board(read_runs(tmp_path, "s"), "s", out=tmp_path)
+    told = [(-0.45, 0.08, 0.016), (-0.7, -0.08, 0.059), (-0.45, -0.08, 0.016), (-0.45, 0.08, 0.059), (None, None, 1.0)]
+    made = [Comparison("b", "prompt", Difference(Estimate(-0.2, low, high), p), p) for low, high, p in told]
+    board = replace(board, rankings=(replace(board.rankings[0], comparisons=tuple(made)),))
+    assert re.findall(r"(\S+|\S+ ‡) \| 0 \|$", to_markdown(board), re.MULTILINE) == [
+        "0.016 ‡", "0.059 ‡", "0.016", "0.059", "1.000",
+    ]  # fmt: skip
+    assert re.findall(r"<td>([\d.]+ ‡)</td>", to_html(board)) == ["0.016 ‡", "0.059 ‡"]
 
 
 def test_every_row_of_the_latex_has_as_many_cells_as_its_head(hostile: Path) -> None:

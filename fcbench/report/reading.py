@@ -1,0 +1,40 @@
+"""How to read a leaderboard, in the words that its page and its Markdown share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fcbench.report.numbers import ABSENT, rank
+from fcbench.report.statistics import LEAST_CLUSTERS
+from fcbench.report.table import Ranking
+
+READING = {
+    "Identity": "is the cosine between face embeddings of the picture and of the subject's one reference photo. Of a "
+    "picture for several subjects the largest faces are matched greedily and the worst matched subject counts. A "
+    "subject without a face counts 0, as do negative cosines.",
+    "Prompt": "is the CLIP cosine between the picture and the prompt in class words.",
+    "Attributes": "is the share of what the prompt asks for (hat, scarf, place, style, ...) that a reader trained on "
+    "drawn pictures finds: it reads no text, and so checks the prompt by other means.",
+    "Own prompt first": "is the share of pictures that are nearer to their own prompt than to any other of the suite.",
+    "Faces found": "is the share of the people asked for whose face was found; further faces do not count.",
+    "Ranks": "are the places by identity that cannot be excluded at 5 % after comparing all pairs of complete runs "
+    f"(sign-flip test, Holm): “{rank(2, 4)}” means that the method may hold any of the places 2 to 4. “{ABSENT}” is no "
+    "rank: incomplete runs, sweeps of alpha and yardsticks have none.",
+    "Intervals": "are bootstrap-t: people and prompts are drawn anew 999 times, of pairs those whose two people were "
+    "drawn, and each draw is measured in its own standard error. So a suite is as large as its number of people, "
+    f"however many pictures. Below {LEAST_CLUSTERS} people none is given, nor where all pictures score alike.",
+    "Differences": "have an interval (bootstrap-t) and a p (signs flipped at random, Holm-corrected for the number of "
+    "methods, which the intervals are not). These are different tests and may disagree near the edge: ‡ marks where "
+    "the interval holds 0 but p tells a difference at 5 %, or leaves out 0 but p tells none.",
+    "Cost": "is measured around the method, in a fresh process: fit and picture (sample) are medians, over groups of "
+    "subjects and over pictures, drawn warm, each its share of a batch; total is one fit and one picture drawn alone, "
+    "the median of three, and so not the sum of the two; loading stands apart; peak is the highest of any fit and of a "
+    "picture alone (in runs where none was drawn alone: of any batch).",
+}
+"""Term -> what it is, to be read after the term."""
+
+
+def reading(rankings: Sequence[Ranking]) -> dict[str, str]:
+    """The terms that stand in these rankings, and what they are."""
+    columns = {column for ranking in rankings for row in ranking.rows for column in row.scores}
+    return {term: words for term, words in READING.items() if term != "Attributes" or "attributes" in columns}
