@@ -58,6 +58,8 @@ def make_board(runs: Sequence[Run], suite: str, *, out: Path, beside: Sequence[R
     if beside and _size(beside) != size:
         boards[_size(beside)] = rankings(beside, suite)[0]
     curves = frontiers(runs)
+    of_size: dict[Size, list[Frontier]] = {_size(beside): frontiers(beside)} if beside else {}
+    of_size[size] = curves
     published = read_published()
     return Board(
         suite=suite,
@@ -72,7 +74,7 @@ def make_board(runs: Sequence[Run], suite: str, *, out: Path, beside: Sequence[R
         frontiers=tuple(curves),
         published=published,
         lines=tuple(three_columns(published, ranked[0], suite=suite, size=size)),
-        claims=tuple(claims(boards, curves, _unlocalized(runs if size == "pair" else beside))),
+        claims=tuple(claims(boards, of_size, _unlocalized(runs if size == "pair" else beside))),
         command=report_command(suite, out),
         commands={run.label: run_command(run, out) for run in ordered},
     )

@@ -24,6 +24,8 @@ UNLOCALIZED = "no-localization"
 TUNED = ("custom-diffusion", "dreambooth", "textual-inversion")
 """The methods whose costs the paper compares with its own."""
 
+UNMEASURED = f"the pictures of {OURS} were made elsewhere: their costs were not measured"
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -35,10 +37,13 @@ class Claim:
 
 
 def claims(
-    boards: Mapping[Size, Ranking], frontiers: Sequence[Frontier], unlocalized: Difference | None = None
+    boards: Mapping[Size, Ranking],
+    frontiers: Mapping[Size, Sequence[Frontier]],
+    unlocalized: Difference | None = None,
 ) -> list[Claim]:
-    """The checklist; ``boards`` holds the ranking of one subject a picture, that of pairs, or both.
+    """The checklist; ``boards`` holds the ranking of one subject a picture, that of pairs, or both, this suite's first.
 
+    ``frontiers``: the curves over alpha of each.
     ``unlocalized``: by how much more pictures are blended without the localisation loss, on the same cases.
     """
     any_board = boards.get("single") or boards["pair"]
@@ -51,7 +56,7 @@ def claims(
         _identity(boards, "single", "Identity is above that of all tuned methods, one person a picture"),
         _identity(boards, "pair", "Identity is above that of all tuned methods, two people a picture"),
         _localization(boards.get("pair"), unlocalized),
-        _alpha(frontiers),
+        _alpha(boards, frontiers),
     ]
 
 
@@ -73,6 +78,8 @@ def _cheaper(board: Ranking, text: str, quantity: str, least: float) -> Claim:
     costs = {row.method: getattr(row.costs, quantity) for row in tuned if row.status == "complete"}
     ratios = {method: cost / own for method, cost in sorted(costs.items()) if cost is not None and own}
     judged = [ratio for method, ratio in ratios.items() if method in TUNED]
+    if ours is not None and own is None:
+        return Claim(text, "not measured", UNMEASURED)
     if ours is None or not judged:
         return Claim(text, "not measured", _absent(ours, tuned) or f"no complete run of {', '.join(TUNED)} here")
     told = [f"{method} {amount(ratio)} times that" for method, ratio in ratios.items() if method in TUNED]
@@ -86,8 +93,10 @@ def _cheaper(board: Ranking, text: str, quantity: str, least: float) -> Claim:
 def _no_storage(board: Ranking) -> Claim:
     text = "Nothing is stored for a subject"
     ours, tuned = _rows(board)
-    if ours is None or ours.costs.stored_mib_per_subject is None:
-        return Claim(text, "not measured", _absent(None, tuned))
+    if ours is None:
+        return Claim(text, "not measured", _absent(ours, tuned))
+    if ours.costs.stored_mib_per_subject is None:
+        return Claim(text, "not measured", UNMEASURED)
     others = ", ".join(f"{row.method} {amount(row.costs.stored_mib_per_subject)} MiB" for row in tuned)
     verdict: Verdict = "held" if ours.costs.stored_mib_per_subject == 0 else "not held"
     own = f"{OURS} {amount(ours.costs.stored_mib_per_subject)} MiB"
@@ -159,11 +168,14 @@ def _localization(board: Ranking | None, more: Difference | None) -> Claim:
     )
 
 
-def _alpha(frontiers: Sequence[Frontier]) -> Claim:
+def _alpha(boards: Mapping[Size, Ranking], frontiers: Mapping[Size, Sequence[Frontier]]) -> Claim:
+    """This suite's curve, or else that of its sister."""
     text = "Alpha trades identity for prompt consistency"
-    frontier = next((f for f in frontiers if f.method == OURS), None)
+    curves = {size: _ranked(board, frontiers.get(size, ())) for size, board in boards.items()}
+    size, frontier = next(((size, curve) for size, curve in curves.items() if curve is not None), (None, None))
     if frontier is None:
-        return Claim(text, "not measured", "needs three alphas or more: fcbench run --alpha 0,0.2,...,1")
+        needed = "needs three alphas or more in the setting of the first ranking"
+        return Claim(text, "not measured", f"{needed}: fcbench run --alpha 0,0.2,...,1")
     ends = frontier.identity, frontier.prompt
     gains = ends[0].estimate.value or 0.0, -(ends[1].estimate.value or 0.0)
     verdicts = [_verdict(gain, end.p) for gain, end in zip(gains, ends, strict=True) if end.p is not None]
@@ -173,5 +185,15 @@ def _alpha(frontiers: Sequence[Frontier]) -> Claim:
         f"{name} {signed(end.estimate.value)} {interval(end.estimate.low, end.estimate.high)}, p {p_value(end.p)}"
         for name, end in zip(("identity", "prompt"), ends, strict=True)
     ]
-    span = f"alpha {frontier.steps[0].alpha:g} to {frontier.steps[-1].alpha:g}: "
+    people = {"single": "one person a picture", "pair": "two people a picture"}
+    where = "" if size == next(iter(boards)) or size is None else f"{people[size]}, "
+    span = f"{where}alpha {frontier.steps[0].alpha:g} to {frontier.steps[-1].alpha:g}: "
     return Claim(text, _all(verdicts), span + "; ".join(told))
+
+
+def _ranked(board: Ranking, frontiers: Sequence[Frontier]) -> Frontier | None:
+    """FastComposer's curve among the runs of this ranking; of several (other weights) that of the ranked method."""
+    rows = {row.method for row in board.rows}
+    runs = {frontier: {step.method for step in frontier.steps} for frontier in frontiers if frontier.method == OURS}
+    here = [frontier for frontier, methods in runs.items() if methods <= rows]
+    return next((frontier for frontier in here if OURS in runs[frontier]), next(iter(here), None))

@@ -137,4 +137,6 @@ def _status(paper: Figure | None, row: Row | None, suite: str) -> str:
     estimate = row.scores.get(_column(row, paper.quantity)) if paper is not None else None
     if paper is None or estimate is None or estimate.low is None or estimate.high is None:
         return "not compared"
+    if row.status != "complete":
+        return "incomplete"
     return "within our interval" if estimate.low <= paper.value <= estimate.high else "outside our interval"

@@ -14,17 +14,17 @@ import pytest
 
 from fcbench.errors import DataError
 from fcbench.files import write_json
-from fcbench.report import merge, publish, read_runs, stale_reports, views, write_report
+from fcbench.report import merge, numbers, publish, read_runs, stale_reports, views, write_report
 from fcbench.report.board import Board, make_board
-from fcbench.report.claims import Claim, claims
+from fcbench.report.claims import OURS, Claim, claims
 from fcbench.report.plots import Lane
 from fcbench.report.published import read_published, three_columns
 from fcbench.report.stale import stale
 from fcbench.report.statistics.estimate import Estimate
 from fcbench.report.to_html import to_html
 from fcbench.store import report_folder, run_folder, runs_of
-from fcbench.types import Score
-from tests.unit.fake_runs import HEADER, cases, fake_run, rich_suite, subjects
+from fcbench.types import Case, Score
+from tests.unit.fake_runs import HEADER, PROMPTS, cases, fake_run, rich_suite, subjects
 
 
 @pytest.fixture(scope="module")
@@ -90,13 +90,13 @@ def test_without_tuned_methods_little_is_claimed(tmp_path: Path) -> None:
     fake_run(tmp_path, "s", "fastcomposer", cases(subjects(tmp_path, "s", 6)))
     board = make_board(read_runs(tmp_path, "s"), "s", out=tmp_path)
     assert {claim.verdict for claim in board.claims} == {"held", "not measured"}
-    assert all(claim.numbers for claim in claims({"single": board.rankings[0]}, []))
+    assert all(claim.numbers for claim in claims({"single": board.rankings[0]}, {}))
 
 
 def test_identity_above_tuned_methods_is_told_from_the_duels(board: Board) -> None:
     ranking = board.rankings[0]
     complete = replace(ranking, rows=tuple(row for row in ranking.rows if row.method != "textual-inversion"))
-    claim = claims({"pair": complete}, [])[4]
+    claim = claims({"pair": complete}, {})[4]
     assert claim.verdict == "not shown"  # neither above nor below all of them
     assert claim.numbers.count("p ") == 3
 
@@ -109,8 +109,8 @@ def test_above_all_tuned_methods_is_not_measured_where_one_was_left_out(tmp_path
         fake_run(tmp_path, "s", method, wanted, quality=(0.2, 0.25), **tuned)
     (ranking,) = make_board(read_runs(tmp_path, "s"), "s", out=tmp_path).rankings
     fewer = replace(ranking, rows=tuple(row for row in ranking.rows if row.method != "dreambooth"))
-    assert [claim.verdict for claim in claims({"single": ranking, "pair": ranking}, [])[3:5]] == ["held", "held"]
-    left_out = claims({"single": ranking, "pair": fewer}, [])[4]
+    assert [claim.verdict for claim in claims({"single": ranking, "pair": ranking}, {})[3:5]] == ["held", "held"]
+    left_out = claims({"single": ranking, "pair": fewer}, {})[4]
     assert left_out.verdict == "not measured"
     assert "to custom-diffusion, p " in left_out.numbers
     assert left_out.numbers.endswith("no run of dreambooth here")
@@ -120,6 +120,63 @@ def test_the_frontier_rises_in_alpha_and_marks_what_is_beaten(board: Board) -> N
     (frontier,) = board.frontiers
     assert [step.alpha for step in frontier.steps] == [0, 0.25, 0.5, 0.7, 0.75, 1]
     assert (frontier.identity.estimate.value or 0) > 0 > (frontier.prompt.estimate.value or 0)
+
+
+def sweep(out: Path, suite: str, *, stack: str = "mini", name: str = "", gain: float = 0.5) -> list[Case]:
+    """FastComposer, or a variant of it, with two more alphas."""
+    wanted = cases(subjects(out, suite, 6), prompts=PROMPTS[:1])
+    for variant, alpha in ((name, 0.7), (f"{name}-alpha-0".strip("-"), 0.0), (f"{name}-alpha-1".strip("-"), 1.0)):
+        label = f"fastcomposer@{variant}" if variant else "fastcomposer"
+        more: dict[str, Any] = {"stack": stack, "stack_digests": {"checkpoint": f"of {name}"}}
+        fake_run(out, suite, label, wanted, quality=(0.2 + gain * alpha, 0.3), options={"alpha": alpha}, **more)
+    return wanted
+
+
+def test_the_claim_on_alpha_reads_the_sister_suite_where_this_one_has_no_curve(tmp_path: Path) -> None:
+    sweep(tmp_path, "s-single")
+    fake_run(
+        tmp_path, "s-pair", "fastcomposer", cases(subjects(tmp_path, "s-pair", 6), pairs=True, prompts=PROMPTS[:1])
+    )
+    single, pair = read_runs(tmp_path, "s-single"), read_runs(tmp_path, "s-pair")
+    own = make_board(single, "s-single", out=tmp_path, beside=pair).claims[6]
+    read = make_board(pair, "s-pair", out=tmp_path, beside=single).claims[6]
+    assert own.numbers.startswith("alpha 0 to 1: identity +")
+    assert (read.verdict, read.numbers) == (own.verdict, f"one person a picture, {own.numbers}")
+    assert make_board(pair, "s-pair", out=tmp_path).claims[6].verdict == "not measured"
+
+
+def test_of_several_curves_the_claim_takes_that_of_the_ranked_method(tmp_path: Path) -> None:
+    sweep(tmp_path, "s", name="another", gain=0.3)
+    alone = sweep(tmp_path, "s")
+    fake_run(tmp_path, "s", "stable-diffusion", alone)
+    board = make_board(read_runs(tmp_path, "s"), "s", out=tmp_path)
+    curves = {OURS in {step.method for step in curve.steps}: curve for curve in board.frontiers}
+    assert set(curves) == {True, False}
+    for told in ([curves[True], curves[False]], [curves[False], curves[True]]):
+        claim = claims({"single": board.rankings[0]}, {"single": told})[6]
+        assert numbers.signed(curves[True].identity.estimate.value) in claim.numbers
+        assert numbers.signed(curves[False].identity.estimate.value) not in claim.numbers
+
+
+def test_a_curve_of_another_setting_is_not_the_ranked_method_s(tmp_path: Path) -> None:
+    wanted = sweep(tmp_path, "s", stack="another")
+    for label in ("a", "b", "c", "d"):
+        fake_run(tmp_path, "s", label, wanted)
+    board = make_board(read_runs(tmp_path, "s"), "s", out=tmp_path)
+    assert len(board.frontiers) == 1
+    assert board.claims[6].verdict == "not measured"
+    assert "in the setting of the first ranking" in board.claims[6].numbers
+
+
+def test_costs_of_pictures_made_elsewhere_are_said_to_be_unmeasured(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 2), prompts=PROMPTS[:1])
+    fake_run(tmp_path, "s", "fastcomposer", wanted, costs_measured=False)
+    fake_run(tmp_path, "s", "dreambooth", wanted, fit_seconds=9.0, capabilities={"needs_tuning": True})
+    found = make_board(read_runs(tmp_path, "s"), "s", out=tmp_path).claims[:3]
+    assert {claim.verdict for claim in found} == {"not measured"}
+    assert {claim.numbers for claim in found} == {
+        "the pictures of fastcomposer were made elsewhere: their costs were not measured"
+    }
 
 
 def test_people_are_divided_by_what_the_run_tells_and_else_by_class_word(board: Board, tmp_path: Path) -> None:
@@ -138,13 +195,21 @@ def test_identity_is_compared_with_the_paper_s_by_the_paper_s_judge_and_on_its_s
     (row,) = [row for row in board.rankings[0].rows if row.method == "fastcomposer"]
     facenet = {**row.scores, "identity_facenet": Estimate(0.43, 0.40, 0.46)}
     found = []
-    for scores, stack in ((row.scores, "sd15"), (facenet, "sd15"), (facenet, "sd15 on other.safetensors")):
-        ranking = replace(board.rankings[0], rows=(replace(row, scores=scores, stack=stack),))
+    complete = "complete"
+    for scores, stack, status in (
+        (row.scores, "sd15", complete),
+        (facenet, "sd15", complete),
+        (facenet, "sd15 on other.safetensors", complete),
+        (facenet, "sd15", "incomplete"),
+    ):
+        ranking = replace(board.rankings[0], rows=(replace(row, scores=scores, stack=stack, status=status),))
         lines = three_columns(read_published(), ranking, suite="celeba-pair", size="pair")
         (line,) = [line for line in lines if (line.method, line.quantity) == ("FastComposer", "identity")]
         found.append((line.ours, line.status))
     assert found[0][1] == "other judge"
-    assert found[1:] == [("0.430 [0.400, 0.460]", "within our interval"), ("0.430 [0.400, 0.460]", "other stack")]
+    assert found[1:] == [
+        ("0.430 [0.400, 0.460]", told) for told in ("within our interval", "other stack", "incomplete")
+    ]
 
 
 def test_published_figures_name_their_sources_and_never_mix(board: Board) -> None:
