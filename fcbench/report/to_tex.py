@@ -1,10 +1,10 @@
-"""The leaderboard as a LaTeX table for a paper; needs the booktabs package."""
+"""The leaderboard as LaTeX tables for a paper; needs the booktabs package."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fcbench.report.columns import Column, columns
+from fcbench.report.columns import Column, Kind, columns
 from fcbench.report.table import Ranking
 
 SPECIAL = {
@@ -19,22 +19,43 @@ SPECIAL = {
 }
 
 
+CAPTIONS: dict[Kind, str] = {
+    "quality": "quality. Intervals: 95 %, over subjects and prompts. Rank \N{EN DASH}: incomplete, sweep or yardstick.",
+    "cost": "cost. Total: one fit and one picture drawn alone; sample: a picture's share of a batch.",
+}
+
+
 def to_tex(rankings: Sequence[Ranking], suite: str) -> str:
-    """A ``table*`` with one block of rows a ranking."""
-    shown = columns([row for ranking in rankings for row in ranking.rows])
+    """Two ``table*``, quality and cost, that fit a page, each with one block of rows a ranking and the rows' notes."""
+    tables = [_table(rankings, suite, kind) for kind in CAPTIONS]
+    return "\n\n".join(["% Needs \\usepackage{booktabs}.", *tables]) + "\n"
+
+
+def _table(rankings: Sequence[Ranking], suite: str, kind: Kind) -> str:
+    rows = [row for ranking in rankings for row in ranking.rows]
+    shown = [column for column in columns(rows) if column.kind in ("row", kind)]
     lines = [
-        "% Needs \\usepackage{booktabs}.",
         r"\begin{table*}",
-        r"\centering\small",
-        rf"\caption{{Suite {escape(suite)}. Intervals: 95\,\%, over subjects and prompts.}}",
+        r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
+        rf"\caption{{Suite {escape(suite)}: {escape(CAPTIONS[kind])}}}",
         rf"\begin{{tabular}}{{{''.join(map(_alignment, shown))}}}",
         r"\toprule",
-        _line([column.heading for column in shown]),
+        " & ".join(_heading(column.heading) for column in shown) + r" \\",
     ]
     for ranking in rankings:
         lines += [r"\midrule", rf"\multicolumn{{{len(shown)}}}{{l}}{{\emph{{{escape(ranking.title)}}}}} \\"]
-        lines += [_line([column.cell(row) for column in shown]) for row in ranking.rows]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table*}"]) + "\n"
+        for block in (ranking.of("method"), [*ranking.of("sweep"), *ranking.of("sanity")]):
+            lines += [r"\addlinespace"] if block else []
+            lines += [_line([column.cell(row) for column in shown]) for row in block]
+    notes = [rf"\par {escape(row.method)}: {escape(row.note)}" for row in rows if row.note]
+    under = [r"\par\smallskip\raggedright", *notes] if notes else []
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", *under, r"\end{table*}"])
+
+
+def _heading(text: str) -> str:
+    """A heading of three words on two lines: its column holds less."""
+    first, space, last = text.rpartition(" ") if text.count(" ") > 1 else ("", "", text)
+    return rf"\shortstack{{{escape(first)}\\{escape(last)}}}" if space else escape(last)
 
 
 def escape(text: str) -> str:

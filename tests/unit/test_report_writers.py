@@ -108,10 +108,23 @@ def test_a_difference_whose_interval_and_p_disagree_is_marked(tmp_path: Path) ->
 
 def test_every_row_of_the_latex_has_as_many_cells_as_its_head(hostile: Path) -> None:
     text = hostile.with_suffix(".tex").read_text()
-    body = text[text.index(r"\toprule") : text.index(r"\bottomrule")].splitlines()
-    rows = [line for line in body if line.endswith(r"\\") and "multicolumn" not in line]
-    assert len(rows) == 3
-    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {14}
+    quality, cost = re.findall(r"(?s)\\toprule(.*?)\\bottomrule", text)
+    for body, further in ((quality, 7), (cost, 7)):
+        rows = [line for line in body.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
+        assert len(rows) == 3
+        assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {further}
+
+
+def test_the_latex_tables_hold_every_column_and_the_notes_of_the_markdown(hostile: Path) -> None:
+    text, told = hostile.with_suffix(".tex").read_text(), hostile.with_suffix(".md").read_text()
+    flat = re.sub(r"\\shortstack\{(.*?)\\\\(.*?)\}", r"\1 \2", text)
+    heads = [re.split(" & ", line.removesuffix(r" \\")) for line in flat.splitlines() if " & method & " in f" & {line}"]
+    columns = re.findall(r"\| (rank \| method .*) \|", told)[0].split(" | ")
+    assert sorted({cell for head in heads for cell in head}) == sorted({tex(column) for column in columns})
+    assert sum(len(head) for head in heads) == len(columns) + 1  # the method stands in both
+    notes = [line for line in text.splitlines() if line.startswith(r"\par ")]
+    assert len(notes) == 2 * told.count("1 of 7 pictures missing") == 4
+    assert all("1 of 7 pictures missing" in note for note in notes)
 
 
 def test_latex_prints_every_special_character() -> None:
