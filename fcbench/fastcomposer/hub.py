@@ -62,18 +62,22 @@ def _split(place: str) -> tuple[str, str]:
 
 
 def _online(name: str, revision: str) -> str | None:
+    """The commit that the hub names, which the cache is told too: what is fetched by commit leaves no branch there."""
     from huggingface_hub import HfApi
 
     try:
-        return HfApi().model_info(name, revision=revision, timeout=10).sha
+        HfApi().model_info(name, revision=revision, timeout=10)  # resolving would wait for ever on a dead network
+        return HfApi().resolve_revision(name, revision=revision).resolved
     except Exception:  # as above: whatever it is, the cache may still know
         return None
 
 
 def _cached(name: str, revision: str) -> str | None:
-    from huggingface_hub import snapshot_download
+    """The commit that the cache knows a branch or tag by; its snapshot may hold but some of the repository's files."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RevisionResolutionError
 
     try:
-        return Path(snapshot_download(name, revision=revision, local_files_only=True)).name
-    except (OSError, ValueError):
+        return HfApi().resolve_revision(name, revision=revision, local_files_only=True).resolved
+    except (OSError, ValueError, RevisionResolutionError):
         return None

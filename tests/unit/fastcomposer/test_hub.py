@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -64,3 +66,19 @@ def test_a_name_is_pinned_to_what_the_hub_says_else_to_what_is_cached(
 def test_what_is_not_known_and_what_is_no_hub_id_stay(cache: Path) -> None:
     for place in ("owner/other", "owner/name@v2", str(cache), "out/checkpoints/mine", "fastcomposer"):
         assert hub.pin(place) == place
+
+
+def test_what_was_pinned_and_fetched_online_is_found_offline(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (cache / "refs" / "main").unlink()  # by its commit it was fetched, and no branch was noted
+    with monkeypatch.context() as online:
+        online.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: SimpleNamespace(sha=COMMIT))
+        assert hub.pin("owner/name") == f"owner/name@{COMMIT}"
+    assert hub.pin("owner/name") == f"owner/name@{COMMIT}"
+    assert find_checkpoint("owner/name") == cache / "snapshots" / COMMIT / "pytorch_model.bin"
+
+
+def test_a_part_of_a_repository_is_pinned_offline(cache: Path) -> None:
+    rest = {"README.md": {"size": 7, "blob_id": "c" * 40}}
+    (cache / "trees").mkdir()
+    (cache / "trees" / f"{COMMIT}.json").write_text(json.dumps({"format_version": 1, "files": rest}))
+    assert hub.pin("owner/name") == f"owner/name@{COMMIT}"
