@@ -14,9 +14,10 @@ from typing import Any
 
 from fcbench import errors, store
 from fcbench.config import Suite
-from fcbench.errors import FcbenchError, UsageError
+from fcbench.errors import FcbenchError
 from fcbench.files import locked
 from fcbench.run.cases import case_seed, cases_of, subjects_of
+from fcbench.run.label import refuse_label
 from fcbench.run.progress import Progress
 
 __all__ = ["RunSummary", "case_seed", "cases_of", "run_suite", "subjects_of"]
@@ -65,8 +66,7 @@ def run_suite(
     from fcbench.run.worker import Job
 
     label = label or method_name.rpartition(":")[2]
-    if "/" in label or label.startswith("."):
-        raise UsageError(f"{label!r} cannot name a run's folder: it has a / in it or starts with a dot")
+    refuse_label(label)
     job = Job(
         suite=suite.model_dump(mode="json"),
         suite_file=suite.asked_as,

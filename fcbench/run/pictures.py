@@ -13,6 +13,7 @@ from fcbench.errors import UsageError, did_you_mean
 from fcbench.files import read_json, write_image, write_json
 from fcbench.images import FORMATS, read_image
 from fcbench.run.cases import cases_of, subject_groups, subjects_of, suite_digest
+from fcbench.run.label import refuse_label
 from fcbench.run.measure import MEASURED, versions
 from fcbench.run.record import refuse_other_versions
 from fcbench.stacks import load_stack
@@ -25,9 +26,10 @@ OFFICIAL = re.compile(r"subject_(\d{4})_prompt_(\d{4})_instance_(\d{4})")
 def adopt(suite: Suite, pictures: Path, *, out: Path, label: str, images_per_subject: int = 1) -> store.RunFolder:
     """Take over a folder of pictures, named by case, as a run of ``suite``; docs/pictures.md has the contract.
 
-    A case without a picture becomes a failure. Raises UsageError for a folder that holds a picture of no case, or
-    where the run that is there was made otherwise; DataError for a picture that cannot be read.
+    A case without a picture becomes a failure. Raises UsageError for a label that cannot name a folder, for a picture of
+    no case, or where the run that is there was made otherwise; DataError for a picture that cannot be read.
     """
+    refuse_label(label)
     subjects = subjects_of(suite, out)
     cases = cases_of(suite, subjects)
     if not pictures.is_dir():

@@ -87,6 +87,15 @@ def test_a_picture_of_no_case_is_refused_with_the_nearest_name(tmp_path: Path) -
         adopt(world(), tmp_path / "absent", out=tmp_path, label="theirs")
 
 
+@pytest.mark.parametrize("label", ["tencent/photomaker", "../..", ".hidden"])
+def test_a_name_that_leads_out_of_the_suite_s_runs_is_refused(tmp_path: Path, label: str) -> None:
+    draw(tmp_path / "theirs", "p1003000.snow.0.png")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UsageError, match="cannot name a run's folder"):
+        adopt(world(), tmp_path / "theirs", out=tmp_path, label=label)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_a_run_that_was_drawn_here_is_not_overwritten(tmp_path: Path) -> None:
     suite = world()
     case = cases_of(suite, subjects_of(suite, tmp_path))[0]
