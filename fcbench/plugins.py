@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -36,7 +36,8 @@ def load(kind: Literal["metrics"], name: str, options: Mapping[str, str] = ...) 
 def load(kind: Kind, name: str, options: Mapping[str, str] | None = None) -> Method | Metric:
     """The plug-in called ``name``, or found at ``module:attribute``, with its options set.
 
-    Raises UsageError for an unknown name or option, MissingError for a package that the plug-in needs.
+    Raises UsageError for an unknown name or option and for one that must be given, MissingError for a package that the
+    plug-in needs, FcbenchError for a plug-in that fails when it is imported or made.
     """
     protocol = Method if kind == "methods" else Metric
     plugin: Any = _make(name, _find(kind, name), options or {})
@@ -91,8 +92,22 @@ def _make(name: str, plugin: Any, options: Mapping[str, str]) -> Any:
     for option in options:
         if option not in known:
             raise UsageError(f"{name} has no option {option!r}: {did_you_mean(option, known)}")
-    hints = get_type_hints(plugin) if options else {}
-    return plugin(**{option: _convert(name, option, text, hints[option]) for option, text in options.items()})
+    for option in sorted(_required(plugin) - set(options)):
+        raise UsageError(f"{name} needs its option {option}: --set {option}=...")
+    try:
+        hints = get_type_hints(plugin) if options else {}
+        return plugin(**{option: _convert(name, option, text, hints[option]) for option, text in options.items()})
+    except FcbenchError:
+        raise
+    except Exception as error:  # what a plug-in does when it is made is its own affair
+        raise FcbenchError(f"{name} cannot be made: {type(error).__name__}: {error}") from error
+
+
+def _required(plugin: type) -> set[str]:
+    """The options that have no default."""
+    if not is_dataclass(plugin):
+        return set()
+    return {f.name for f in fields(plugin) if f.init and f.default is MISSING and f.default_factory is MISSING}
 
 
 def _convert(name: str, option: str, text: str, hint: Any) -> Any:

@@ -86,6 +86,48 @@ def test_a_module_that_breaks_is_told_in_one_line(tmp_path: Path, module: str) -
         plugins.load("methods", f"{module}:Toy")
 
 
+DEMANDING = """
+from __future__ import annotations
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    from somewhere import Depth
+
+@dataclass
+class Demanding:
+    folder: str
+    size: int = 0
+
+    def __post_init__(self):
+        1 / self.size
+
+@dataclass
+class Hinted:
+    depth: Depth = 1
+"""
+
+
+def test_an_option_that_must_be_given_is_asked_for(tmp_path: Path, module: str) -> None:
+    (tmp_path / f"{module}.py").write_text(DEMANDING)
+    with pytest.raises(UsageError, match=r"Demanding needs its option folder: --set folder=\.\.\.$"):
+        plugins.load("methods", f"{module}:Demanding", {"size": "1"})
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("Demanding", {"folder": "here"}, "cannot be made: ZeroDivisionError: division by zero"),
+        ("Hinted", {"depth": "2"}, "cannot be made: NameError: name 'Depth' is not defined"),
+    ],
+)
+def test_a_plugin_that_fails_when_it_is_made_is_told_in_one_line(
+    tmp_path: Path, module: str, name: str, options: dict[str, str], message: str
+) -> None:
+    (tmp_path / f"{module}.py").write_text(DEMANDING)
+    with pytest.raises(FcbenchError, match=message):
+        plugins.load("methods", f"{module}:{name}", options)
+
+
 def test_an_unknown_method_is_met_with_the_nearest() -> None:
     with pytest.raises(UsageError, match="no method is called 'fastcompser': did you mean fastcomposer"):
         plugins.load("methods", "fastcompser")
