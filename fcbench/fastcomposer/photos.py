@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from abc import ABC, abstractmethod
+from bisect import bisect
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -105,6 +106,7 @@ class ParquetPhotos(Photos):
         self._min_margin = min_margin
         self._masks: list[list[Rle]] = []
         self._names: list[str] = []
+        self._starts: list[int] = []
         self._encoded: arrow.ChunkedArray | None = None
         for shard in shards:
             self._read(shard)
@@ -141,7 +143,15 @@ class ParquetPhotos(Photos):
     def _decode(self, row: int) -> Image:
         if self._encoded is None:
             self._encoded = arrow.chunked_array(list(_pictures(self._shards)), _PICTURE.type)
-        return np.array(Pillow.open(io.BytesIO(self._encoded[row].as_buffer())).convert("RGB"))
+        try:
+            with Pillow.open(io.BytesIO(self._encoded[row].as_buffer() or b"")) as opened:
+                return np.array(opened.convert("RGB"))
+        except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
+            raise DataError(f"{self._place(row)}: not a picture that can be read ({error})") from error
+
+    def _place(self, row: int) -> str:
+        """The shard that holds a photo, and what it is called."""
+        return f"{self._shards[bisect(self._starts, row) - 1]}: {self._names[row]}"
 
     def _read(self, shard: Path) -> None:
         try:
@@ -150,6 +160,7 @@ class ParquetPhotos(Photos):
                 raise KeyError("image")
             wanted = ["caption", "segments", *(name for name in ("id",) if name in columns)]
             table = parquet.read_table(shard, columns=wanted)
+            self._starts.append(len(self))
             for place, record in enumerate(table.to_pylist()):
                 self._names.append(str(record.get("id", f"{shard.name} row {place}")))
                 self._keep(record)
@@ -170,7 +181,7 @@ def _pictures(shards: Sequence[Path]) -> Iterator[arrow.Array]:
         try:
             for batch in parquet.ParquetFile(shard).iter_batches(_AT_ONCE, columns=["image"]):
                 yield batch["image"].field("bytes").cast(_PICTURE.type)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, AttributeError) as error:  # a column of nulls has no fields
             raise _broken(shard, error) from error
 
 

@@ -117,6 +117,23 @@ def test_a_shard_without_pictures_is_an_error_before_any_is_asked_for(data: Path
         ParquetPhotos([shard])
 
 
+@pytest.mark.parametrize("encoded", [b"torn", b"", None])
+def test_a_picture_that_is_broken_or_not_there_is_an_error_that_names_its_row(
+    data: Path, tmp_path: Path, encoded: bytes | None
+) -> None:
+    whole = DataFolder(data).shard("train")
+    table = parquet.read_table(whole)
+    pictures = table["image"].to_pylist()
+    pictures[1] = None if encoded is None else {**pictures[1], "bytes": encoded}
+    column = pyarrow.array(pictures, table.schema.field("image").type)
+    broken = tmp_path / "broken.parquet"
+    parquet.write_table(table.set_column(table.column_names.index("image"), "image", column), broken)
+    photos = ParquetPhotos([whole, broken])
+    assert photos.image(len(table)).shape == photos.image(0).shape
+    with pytest.raises(DataError, match=r"broken\.parquet: broken\.parquet row 1: not a picture that can be read"):
+        photos.image(len(table) + 1)
+
+
 def test_photos_moved_to_disk_are_the_same_and_are_let_go_of(data: Path, tmp_path: Path) -> None:
     shards = [DataFolder(data).shard("train")] * 2
     before, there = ParquetPhotos(shards), tmp_path / "work" / "photos.arrow"
