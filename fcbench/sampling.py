@@ -6,12 +6,14 @@ all, so that two methods differ in nothing else. Public: plug-ins build on it.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from ftfy import fix_text
 
+from fcbench.errors import UsageError
 from fcbench.images import to_images
 from fcbench.memory import on_device
 from fcbench.types import Image, Stack
@@ -102,22 +104,35 @@ def denoise(
     *,
     steps: int,
     guidance: float,
+    seeds: Sequence[int] = (),
 ) -> torch.Tensor:
     """Unit noise (n, channels, height, width) to latents, by classifier-free guidance (Ho and Salimans, 2022).
 
     ``null`` (1, tokens, dim) is the empty prompt's conditioning. The scheduler is copied: its state does not leak.
+    ``seeds``: the pictures', whose noise a schedule that draws some on the way follows from; else the global state's.
     """
     scheduler = type(scheduler).from_config(scheduler.config)
     scheduler.set_timesteps(steps)  # on the CPU, where a schedule looks its values up: a GPU need not be waited for
     times = scheduler.timesteps.to(noise.device)
     latents: torch.Tensor = noise * scheduler.init_noise_sigma
     nulls = null.expand(len(noise), -1, -1)
+    drawing = _on_the_way(scheduler, seeds, noise.shape[1:])
     for call, timestep in enumerate(scheduler.timesteps):
         doubled = scheduler.scale_model_input(torch.cat([latents, latents]), timestep).to(unet.dtype)
         text = torch.cat([nulls, conditioning(call)]).to(unet.dtype)
         without, given = unet(doubled, times[call], text).sample.float().chunk(2)
-        latents = scheduler.step(without + guidance * (given - without), timestep, latents).prev_sample
+        latents = scheduler.step(without + guidance * (given - without), timestep, latents, **drawing).prev_sample
     return latents
+
+
+def _on_the_way(scheduler: Any, seeds: Sequence[int], shape: Sequence[int]) -> dict[str, Any]:
+    """For a schedule whose steps may draw: a CPU generator a picture, which goes on where its initial noise ended."""
+    if not seeds or "generator" not in inspect.signature(scheduler.step).parameters:
+        return {}
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    for generator in generators:
+        torch.randn(tuple(shape), generator=generator)
+    return {"generator": generators}
 
 
 def denoiser_calls(scheduler: Any, steps: int) -> int:
@@ -140,8 +155,10 @@ def draw(
 
     ``unet``: the method's own denoiser; the stack's if None. ``steps`` and ``guidance``: 0 means the stack's.
     Convolutions' weights are laid out with the channels last, as they are computed; their values stay as they are.
+    Raises UsageError where the pieces' own size is not the stack's ``image_size``.
     """
     unet = channels_last(stack.role("unet") if unet is None else unet)
+    _refuse_other_size(stack, unet)
     shape = (unet.config.in_channels, unet.config.sample_size, unet.config.sample_size)
     latents = denoise(
         unet,
@@ -151,10 +168,24 @@ def draw(
         encode_text(stack, [""]),
         steps=steps or stack.sampling["steps"],
         guidance=guidance or stack.sampling["guidance"],
+        seeds=seeds,
     )
     with on_device(stack, stack.role("vae")) as vae:
         decoder = channels_last(vae)
         return [image for few in latents.split(DECODED) for image in to_images(decode_latents(decoder, few))]
+
+
+def _refuse_other_size(stack: Stack, unet: Any) -> None:
+    """Training fits photos to the stack's size, and pictures come out in the U-Net's: they must be one."""
+    widths = getattr(stack.role("vae").config, "block_out_channels", None)
+    if widths is None:  # a VAE of another kind does not say how much it enlarges
+        return
+    side = unet.config.sample_size * 2 ** (len(widths) - 1)
+    if side != stack.image_size:
+        raise UsageError(
+            f"stack {stack.name}: image_size is {stack.image_size}, its U-Net and VAE draw {side} pixels: "
+            f"set image_size: {side}"
+        )
 
 
 def channels_last(model: Any) -> Any:

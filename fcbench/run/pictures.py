@@ -26,8 +26,8 @@ OFFICIAL = re.compile(r"subject_(\d{4})_prompt_(\d{4})_instance_(\d{4})")
 def adopt(suite: Suite, pictures: Path, *, out: Path, label: str, images_per_subject: int = 1) -> store.RunFolder:
     """Take over a folder of pictures, named by case, as a run of ``suite``; docs/pictures.md has the contract.
 
-    A case without a picture becomes a failure. Raises UsageError for a label that cannot name a folder, for a picture of
-    no case, or where the run that is there was made otherwise; DataError for a picture that cannot be read.
+    A case without a picture becomes a failure. Raises UsageError for a label that cannot name a folder, for a picture
+    of no case, or where the run that is there was made otherwise; DataError for a picture that cannot be read.
     """
     refuse_label(label)
     subjects = subjects_of(suite, out)

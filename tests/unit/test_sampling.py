@@ -6,10 +6,20 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
-from diffusers import DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    LCMScheduler,
+    PNDMScheduler,
+)
 
-from fcbench.sampling import channels_last, denoise, denoiser_calls, initial_noise
+from fcbench.errors import UsageError
+from fcbench.sampling import channels_last, denoise, denoiser_calls, draw, initial_noise
+from fcbench.types import Stack
 
 
 class Recorder(torch.nn.Module):
@@ -74,6 +84,39 @@ def test_a_schedule_is_followed_to_the_end_whatever_it_counts_in() -> None:
         denoise(unet, scheduler, torch.zeros(1, 2, 4, 4), partial(_same, text), text, steps=7, guidance=2.0)
         scheduler.set_timesteps(7)
         assert unet.times == [float(time) for time in scheduler.timesteps]
+
+
+@pytest.mark.parametrize("kind", [DDPMScheduler, EulerAncestralDiscreteScheduler, LCMScheduler])
+def test_what_a_schedule_draws_on_the_way_follows_from_the_picture_s_seed_alone(kind: Any) -> None:
+    text, null = torch.ones(2, 5, 3), torch.zeros(1, 5, 3)
+
+    def drawn(*seeds: int) -> torch.Tensor:
+        noise = initial_noise(seeds, (2, 4, 4))
+        some = partial(_same, text[: len(seeds)])
+        return denoise(Recorder(), kind(), noise, some, null, steps=3, guidance=2.0, seeds=seeds)
+
+    together = drawn(3, 4)
+    torch.testing.assert_close(together[1:], drawn(4))
+    assert torch.equal(together, drawn(3, 4))
+    assert not torch.equal(together[:1], together[1:])
+
+
+def test_a_schedule_that_draws_nothing_is_left_alone() -> None:
+    noise, text, null = initial_noise([3], (2, 4, 4)), torch.ones(1, 5, 3), torch.zeros(1, 5, 3)
+    for kind in (EulerDiscreteScheduler, DDIMScheduler, partial(PNDMScheduler, skip_prk_steps=True)):
+        plain, seeded = (
+            denoise(Recorder(), kind(), noise, partial(_same, text), null, steps=3, guidance=2.0, seeds=seeds)
+            for seeds in ((), (3,))
+        )
+        assert torch.equal(plain, seeded)
+
+
+def test_pieces_that_draw_another_size_than_the_stack_s_are_refused() -> None:
+    unet = SimpleNamespace(config=SimpleNamespace(in_channels=4, sample_size=8))
+    vae = SimpleNamespace(config=SimpleNamespace(block_out_channels=[8, 8, 8]))
+    stack = Stack("odd", {"unet": lambda: unet, "vae": lambda: vae}, image_size=64)
+    with pytest.raises(UsageError, match="odd: image_size is 64, its U-Net and VAE draw 32 pixels: set image_size: 32"):
+        draw(stack, partial(_same, torch.zeros(1, 5, 3)), [0])
 
 
 def test_laying_channels_last_changes_no_value() -> None:
