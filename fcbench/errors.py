@@ -56,6 +56,15 @@ class OutOfTimeError(FcbenchError):
     """A time budget is spent; the state is saved and the same command goes on."""
 
 
+def one_line(error: BaseException, most: int = 200) -> str:
+    """What another library's error says, its breaks and runs of spaces collapsed; its kind where it says nothing.
+
+    >>> one_line(OSError("no space   left")), one_line(TimeoutError())
+    ('no space left', 'TimeoutError')
+    """
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint to append to "unknown ..." messages: the nearest known word, else all of them.
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from fcbench.errors import WeightsError
+from fcbench.errors import WeightsError, one_line
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +24,14 @@ def is_commit(revision: str) -> bool:
     (False, True)
     """
     return re.fullmatch("[0-9a-f]{40}", revision) is not None
+
+
+def why_not_fetched(error: Exception) -> str:
+    """Why the hub gave nothing, in one line: of what its library says of the cache, what was before it."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    before = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else None
+    return one_line(before or error, 300)
 
 
 def quiet() -> None:

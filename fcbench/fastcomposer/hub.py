@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from fcbench.errors import MissingError
-from fcbench.weights import is_commit
+from fcbench.weights import is_commit, why_not_fetched
 
 _ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _FILES = ["fastcomposer.json", "fusion.safetensors", "frozen.safetensors", "unet/*", "image_encoder/*"]
@@ -38,7 +38,7 @@ def pin(place: str) -> str:
 def fetch(place: str, file: str) -> Path:
     """The local folder of a hub id with our folder's files or ``file`` in it, fetched now if there is a network.
 
-    MissingError says the command that fetches it elsewhere.
+    MissingError says why there is none, and the command that fetches it elsewhere.
     """
     from huggingface_hub import snapshot_download
 
@@ -52,7 +52,7 @@ def fetch(place: str, file: str) -> Path:
         pinned = "" if revision == "main" else f" --revision {revision}"
         raise MissingError(
             f"{place}: no such file or folder, and no FastComposer checkpoint in the Hugging Face cache or within "
-            f"reach; where there is a network: hf download {name}{pinned}"
+            f"reach ({why_not_fetched(error)}); where there is a network: hf download {name}{pinned}"
         ) from error
 
 

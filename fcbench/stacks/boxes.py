@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from fcbench.errors import DataError, MissingError
-from fcbench.stacks.loading import precision
+from fcbench.stacks.loading import precision, read_whole
 from fcbench.types import Image
 from fcbench.weights import quiet
 
@@ -64,10 +64,12 @@ def load_detector(
     if not (folder / "config.json").is_file():
         raise MissingError(f"{folder}: no config.json of a detector there; get one with: hf download {place}")
     try:
-        model = AutoModelForObjectDetection.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=precision(device)
+        model = read_whole(
+            AutoModelForObjectDetection, folder, local_files_only=True, use_safetensors=True, dtype=precision(device)
         )
         processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
+    except DataError:
+        raise
     except Exception as error:  # safetensors, JSON and transformers have errors of their own
         raise DataError(f"{folder}: cannot be loaded as a detector ({' '.join(str(error).split())[:200]})") from error
     return Detector(model.to(device).eval(), processor, threshold=threshold, labels=labels)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from fcbench.errors import DataError, MissingError
-from fcbench.stacks.loading import precision
+from fcbench.stacks.loading import precision, read_whole
 from fcbench.types import Image
 from fcbench.weights import quiet
 
@@ -69,9 +69,7 @@ def load_blip(place: Path | str, *, beams: int = 3, tokens: int = 50, batch: int
         classes = {"blip": BlipForConditionalGeneration, "blip-2": Blip2ForConditionalGeneration}
         if kind not in classes:
             raise DataError(f"{folder}: a captioner must be blip or blip-2, this is {kind}")
-        model = classes[kind].from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=precision(device)
-        )
+        model = read_whole(classes[kind], folder, local_files_only=True, use_safetensors=True, dtype=precision(device))
         processor = BlipImageProcessorPil.from_pretrained(folder, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except DataError:

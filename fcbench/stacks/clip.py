@@ -10,8 +10,10 @@ import numpy.typing as npt
 import torch
 from transformers import CLIPModel, CLIPTokenizer
 
-from fcbench.errors import MissingError
+from fcbench.errors import DataError, MissingError, one_line
 from fcbench.images import pad_to_square, resize, to_clip, to_tensor
+from fcbench.stacks.loading import read_whole
+from fcbench.stacks.whole import lacking_vocabulary
 from fcbench.types import Image
 
 _BATCH = 64
@@ -62,12 +64,21 @@ class Clip:
 
 
 def load_clip(place: Path | str, *, tokenizer: str | None = None, bicubic: bool = False, device: str = "cpu") -> Clip:
-    """CLIP from a folder or hub id; ``tokenizer`` names a folder beside it where the tokenizer lies apart."""
+    """CLIP from a folder or hub id; ``tokenizer`` names a folder beside it where the tokenizer lies apart.
+
+    MissingError where there is none, DataError where it is broken or not whole.
+    """
     words = Path(place).parent / tokenizer if tokenizer else place
+    if Path(words).is_dir() and (absent := lacking_vocabulary(Path(words), CLIPTokenizer)):
+        raise DataError(f"{words}: CLIP's tokenizer needs {absent}")
     try:
-        model = CLIPModel.from_pretrained(place, dtype=torch.float32).to(device).eval()
+        model = read_whole(CLIPModel, place, dtype=torch.float32).to(device)
         return Clip(model, CLIPTokenizer.from_pretrained(words), bicubic=bicubic)
+    except DataError:
+        raise
     except OSError as error:
         raise MissingError(
             f"{place}: no CLIP model there or in the Hugging Face cache; where there is a network: hf download {place}"
         ) from error
+    except Exception as error:  # safetensors, JSON and transformers have errors of their own
+        raise DataError(f"{place}: cannot be loaded as CLIP ({one_line(error)})") from error

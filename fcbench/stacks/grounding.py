@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fcbench.errors import DataError, MissingError
-from fcbench.stacks.loading import precision
+from fcbench.stacks.loading import precision, read_whole
 from fcbench.types import Image
 from fcbench.weights import quiet
 
@@ -100,11 +100,17 @@ def load_grounding_dino(
     if not (folder / "config.json").is_file():
         raise MissingError(f"{folder}: no config.json of GroundingDINO there; get one with: hf download {place}")
     try:
-        model = GroundingDinoForObjectDetection.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=precision(device)
+        model = read_whole(
+            GroundingDinoForObjectDetection,
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            dtype=precision(device),
         )
         processor = GroundingDinoImageProcessorPil.from_pretrained(folder, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except DataError:
+        raise
     except Exception as error:  # safetensors, JSON and transformers have errors of their own
         raise DataError(
             f"{folder}: cannot be loaded as GroundingDINO ({' '.join(str(error).split())[:200]})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from fcbench.errors import DataError, MissingError, UsageError
 from fcbench.stacks.initial import initialising, untrained
 from fcbench.stacks.single_file import load_single_file
+from fcbench.stacks.whole import is_tokenizer, lacking_vocabulary
 from fcbench.weights import quiet
 
 
@@ -23,23 +24,39 @@ def from_path(role: str, class_name: str, place: Path, device: str, options: dic
         return build(class_name, device, {"place": place, **options})
     if _is_model(thing) and place.is_file():
         return _place(load_single_file(role, thing, place, precision(device)), device)
+    if is_tokenizer(thing) and (absent := lacking_vocabulary(place, thing)):
+        raise DataError(f"{place}: {class_name} needs {absent}")
     try:
         if not _is_model(thing):
             return thing.from_pretrained(place, local_files_only=True, **options)
         name = "torch_dtype" if thing.__module__.startswith("diffusers") else "dtype"
-        model, report = thing.from_pretrained(
-            place,
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-            **{name: precision(device)},
-            **options,
+        model = read_whole(
+            thing, place, local_files_only=True, use_safetensors=True, **{name: precision(device)}, **options
         )
+    except DataError:
+        raise
     except Exception as error:  # safetensors, JSON and each library have errors of their own
         raise DataError(f"{place}: cannot be loaded as {class_name} ({error})") from error
-    if missing := sorted(report["missing_keys"]):
-        raise DataError(f"{place}: {len(missing)} weights of {class_name} are not there, {missing[0]} the first")
     return _place(model, device)
+
+
+def read_whole(thing: Any, place: Path | str, *, without: Sequence[str] = (), **options: Any) -> Any:
+    """A library's model as ``from_pretrained`` reads it, in evaluation mode; raises what that raises.
+
+    DataError where weights are not there, which the library would draw: their names but those that begin as one of
+    ``without``. Counters as places of tokens are no weights: some files have them, some do not.
+    """
+    model, report = thing.from_pretrained(place, output_loading_info=True, **options)
+    state = model.state_dict()
+    missing = sorted(
+        name
+        for name in report["missing_keys"]
+        if not name.startswith(tuple(without)) and (name not in state or state[name].is_floating_point())
+    )
+    if missing:
+        name = f"{type(model).__module__.partition('.')[0]}.{type(model).__name__}"
+        raise DataError(f"{place}: {len(missing)} weights of {name} are not there, {missing[0]} the first")
+    return model.eval()
 
 
 def from_nothing(class_name: str, place: Path | None, device: str, options: dict[str, Any]) -> Any:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fcbench.errors import DataError, MissingError
-from fcbench.stacks.loading import precision
+from fcbench.stacks.loading import precision, read_whole
 from fcbench.types import Image, Region
 from fcbench.weights import quiet
 
@@ -136,10 +136,16 @@ def load_mask2former(
         raise MissingError(f"{folder}: no config.json of a segmenter there; get one with: hf download {place}")
     try:
         with _any_backbone():
-            model = Mask2FormerForUniversalSegmentation.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, dtype=precision(device)
+            model = read_whole(
+                Mask2FormerForUniversalSegmentation,
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                dtype=precision(device),
             )
         processor = Mask2FormerImageProcessorPil.from_pretrained(folder, local_files_only=True)
+    except DataError:
+        raise
     except Exception as error:  # safetensors, JSON and transformers have errors of their own
         raise DataError(f"{folder}: cannot be loaded as Mask2Former ({' '.join(str(error).split())[:200]})") from error
     ids = range(COCO_THINGS, len(model.config.id2label)) if stuff == "coco" else [int(label) for label in stuff]

@@ -17,7 +17,7 @@ from torch import Tensor
 from fcbench.errors import DataError, MissingError
 from fcbench.masks import box_of
 from fcbench.stacks.boxes import Box, Detector, load_detector
-from fcbench.stacks.loading import precision
+from fcbench.stacks.loading import precision, read_whole
 from fcbench.types import UNLABELLED, Image, Mask, Region
 from fcbench.weights import quiet
 
@@ -153,8 +153,10 @@ def load_sam(
     if not (folder / "config.json").is_file():
         raise MissingError(f"{folder}: no config.json of SAM there; get one with: hf download {place}")
     try:
-        model = SamModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=precision(device))
+        model = read_whole(SamModel, folder, local_files_only=True, use_safetensors=True, dtype=precision(device))
         processor = SamProcessor(SamImageProcessorPil.from_pretrained(folder, local_files_only=True))
+    except DataError:
+        raise
     except Exception as error:  # safetensors, JSON and transformers have errors of their own
         raise DataError(f"{folder}: cannot be loaded as SAM ({' '.join(str(error).split())[:200]})") from error
     prompts = _detector(folder, detector, labels, device)

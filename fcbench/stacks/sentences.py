@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from fcbench.errors import DataError, MissingError
+from fcbench.stacks.loading import read_whole
 from fcbench.weights import quiet
 
 BATCH = 64
@@ -49,8 +50,17 @@ def load_sentences(place: Path | str, *, device: str = "cpu") -> Sentences:
     if not (folder / "config.json").is_file():
         raise MissingError(f"{folder}: no config.json of a sentence encoder there; get one with: hf download {place}")
     try:
-        model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)
+        model = read_whole(
+            AutoModel,
+            folder,
+            without=("pooler.",),  # nothing here asks for it
+            local_files_only=True,
+            use_safetensors=True,
+            dtype=torch.float32,
+        )
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except DataError:
+        raise
     except Exception as error:  # safetensors, JSON and transformers have errors of their own
         why = " ".join(str(error).split())[:200]
         raise DataError(f"{folder}: cannot be loaded as a sentence encoder ({why})") from error

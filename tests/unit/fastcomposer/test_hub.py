@@ -82,3 +82,14 @@ def test_a_part_of_a_repository_is_pinned_offline(cache: Path) -> None:
     (cache / "trees").mkdir()
     (cache / "trees" / f"{COMMIT}.json").write_text(json.dumps({"format_version": 1, "files": rest}))
     assert hub.pin("owner/name") == f"owner/name@{COMMIT}"
+
+
+def test_why_nothing_could_be_fetched_is_told(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> str:
+        raise OSError(28, "No space left\non device")
+
+    with pytest.raises(MissingError, match=r"within reach .*offline mode is enabled"):
+        find_checkpoint("owner/other")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", full)
+    with pytest.raises(MissingError, match=r"within reach \(\[Errno 28\] No space left on device\); where there is"):
+        find_checkpoint("owner/name")

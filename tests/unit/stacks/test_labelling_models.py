@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from fcbench.errors import DataError, MissingError
 from fcbench.stacks.captioner import load_blip
@@ -73,6 +74,14 @@ def test_blip_captions_pictures_one_text_each_and_alone_as_together(blip: Path) 
     assert all(isinstance(text, str) for text in told)
     assert told == captioner.captions(PICTURES)
     assert captioner.captions([]) == []
+
+
+def test_a_captioner_that_lacks_weights_is_refused(blip: Path) -> None:
+    tensors = load_file(blip / "model.safetensors")
+    kept = {name: value for name, value in tensors.items() if not name.startswith("vision_model")}
+    save_file(kept, blip / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(DataError, match=r"weights of transformers.BlipForConditionalGeneration are not there, vision_"):
+        load_blip(blip)
 
 
 def test_blip_2_captions_pictures(tmp_path: Path) -> None:

@@ -1,0 +1,72 @@
+"""Whether a folder holds all that a class or callable reads: a cache may hold a part of a repository.
+
+A library does not always say so: without its vocabulary a tokenizer of transformers loads as one of two tokens, and a
+model without some of its weights as one that draws them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+_WITH_WORDS = ("clip.load_clip", "captioner.load_blip", "sentences.load_sentences", "grounding.load_grounding_dino")
+"""Callables of ours that read a tokenizer beside the weights."""
+
+_VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("vocab.txt",))
+
+
+def lacking(folder: Path, thing: Any, *, weights: bool = True) -> str:
+    """What ``thing`` cannot do without and the folder has not, in words; empty where it is whole.
+
+    Without ``weights`` a model's configuration is enough.
+    """
+    if hasattr(thing, "from_pretrained") and not is_model(thing):
+        if is_tokenizer(thing):
+            return lacking_vocabulary(folder, thing)
+        return "" if any(folder.glob("*.json")) else "its configuration, *.json"
+    if not (folder / "config.json").is_file():
+        return "config.json"
+    if not weights:
+        return ""
+    words = f"{thing.__module__}.{thing.__name__}".removeprefix("fcbench.stacks.") in _WITH_WORDS
+    return _lacking_weights(folder, stem(thing)) or (lacking_vocabulary(folder) if words else "")
+
+
+def lacking_vocabulary(folder: Path, tokenizer: Any = None) -> str:
+    """The files of a vocabulary, in words, where a folder has none that the class ``tokenizer``, or any, reads."""
+    named = getattr(tokenizer, "vocab_files_names", {})
+    own = tuple(file for name, file in named.items() if name != "tokenizer_file")
+    known = (("tokenizer.json",), own) if own else _VOCABULARIES
+    if any(all((folder / file).is_file() for file in files) for files in known):
+        return ""
+    return f"a vocabulary: {', or '.join(' with '.join(files) for files in known)}"
+
+
+def is_model(thing: Any) -> bool:
+    """Whether it is a library's class of models with weights."""
+    return hasattr(thing, "from_pretrained") and hasattr(thing, "state_dict")
+
+
+def is_tokenizer(thing: Any) -> bool:
+    """Whether it is a library's class of tokenizers."""
+    return hasattr(thing, "vocab_files_names")
+
+
+def stem(thing: Any) -> str:
+    """The name of a library's weight files."""
+    return "diffusion_pytorch_model" if thing.__module__.startswith("diffusers") else "model"
+
+
+def _lacking_weights(folder: Path, name: str) -> str:
+    """The file of weights that is absent: the only one, or the first of those that an index names."""
+    file = folder / f"{name}.safetensors"
+    index = folder / f"{file.name}.index.json"
+    if file.is_file() or not index.is_file():
+        return "" if file.is_file() else file.name
+    try:
+        parts = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return f"an index that can be read: {index.name}"
+    absent = [part for part in parts if not (folder / part).is_file()]
+    return absent[0] if absent else ""
