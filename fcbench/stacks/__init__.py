@@ -207,7 +207,10 @@ def _load(role: str, part: RoleSpec, folder: Path, device: str, *, digests: dict
     """A role's model; the commit that a hub id turned out to be is noted in ``digests``."""
     from fcbench.stacks.hub import fetch
     from fcbench.stacks.loading import build, find_class, from_path
+    from fcbench.stacks.misdescribed import refuse_misdescribed
 
+    thing = find_class(part.class_)
+    refuse_misdescribed(role, part, thing)
     options = dict(part.model_extra or {})
     if part.path is not None:
         place = folder / part.path
@@ -216,7 +219,7 @@ def _load(role: str, part: RoleSpec, folder: Path, device: str, *, digests: dict
         return from_path(role, part.class_, place, device, options)
     if part.hub is not None:
         known = _commit(digests[role])  # what was written down is loaded, wherever the branch is by now
-        place, commit = fetch(part.hub, known, part.subfolder, find_class(part.class_))
+        place, commit = fetch(part.hub, known, part.subfolder, thing)
         digests[role] = _hub_digest(part, commit)
         return from_path(role, part.class_, place, device, options)
     return build(part.class_, device, options)

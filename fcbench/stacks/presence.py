@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 from huggingface_hub.constants import HF_HUB_CACHE
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from fcbench.config import Closed
+from fcbench.errors import MissingError
 from fcbench.stacks.facenet import INSTALL
 from fcbench.stacks.faces import PACKS
+from fcbench.stacks.loading import find_class
+from fcbench.stacks.whole import lacking
+from fcbench.weights import is_commit
 
 
 class RoleSpec(Closed):
@@ -25,6 +29,12 @@ class RoleSpec(Closed):
     hub: str | None = None
     revision: str | None = None
     subfolder: str | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.path is not None and self.hub is not None:
+            raise ValueError("a path and a hub id: name one of them")
+        return self
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,7 @@ class RoleFacts:
 def facts_of(role: str, part: RoleSpec, folder: Path) -> RoleFacts:
     """Facts about a role of a stack whose YAML file lies in ``folder``."""
     place, here, mend = _find(role, part, folder)
-    there = here is not None and here.exists()
+    there = here is not None and here.exists() and (part.hub is None or _is_whole(here, part.class_))
     return RoleFacts(place, part.class_, _bytes(here) if here and there else None, "" if there or not place else mend)
 
 
@@ -52,15 +62,34 @@ def _find(role: str, part: RoleSpec, folder: Path) -> tuple[str, Path | None, st
     if part.path is not None:
         return str(folder / part.path), folder / part.path, f"fcbench make-stack {folder.name}"
     place = part.hub or str((part.model_extra or {}).get("place", ""))
+    if part.hub is None and (place.startswith(("/", ".")) or ("/" in place and Path(place).exists())):
+        return place, Path(place), "correct its path"
     if "/" in place:
         pinned = f" --revision {part.revision}" if part.revision else ""
-        cached = Path(HF_HUB_CACHE) / f"models--{place.replace('/', '--')}" / "snapshots"
-        return place, cached, f"hf download {place}{pinned}"
+        return place, _snapshot(place, part), f"hf download {place}{pinned}"
     if role == "facenet":
         return "facenet_pytorch", _package("facenet_pytorch"), INSTALL
     if role == "faces":
         return place, PACKS.expanduser() / place, f"insightface-cli model.download {place}"
     return place, _package(place), f"python -m spacy download {place}"
+
+
+def _snapshot(hub: str, part: RoleSpec) -> Path | None:
+    """Where the cache has the revision and subfolder that a role asks for; None where it knows no such branch."""
+    cached = Path(HF_HUB_CACHE) / f"models--{hub.replace('/', '--')}"
+    revision = part.revision or "main"
+    try:
+        commit = revision if is_commit(revision) else (cached / "refs" / revision).read_text().strip()
+    except OSError:
+        return None
+    return cached / "snapshots" / commit / (part.subfolder or "")
+
+
+def _is_whole(here: Path, class_name: str) -> bool:
+    try:
+        return not lacking(here, find_class(class_name))
+    except MissingError:  # it is the class's package that is not here
+        return True
 
 
 def _package(name: str) -> Path | None:

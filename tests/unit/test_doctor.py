@@ -49,8 +49,13 @@ def test_a_stack_s_absent_weights_are_told_with_what_brings_them(
         "insightface-cli model.download pack",
         "python -m spacy download no_such_parser",
     ]
-    for folder in ("mini/vae", "hub/models--somebody--net/snapshots", "packs/pack"):
+    snapshot = "hub/models--somebody--net/snapshots/abc"
+    for folder in ("mini/vae", snapshot, "hub/models--somebody--net/refs", "packs/pack"):
         (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "hub/models--somebody--net/refs/main").write_text("abc")
+    (tmp_path / snapshot / "config.json").write_text("{}")
+    assert next(doctor._stacks()).text == "mini: 2 of 4 roles, not unet, parser"
+    (tmp_path / snapshot / "diffusion_pytorch_model.safetensors").touch()
     (stack,) = doctor._stacks()
     assert (stack.text, stack.mend) == (
         "mini: 3 of 4 roles, not parser",
@@ -62,3 +67,29 @@ def test_only_what_is_needed_is_told_as_missing() -> None:
     assert str(Finding("stack", "mini")) == "ok      stack     mini"
     assert str(Finding("stack", "mini", "make it")) == "MISSING stack     mini\n                  make it"
     assert str(Finding("stack", "sd15", "get it", needed=False)).startswith("absent  stack ")
+
+
+def test_a_model_is_here_only_in_the_revision_and_subfolder_that_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "HF_HUB_CACHE", str(tmp_path))
+    commit = "a" * 40
+    folder = tmp_path / "models--somebody--net" / "snapshots" / commit / "tokenizer"
+    folder.mkdir(parents=True)
+    (folder / "tokenizer.json").write_text("{}")
+    part = {"class": "transformers.CLIPTokenizer", "hub": "somebody/net", "subfolder": "tokenizer", "revision": commit}
+
+    def mend(**other: str) -> str:
+        return presence.facts_of("tokenizer", presence.RoleSpec.model_validate({**part, **other}), tmp_path).mend
+
+    assert mend() == ""
+    assert mend(revision="b" * 40) == f"hf download somebody/net --revision {'b' * 40}"
+    assert mend(revision="main") == "hf download somebody/net --revision main"
+    assert mend(subfolder="tokenizer_2") == f"hf download somebody/net --revision {commit}"
+
+
+def test_a_place_that_is_a_local_path_is_looked_at_locally(tmp_path: Path) -> None:
+    part = presence.RoleSpec.model_validate({"class": "fcbench.stacks.clip.load_clip", "place": str(tmp_path / "clip")})
+    assert presence.facts_of("clip", part, tmp_path).mend == "correct its path"
+    (tmp_path / "clip").mkdir()
+    assert presence.facts_of("clip", part, tmp_path).mend == ""

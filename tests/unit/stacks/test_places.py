@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from huggingface_hub.errors import HTTPError
 from safetensors.torch import load_file, save_file
 
-from fcbench.errors import DataError, MissingError
+from fcbench.errors import DataError, MissingError, UsageError
+from fcbench.files import write_json
+from fcbench.stacks.loading import find_class
+from fcbench.stacks.whole import lacking
 from tests.toys.tiny import stack_of
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -92,6 +97,80 @@ def test_what_is_not_cached_is_named_with_the_command_that_fetches_it(cache: Pat
         stack_of(tmp_path, unet=part).role("unet")
     command = f"hf download owner/name --revision {COMMIT} --include unet/config.json --include unet/diffusion_pytorch"
     assert command in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (HTTPError("proxy says\n  no"), "proxy says no"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+def test_why_nothing_could_be_fetched_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", broken)
+    monkeypatch.setattr("huggingface_hub.HfApi.resolve_revision", broken)
+    stack = stack_of(tmp_path, unet={"class": UNET, "hub": "owner/name"})
+    with pytest.raises(MissingError, match=rf"cannot be fetched \(.*{told}\); where there is a network: hf download"):
+        stack.role("unet")
+
+
+def test_weights_in_parts_are_whole_when_every_part_of_the_index_is_there(cache: Path, tmp_path: Path) -> None:
+    folder, name = cache / "unet", "diffusion_pytorch_model"
+    tensors = load_file(folder / f"{name}.safetensors")
+    (folder / f"{name}.safetensors").unlink()
+    parts = {f"{name}-0000{k + 1}-of-00002.safetensors": dict(list(tensors.items())[k::2]) for k in range(2)}
+    index = {"metadata": {}, "weight_map": {key: part for part, own in parts.items() for key in own}}
+    write_json(folder / f"{name}.safetensors.index.json", index)
+    first, second = parts
+    save_file(parts[first], folder / first, metadata={"format": "pt"})
+    part = {"class": UNET, "hub": "owner/name", "subfolder": "unet"}
+    with pytest.raises(MissingError, match=f"lacks {second}"):
+        stack_of(tmp_path, unet=part).role("unet")
+    save_file(parts[second], folder / second, metadata={"format": "pt"})
+    assert stack_of(tmp_path, unet=part).role("unet").state_dict().keys() == tensors.keys()
+
+
+def test_a_tokenizer_without_its_vocabulary_is_refused(tmp_path: Path) -> None:
+    """The library makes one of two tokens, to which every prompt is the same."""
+    (tmp_path / "tokenizer").mkdir()
+    (tmp_path / "tokenizer" / "tokenizer_config.json").write_text('{"tokenizer_class": "CLIPTokenizer"}')
+    part = {"class": "transformers.CLIPTokenizer", "path": "tokenizer"}
+    with pytest.raises(DataError, match=r"tokenizer: .* needs a vocabulary: tokenizer.json, or vocab.json with merges"):
+        stack_of(tmp_path, tokenizer=part).role("tokenizer")
+
+
+def test_of_a_hub_s_tokenizer_and_clip_the_vocabulary_is_asked_for(tmp_path: Path) -> None:
+    for name in ("config.json", "tokenizer_config.json", "model.safetensors", "vocab.json"):
+        (tmp_path / name).write_text("{}")
+    for thing in (find_class("transformers.CLIPTokenizer"), find_class("fcbench.stacks.clip.load_clip")):
+        assert lacking(tmp_path, thing).startswith("a vocabulary: tokenizer.json")
+        (tmp_path / "merges.txt").touch()
+        assert lacking(tmp_path, thing) == ""
+        (tmp_path / "merges.txt").unlink()
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"class": UNET, "hub": "a/b", "revison": "x"}, "role unet: unknown key 'revison': did you mean revision"),
+        ({"class": UNET, "path": "unet", "subfoldr": "y"}, "unknown key 'subfoldr': did you mean subfolder"),
+        ({"class": UNET, "path": "unet", "foo": 1}, "unknown key 'foo'"),
+        ({"class": UNET}, "comes from nowhere: name a path or a hub id"),
+        ({"class": "transformers.CLIPTokenizer", "pad_token": "!"}, "comes from nowhere"),
+        ({"class": "transformers.CLIPTokenizer", "path": "t", "revison": "x"}, "did you mean revision"),
+        ({"class": "diffusers.DDIMScheduler"}, "comes from nowhere"),
+        ({"class": UNET, "path": "unet", "hub": "a/b"}, "a path and a hub id: name one of them"),
+    ],
+)
+def test_a_role_that_is_misdescribed_is_refused(tmp_path: Path, part: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        stack_of(tmp_path, unet=part).role("unet")
 
 
 def test_a_folder_that_lacks_a_weight_is_refused(weights: Path) -> None:
