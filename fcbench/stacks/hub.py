@@ -21,7 +21,7 @@ def fetch(
     """
     from huggingface_hub import snapshot_download
 
-    patterns = patterns_of(thing, subfolder, weights)
+    patterns = _patterns(thing, subfolder, weights)
     failure: Exception | None = None
     why = ""
     for local in (True, False):
@@ -58,7 +58,7 @@ def download_command(hub: str, revision: str | None, patterns: list[str]) -> str
     return shlex.join([*words, *(word for pattern in patterns for word in ("--include", pattern))])
 
 
-def patterns_of(thing: Any, subfolder: str | None, weights: bool) -> list[str]:
+def _patterns(thing: Any, subfolder: str | None, weights: bool) -> list[str]:
     """Of a model its configuration and float32 safetensors, of a tokenizer or schedule its text files; else both."""
     names = []
     if is_model(thing) and not weights:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -43,15 +44,18 @@ def from_path(role: str, class_name: str, place: Path, device: str, options: dic
 def read_whole(thing: Any, place: Path | str, *, without: Sequence[str] = (), **options: Any) -> Any:
     """A library's model as ``from_pretrained`` reads it, in evaluation mode; raises what that raises.
 
-    DataError where weights are not there, which the library would draw: their names but those that begin as one of
-    ``without``. Counters as places of tokens are no weights: some files have them, some do not.
+    DataError where weights are not there, which the library would draw. Those may be absent that one of the patterns
+    ``without`` finds, that the library knows one of the model's parts to do without, and whole numbers, as places of
+    tokens, which are no weights.
     """
     model, report = thing.from_pretrained(place, output_loading_info=True, **options)
+    spared = (getattr(part, "_keys_to_ignore_on_load_missing", None) or () for part in model.modules())
+    absent = re.compile("|".join({"(?!)", *without, *(pattern for few in spared for pattern in few)}))
     state = model.state_dict()
     missing = sorted(
         name
         for name in report["missing_keys"]
-        if not name.startswith(tuple(without)) and (name not in state or state[name].is_floating_point())
+        if not absent.search(name) and (name not in state or state[name].is_floating_point())
     )
     if missing:
         name = f"{type(model).__module__.partition('.')[0]}.{type(model).__name__}"

@@ -139,6 +139,7 @@ def load_mask2former(
             model = read_whole(
                 Mask2FormerForUniversalSegmentation,
                 folder,
+                without=(r"^criterion\.",),  # of training
                 local_files_only=True,
                 use_safetensors=True,
                 dtype=precision(device),

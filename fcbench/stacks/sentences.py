@@ -53,7 +53,7 @@ def load_sentences(place: Path | str, *, device: str = "cpu") -> Sentences:
         model = read_whole(
             AutoModel,
             folder,
-            without=("pooler.",),  # nothing here asks for it
+            without=(r"^pooler\.",),  # nothing here asks for it
             local_files_only=True,
             use_safetensors=True,
             dtype=torch.float32,
