@@ -13,7 +13,7 @@ from typing import Any
 _WITH_WORDS = ("clip.load_clip", "captioner.load_blip", "sentences.load_sentences", "grounding.load_grounding_dino")
 """Callables of ours that read a tokenizer beside the weights."""
 
-_VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("vocab.txt",))
+_VOCABULARIES: tuple[tuple[str, ...], ...] = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("vocab.txt",))
 
 
 def lacking(folder: Path, thing: Any, *, weights: bool = True) -> str:
@@ -36,8 +36,8 @@ def lacking(folder: Path, thing: Any, *, weights: bool = True) -> str:
 def lacking_vocabulary(folder: Path, tokenizer: Any = None) -> str:
     """The files of a vocabulary, in words, where a folder has none that the class ``tokenizer``, or any, reads."""
     named = getattr(tokenizer, "vocab_files_names", {})
-    own = tuple(file for name, file in named.items() if name != "tokenizer_file")
-    known = (("tokenizer.json",), own) if own else _VOCABULARIES
+    own: tuple[str, ...] = tuple(file for name, file in named.items() if name != "tokenizer_file")
+    known: tuple[tuple[str, ...], ...] = (("tokenizer.json",), own) if own else _VOCABULARIES
     if any(all((folder / file).is_file() for file in files) for files in known):
         return ""
     return f"a vocabulary: {', or '.join(' with '.join(files) for files in known)}"
@@ -65,7 +65,7 @@ def _lacking_weights(folder: Path, name: str) -> str:
     if file.is_file() or not index.is_file():
         return "" if file.is_file() else file.name
     try:
-        parts = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+        parts: list[str] = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return f"an index that can be read: {index.name}"
     absent = [part for part in parts if not (folder / part).is_file()]
