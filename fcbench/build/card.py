@@ -58,7 +58,14 @@ pixels, to be joined by `id` with photos of your own.
 ## Licences
 
 Each row carries its author, source, licence, its URL and the changes made; `ATTRIBUTION.csv` lists them. Who publishes
-photos must name them. A photo is taken out again with `fcbench build-data --update --exclude FILE`.
+photos must name them. A photo is taken out again, with all that has its pixels, by this command, given where the build
+was:
+
+```
+{takedown}
+```
+
+The file holds one id or source a line, also of what was taken out before: a photo that it no longer lists comes back.
 {notice}
 | licence | photos |
 |---|--:|
@@ -88,8 +95,8 @@ paper and NVIDIA as their source, share them alike, and not for profit.
 """
 
 
-def write_card(folder: DataFolder, counts: BuildCounts, build: Mapping[str, Any]) -> None:
-    """Write README.md from what ``build.json`` tells."""
+def write_card(folder: DataFolder, counts: BuildCounts, build: Mapping[str, Any], takedown: str) -> None:
+    """Write README.md from what ``build.json`` tells; ``takedown`` is the command that takes a photo out again."""
     rejected = {reason: count for reason, count in counts.rejected.items() if count}
     rows = {"photos in": counts.inputs, "accepted": counts.accepted, "rejected": sum(rejected.values())}
     rows |= {"duplicates": counts.duplicates}
@@ -108,6 +115,7 @@ def write_card(folder: DataFolder, counts: BuildCounts, build: Mapping[str, Any]
         rejected=_rejected(rejected),
         ambiguous_margin=build["recipe"]["ambiguous_margin"],
         matching=_matching(counts),
+        takedown=takedown,
         notice=FFHQ if is_ffhq else "",
         licences=_lines(f"| {_cell(licence)} | {count} |" for licence, count in licences.items()),
         models=_lines(f"| {role} | `{digest}` |" for role, digest in build["models"].items()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -79,7 +80,23 @@ class Asked:
 
 def build(out: Path, asked: Asked, *, update: bool = False, retry: Sequence[str] = ()) -> BuildCounts:
     """Build the whole dataset."""
-    return build_data(out, stack=asked.stack, engine=asked.engine, **asked.options, update=update, retry=retry)
+    again = takedown(out, asked)
+    return build_data(
+        out, stack=asked.stack, engine=asked.engine, **asked.options, update=update, retry=retry, takedown=again
+    )
+
+
+def takedown(out: Path, asked: Asked) -> str:
+    """The command that takes photos out of this build again, and changes nothing else of its recipe."""
+    words = ["--source", asked.source, "--name", asked.name, "--stack", asked.stack_name, "--out", str(out)]
+    if asked.images is not None:
+        words += ["--images", str(asked.images)]
+    own = ("--photos", asked.photos) if asked.source == "world" else ("--short-side", asked.short_side)
+    words += [*map(str, own), "--assign", asked.assignment]
+    if asked.licences:
+        words += ["--licences", asked.licences]
+    exclude = "FILE" if asked.exclude is None else str(asked.exclude)
+    return shlex.join(["fcbench", "build-data", *words, "--update", "--exclude", exclude])
 
 
 def label(out: Path, asked: Asked, shards: str) -> tuple[int, int]:

@@ -31,6 +31,9 @@ from fcbench.types import Stack
 FORMAT = 2
 """Raised when the same photos would give other rows."""
 
+TAKEDOWN = "fcbench build-data OPTIONS --update --exclude FILE   # OPTIONS: those of this build"
+"""Where nobody says with which options a build was asked for."""
+
 _BUSY = "{}: another build is at work there; wait for it, or end it"
 
 
@@ -102,6 +105,7 @@ def build_data(
     engine: Engine | None = None,
     update: bool = False,
     retry: Sequence[str] = (),
+    takedown: str = TAKEDOWN,
     progress: TextIO | None = sys.stderr,
     **options: Unpack[Options],
 ) -> BuildCounts:
@@ -109,6 +113,7 @@ def build_data(
 
     ``engine`` computes the shards, by default in this process. ``update`` lets a folder take another recipe: steps
     whose own recipe and input are as before are not run again. ``retry`` names reasons whose rejects get another try.
+    ``takedown`` is the command that the card prints for taking a photo out again.
     Raises UsageError when the folder was begun with another recipe or another build is at work in it, DataError when
     no photo is accepted.
     """
@@ -124,7 +129,7 @@ def build_data(
         if _missing(job, range(len(job.shards))):
             _bring_back(job.folder)
         _label(job, range(len(job.shards)), engine or Here(stack), progress)
-        return _finish(job, recipe)
+        return _finish(job, recipe, takedown)
 
 
 def build_shards(
@@ -195,7 +200,7 @@ def _missing(job: Job, shards: Sequence[int]) -> list[int]:
     return [index for index in shards if last_kept(job, index) is None]
 
 
-def _finish(job: Job, recipe: Mapping[str, Any]) -> BuildCounts:
+def _finish(job: Job, recipe: Mapping[str, Any], takedown: str) -> BuildCounts:
     from fcbench.build.card import write_card
     from fcbench.build.tables import take_census, write_tables
 
@@ -231,7 +236,7 @@ def _finish(job: Job, recipe: Mapping[str, Any]) -> BuildCounts:
         "files": files,
         "versions": versions(),
     }
-    write_card(job.folder, counts, told)
+    write_card(job.folder, counts, told, takedown)
     write_json(job.folder.build, told)
     return counts
 

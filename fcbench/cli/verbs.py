@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -119,8 +120,9 @@ def train(
     stack = load_stack(plan.stack, device=processes.process_device(device))
     training.train(store.dataset_path(out, data), checkpoint, stack, plan)
     if processes.is_first():
-        place = "" if plan.stack == "mini" else f"--suite celeba-single --stack {plan.stack} --method fastcomposer "
-        print(f"{checkpoint}: trained; draw with it: fcbench run {place}--checkpoint {checkpoint} --variant {name}")
+        place = [] if plan.stack == "mini" else ["--suite", "celeba-single", "--stack", plan.stack]
+        drawing = ["--method", "fastcomposer", "--checkpoint", str(checkpoint), "--variant", name]
+        print(f"{checkpoint}: trained; draw with it: {shlex.join(['fcbench', 'run', *place, *drawing])}")
 
 
 @app.command()
@@ -149,8 +151,8 @@ def run(
     """Draw every case of a suite with a method.
 
     Writes OUT/runs/SUITE/METHOD. Without --suite mini-single and mini-pair are drawn, without --method all that need
-    no tuning. A run that was stopped continues where it was. With --alpha a run becomes METHOD@alpha-0.2; without
-    --method it is FastComposer's.
+    no tuning; with --alpha or --checkpoint it is FastComposer alone. A run that was stopped continues where it was.
+    With --alpha a run becomes METHOD@alpha-0.2.
     """
     from itertools import product
 
@@ -161,7 +163,7 @@ def run(
 
     chosen = _options(settings or [])
     variants: list[tuple[str, dict[str, str]]] = sweep(alpha, variant) if alpha is not None else [(variant, {})]
-    methods = method or (_untuned_methods() if alpha is None else ["fastcomposer"])
+    methods = method or (_untuned_methods() if alpha is None and checkpoint is None else ["fastcomposer"])
     plans = [plan for name in suite or ("mini-single", "mini-pair") for plan in load_suites(name)]
     if not sanity:
         refuse_any_impossible(plans, methods, [chosen | swept for _, swept in variants], out)

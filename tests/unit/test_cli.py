@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 from fcbench import __version__, cli
 from fcbench.cli import verbs
+from fcbench.config import Suite
 from fcbench.errors import DataError, MethodError, MissingError, UsageError
 
 VERBS = ["build-data", "train", "run", "score", "report", "suite", "demo", "doctor", "make-stack", "world"]
@@ -207,3 +210,43 @@ def test_a_stack_is_made_on_a_device_that_is_there(
         assert cli.main(["make-stack", "--device", device, "--out", str(tmp_path)]) == 2
         assert told in capsys.readouterr().err
     assert len(asked) == len(given)
+
+
+@pytest.mark.parametrize(
+    "option", [["--checkpoint", "mine"], ["--alpha", "0.5"], ["--checkpoint", "m", "--alpha", "0"]]
+)
+def test_a_run_of_what_only_fastcomposer_has_draws_fastcomposer_alone(
+    option: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+
+    def drawing(plan: object, method: str, **rest: object) -> SimpleNamespace:
+        drawn.append(method)
+        return SimpleNamespace(failed=0)
+
+    monkeypatch.setattr("fcbench.run.run_suite", drawing)
+    assert cli.main(["run", "--suite", "mini-single", *option]) == 0
+    assert drawn == ["fastcomposer"]
+
+
+@pytest.mark.parametrize("recipe", ["mini", "paper"])
+def test_the_command_that_a_training_prints_draws_its_checkpoint_and_no_other_row(
+    recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn: list[tuple[object, ...]] = []
+
+    def drawing(plan: Suite, method: str, **options: object) -> SimpleNamespace:
+        drawn.append((plan.group, plan.name.split("-")[0], method, options["label"], options["checkpoint"]))
+        return SimpleNamespace(failed=0)
+
+    monkeypatch.setattr("fcbench.fastcomposer.train.train", lambda *given: None)
+    monkeypatch.setattr("fcbench.run.run_suite", drawing)
+    monkeypatch.setattr("fcbench.run.possible.subjects_of", lambda suite, out: ())
+    out = tmp_path / "the out"
+    train = ["train", "--data", str(tmp_path), "--recipe", recipe, "--name", "my-own", "--device", "cpu"]
+    assert cli.main([*train, "--out", str(out)]) == 0
+    program, *words = shlex.split(capsys.readouterr().out.partition("draw with it: ")[2])
+    assert program == "fcbench"
+    assert cli.main(words) == 0
+    told = ("fastcomposer", "fastcomposer@my-own", str(out / "checkpoints" / "my-own"))
+    assert drawn == ([(1, "mini", *told), (2, "mini", *told)] if recipe == "mini" else [(1, "celeba", *told)])

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import random
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,7 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 
+from fcbench import cli
 from fcbench.build import BuildCounts, build_data, build_shards, pipeline
 from fcbench.build import shard as shard_module
 from fcbench.build.card import write_card
@@ -272,6 +274,34 @@ def test_what_was_taken_down_goes_with_its_copies_and_is_shown_nowhere(tmp_path:
     assert _named_anywhere(folder) == {"author of a", "author of a again", "author of b", "author of c"}
 
 
+@pytest.mark.parametrize("source", ["folder", "itself"])
+def test_the_command_on_the_card_takes_a_photo_down(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (images := tmp_path / "my photos").mkdir()
+    for number, licence in enumerate(("CC-BY-4.0", "CC-BY-4.0", "CC-BY-NC-4.0")):
+        write_image(images / f"{number}.png", np.full((96, 64, 3), 40 * number, np.uint8))
+        people = [{"mask": encode_mask(np.ones((96, 64), bool)), "noun": "man"}]
+        sidecar = {"caption": "a man", "people": people, "licence": {"licence": licence}}
+        (images / f"{number}.json").write_text(json.dumps(sidecar))
+    stack, out = stack_file(tmp_path / "a stack", seed=0), tmp_path / "the out"
+    place = ["--source", "folder", "--images", "my photos"] if source == "folder" else ["--source", str(images)]
+    options = ["--name", "own", "--short-side", "64", "--assign", "greedy", "--licences", "by"]
+    options += ["--stack", str(stack), "--out", str(out)]
+    assert cli.main(["build-data", *place, *options, "--device", "cpu", "--workers", "1"]) == 0
+    folder, down = data_folder(out, "own"), id_of("0.png")
+    command = re.search(r"^fcbench build-data .*--exclude .*$", folder.card.read_text(), re.MULTILINE)
+    assert command
+    recipe = read_json(folder.build)["recipe"]
+    Path("FILE").write_text(f"{down}\n")
+    assert cli.main([*shlex.split(command[0])[1:], "--workers", "1"]) == 0
+    rejected = read_json(folder.build)["counts"]["rejected"]
+    assert (rejected["takedown"], rejected["licence_excluded"]) == (1, 1)
+    after = read_json(folder.build)["recipe"]
+    assert {key for key in after if after[key] != recipe[key]} == {"taken_down"}
+
+
 def _named_anywhere(folder: DataFolder) -> set[str]:
     """The authors named in any file, compressed ones too."""
     told = b""
@@ -292,7 +322,7 @@ def test_the_card_of_ffhq_names_whose_list_it_comes_from_and_that_list_s_terms(
     assert "NVIDIA" not in plain
     told["recipe"]["source"] = "ffhq /data/ffhq"
     folder = data_folder(tmp_path, "ffhq")
-    write_card(folder, BuildCounts(**told["counts"]), told)
+    write_card(folder, BuildCounts(**told["counts"]), told, "fcbench build-data --exclude FILE")
     card = folder.card.read_text()
     assert "license: other" in card
     assert "NVIDIA's list of them is under CC\nBY-NC-SA 4.0" in card
