@@ -246,7 +246,7 @@ def names(folder: str) -> list[str]:
 
 
 def shipped(folder: str) -> Path:
-    """``datasets`` or ``reports``: inside the installed package, or beside it in a checkout."""
+    """``datasets``, ``reports`` or ``docs``: inside the installed package, or beside it in a checkout."""
     package = Path(__file__).parent
     installed = package / "_data" / folder
     return installed if installed.is_dir() else package.parent / folder

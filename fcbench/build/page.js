@@ -53,7 +53,11 @@ function tell() {
     const row = found.seen[cell.dataset.tally];
     cell.textContent = row ? row.right + " / " + row.count : "0 / 0";
   }
-  for (const card of cards) card.dataset.verdict = verdicts[card.dataset.id] || "";
+  for (const card of cards) {
+    const verdict = card.dataset.verdict = verdicts[card.dataset.id] || "";
+    for (const button of card.querySelectorAll("[data-verdict]"))
+      button.setAttribute("aria-pressed", String(button.dataset.verdict === verdict));
+  }
 }
 
 function select(index, scroll) {
@@ -78,6 +82,11 @@ function csv() {
   return ["id,stratum,verdict", ...lines].join("\n") + "\n";
 }
 
+function hideMasks() {
+  const hidden = document.body.classList.toggle("bare");
+  document.getElementById("masks").setAttribute("aria-pressed", String(hidden));
+}
+
 const keys = {
   y: () => { judge(cards[current], "right"); select(current + 1, true); },
   n: () => { judge(cards[current], "wrong"); select(current + 1, true); },
@@ -87,7 +96,7 @@ const keys = {
   ArrowRight: () => select(current + 1, true),
   k: () => select(current - 1, true),
   ArrowLeft: () => select(current - 1, true),
-  m: () => document.body.classList.toggle("bare"),
+  m: hideMasks,
 };
 
 addEventListener("keydown", (event) => {
@@ -99,13 +108,18 @@ addEventListener("click", (event) => {
   const card = event.target.closest(".card[data-judged]");
   if (card) select(cards.indexOf(card), false);
   if (card && event.target.dataset.verdict) judge(card, event.target.dataset.verdict);
-  if (event.target.id === "masks") document.body.classList.toggle("bare");
+  if (event.target.closest("#masks")) hideMasks();
   if (event.target.id === "save") {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([csv()], { type: "text/csv" }));
     link.download = "verdicts.csv";
     link.click();
   }
+});
+// Who tabs to a card is on it: keys must not judge another one.
+addEventListener("focusin", (event) => {
+  const card = event.target.closest(".card[data-judged]");
+  if (card) select(cards.indexOf(card), false);
 });
 select(0, false);
 tell();

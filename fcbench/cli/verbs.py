@@ -205,8 +205,9 @@ def score(
 ) -> None:
     """Score pictures of any method, or the runs in OUT.
 
-    With PICTURES: a folder of pictures named by case, which become the run OUT/runs/SUITE/NAME; the contract is in
-    docs/pictures.md, and fcbench suite show SUITE --cases lists the names. Costs stay empty: they were not measured.
+    With PICTURES: a folder of pictures named by case, which become the run OUT/runs/SUITE/NAME. Costs stay empty: they
+    were not measured. fcbench suite show SUITE --cases lists the names; docs/pictures.md, installed as
+    fcbench/_data/docs/pictures.md, says the rest.
     """
     if pictures is not None:
         _adopt(pictures, suite or [], name, images_per_subject, out)

@@ -29,6 +29,16 @@ addEventListener("load", () => {
   const press = (key) => dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
   for (const key of "yyyyyyyyn") press(key);
   document.querySelector('.card[data-judged]:nth-of-type(10) button[data-verdict="unsure"]').click();
+  const judged = [...document.querySelectorAll(".card[data-judged]")];
+  judged[12].querySelector("button").dispatchEvent(new FocusEvent("focusin", { bubbles: true }));
+  press("u");
+  const pressed = (card, state) =>
+    [...card.querySelectorAll(`button[aria-pressed="${state}"]`)].map((button) => button.textContent);
+  const masks = [];
+  for (let times = 0; times < 2; times += 1) {
+    document.querySelector("#masks kbd").click();
+    masks.push([document.body.classList.contains("bare"), document.getElementById("masks").ariaPressed]);
+  }
   press("m");
   const images = [...document.images];
   const report = {
@@ -37,6 +47,10 @@ addEventListener("load", () => {
     photos: document.querySelectorAll(".card[data-judged] img:not(.over)").length,
     hidden: [...document.querySelectorAll(".over")].every((image) => getComputedStyle(image).display === "none"),
     verdicts: [...document.querySelectorAll(".card[data-judged]")].slice(0, 11).map((card) => card.dataset.verdict),
+    tabbed: judged[12].dataset.verdict,
+    masks: masks,
+    pressed: [0, 8, 9, 10].map((n) => pressed(judged[n], true)),
+    unpressed: pressed(judged[10], false).length,
     interval: document.getElementById("interval").textContent,
     precision: document.getElementById("precision").textContent,
     judged: document.getElementById("judged").textContent,
@@ -108,6 +122,10 @@ def test_the_page_shows_photos_takes_verdicts_and_tells_the_precision(page: Path
     assert seen["photos"] == 25
     assert seen["hidden"]
     assert seen["verdicts"] == ["right"] * 8 + ["wrong", "unsure", ""]
+    assert seen["tabbed"] == "unsure"
+    assert seen["masks"] == [[True, "true"], [False, "false"]]
+    assert seen["pressed"] == [["right"], ["wrong"], ["unsure"], []]
+    assert seen["unpressed"] == 3
     assert seen["judged"] == "9 judged, 8 right, of 25"
     assert seen["precision"] == "88.9 %"
     assert seen["interval"] == "95 % interval 56.5 % to 98.0 %"

@@ -6,8 +6,11 @@ from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
+from fcbench import report
 from fcbench.files import write_image
 from fcbench.report import numbers, read_runs, write_report
 from fcbench.report.board import make_board
@@ -208,3 +211,34 @@ def test_a_photo_that_is_elsewhere_leaves_the_leaderboard_whole(tmp_path: Path) 
     wanted = fake_suite(tmp_path, people=6)
     wanted[0].subjects[0].reference.unlink()
     assert "photo is not here" in write_report(tmp_path, "fake-single").read_text()
+
+
+def test_small_text_of_the_page_stands_out_from_its_ground_in_both_themes() -> None:
+    css = (Path(report.__path__[0]) / "page.css").read_text()
+    roots = [dict(re.findall(r"--(\w+): (#[0-9a-f]{6});", body)) for body in re.findall(r":root \{(.*?)\}", css, re.S)]
+    light, dark = roots
+    tag = re.search(r"\.tag \{[^}]*color: var\(--(\w+)\)", css)
+    heat = re.findall(r"\.h\d \{ background: color-mix\(in srgb, var\(--(\w+)\) (\d+)%, transparent\)", css)
+    assert tag
+    assert len(heat) == 10
+    for theme in (light, light | dark):
+        paper, ink = _rgb(theme["paper"]), _rgb(theme["ink"])
+        assert _contrast(_rgb(theme[tag[1]]), paper) >= 4.5
+        for name, share in heat:
+            ground = int(share) / 100 * _rgb(theme[name]) + (1 - int(share) / 100) * paper
+            assert _contrast(ink, ground) >= 4.5
+
+
+def _rgb(colour: str) -> npt.NDArray[np.float64]:
+    return np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)], np.float64)
+
+
+def _contrast(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
+    """WCAG's ratio of two colours."""
+
+    def luminance(colour: npt.NDArray[np.float64]) -> float:
+        linear = np.where(colour <= 10.31475, colour / 255 / 12.92, ((colour / 255 + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    bright, faint = sorted((luminance(one), luminance(other)), reverse=True)
+    return (bright + 0.05) / (faint + 0.05)

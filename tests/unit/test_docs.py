@@ -1,0 +1,159 @@
+"""What the pages tell a reader to type or to save works, and is in the packages."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+import tomllib
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import yaml
+
+from fcbench import cli, plugins, run, store
+from fcbench.config import load_suites
+from fcbench.files import write_image
+from fcbench.testing import check_method
+from fcbench.types import Prompt, Stack, Subject
+
+ROOT = Path(__file__).parents[2]
+TOYS = ROOT / "tests" / "toys"
+METHODS, SUITES = ROOT / "docs" / "methods.md", ROOT / "docs" / "suites.md"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    return [text for kind, text in found if kind == language]
+
+
+def commands(page: Path, verb: str) -> list[list[str]]:
+    lines = [line for block in blocks(page, "") for line in block.splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line.startswith(f"fcbench {verb}")]
+
+
+@pytest.fixture
+def people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Subject, Subject]:
+    """The working folder of the pages: photos of ann and bo."""
+    monkeypatch.chdir(tmp_path)
+    files = {name: tuple(tmp_path / "photos" / name / f"{number}.png" for number in range(5)) for name in ("ann", "bo")}
+    for shade, (name, paths) in enumerate(files.items()):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for path in paths:
+            write_image(path, np.full((12, 8, 3), 60 + 100 * shade, np.uint8))
+    return Subject("ann", "woman", files["ann"]), Subject("bo", "man", files["bo"])
+
+
+@pytest.fixture
+def my_module(people: tuple[Subject, Subject], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page's method, saved in the working folder."""
+    Path("my_module.py").write_text(blocks(METHODS, "python")[0])
+    monkeypatch.setattr(sys, "path", [*sys.path, str(Path.cwd())])
+    monkeypatch.delitem(sys.modules, "my_module", raising=False)
+
+
+@pytest.mark.usefixtures("my_module")
+def test_the_method_on_the_page_keeps_the_contract(people: tuple[Subject, Subject], tmp_path: Path) -> None:
+    method = plugins.load("methods", "my_module:MyMethod", {"strength": "20"})
+    stack = Stack("none", {}, image_size=16)
+    check_method(method, stack, people, tmp_path / "work")
+    snow = Prompt("snow", "{} in the snow", "context")
+    dark, light = (method.fit(stack, [person], seed=0, workdir=tmp_path) for person in people)
+    pictures = [sampler([snow], [1])[0].mean() for sampler in (dark, light)]
+    assert pictures[1] - pictures[0] > 50
+
+
+@pytest.mark.usefixtures("my_module")
+def test_the_method_on_the_page_runs_from_the_working_folder_as_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(TOYS)
+    start = run.START.replace("from fcbench", "import run_toys; run_toys.install_stack(); from fcbench", 1)
+    monkeypatch.setattr(run, "START", start)
+    nouns = {"ann": "woman", "bo": "man"}
+    prompts = [{"id": "snow", "kind": "context", "text": "{} in the snow"}]
+    subjects = {"source": "folder", "path": "photos", "nouns": nouns}
+    Path("toy.yaml").write_text(yaml.safe_dump({"name": "toy", "subjects": subjects, "prompts": prompts}))
+    asked = commands(METHODS, "run --method my_module:MyMethod")
+    assert len(asked) == 2
+    for words in asked:
+        assert cli.main([*words, "--suite", "toy.yaml", "--device", "cpu"]) == 0, capsys.readouterr().err
+    assert [folder.label for folder in store.runs_of(Path("out"), "toy")] == ["MyMethod", "MyMethod@strong"]
+    assert [len(folder.generations()) for folder in store.runs_of(Path("out"), "toy")] == [2, 2]
+
+
+@pytest.mark.usefixtures("people")
+def test_the_commands_on_the_page_of_suites_make_and_check_and_name_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (prompts,) = blocks(SUITES, "yaml")
+    Path("prompts.yaml").write_text(prompts)
+    asked = commands(SUITES, "suite")
+    assert [words[1] for words in asked] == ["new", "new", "check", "show"]
+    for words in asked:
+        assert cli.main(words) == 0, capsys.readouterr().err
+    assert "friends: nothing is missing" in capsys.readouterr().out
+    (singles,), (pairs,) = load_suites("friends.yaml"), load_suites("friends-pairs.yaml")
+    assert (singles.groups, singles.group, len(singles.seeds), singles.stack) == (2, 1, 4, "sd15")
+    assert (pairs.groups, pairs.group) == (1, 2)
+    drawn: list[tuple[str, str]] = []
+
+    def drawing(plan: object, method: str, **options: object) -> SimpleNamespace:
+        drawn.append((getattr(plan, "name", ""), method))
+        return SimpleNamespace(failed=0)
+
+    monkeypatch.setattr("fcbench.run.run_suite", drawing)
+    for words in commands(SUITES, "run"):
+        assert cli.main(words) == 0, capsys.readouterr().err
+    assert drawn == [("friends", "fastcomposer"), ("friends", "stable-diffusion")]
+    assert commands(SUITES, "report") == [["report", "--suite", "friends"]]
+    assert store.suites_with_runs(Path("out")) == ["friends"]
+
+
+def test_every_page_that_a_page_links_to_is_there() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_the_packages_hold_the_pages_and_the_wheel_no_picture_of_them() -> None:
+    targets = PROJECT["tool"]["hatch"]["build"]["targets"]
+    wheel = targets["wheel"]
+    assert set(wheel["only-include"]) - set(wheel["sources"]) == {"fcbench", "baselines"}
+    assert wheel["sources"] == {name: f"fcbench/_data/{name}" for name in ("datasets", "reports", "docs")}
+    kept = {path.name for path in (ROOT / "docs").iterdir()} - {
+        path.name for pattern in wheel["exclude"] for path in ROOT.glob(pattern.lstrip("/"))
+    }
+    assert kept == {path.name for path in (ROOT / "docs").glob("*.md")}
+    sdist = targets["sdist"]["include"]
+    assert {"/docs", "/benchmarks", "/Makefile", "/CITATION.cff"} <= set(sdist)
+    for pattern in sdist:
+        assert list(ROOT.glob(pattern.lstrip("/"))), pattern
+
+
+def test_the_citation_is_of_this_version_and_names_the_paper() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["title"] == PROJECT["project"]["name"]
+    assert citation["version"] == PROJECT["project"]["version"]
+    assert citation["license"] == PROJECT["project"]["license"]
+    (paper,) = citation["references"]
+    assert paper["identifiers"][0]["value"] == "arXiv:2305.10431"
+    assert paper["title"] in " ".join((ROOT / "README.md").read_text().split())
+
+
+def test_the_readme_names_every_extra_and_the_oldest_python() -> None:
+    readme = (ROOT / "README.md").read_text()
+    told = re.findall(r"^\| `(\w+)` \|", readme, re.MULTILINE)
+    assert set(told) == set(PROJECT["project"]["optional-dependencies"])
+    oldest = PROJECT["project"]["requires-python"].removeprefix(">=")
+    assert f"Python {oldest}, which is tested, or later" in readme
+
+
+def test_the_help_of_score_says_where_its_page_lies(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["score", "--help"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "fcbench/_data/docs/pictures.md" in told
+    assert (ROOT / "docs" / "pictures.md").exists()
