@@ -71,7 +71,8 @@ def test_claims_are_held_not_held_or_not_measured(board: Board) -> None:
 
 
 def test_memory_is_judged_where_it_holds_the_weights_as_the_paper_s_does(tmp_path: Path) -> None:
-    wanted, options = cases(subjects(tmp_path, "s", 6)), {"memory_kind": "cuda allocated"}
+    wanted = cases(subjects(tmp_path, "s", 6))
+    options: dict[str, Any] = {"memory_kind": "cuda allocated"}
     fake_run(tmp_path, "s", "fastcomposer", wanted, **options)
     fake_run(tmp_path, "s", "dreambooth", wanted, capabilities={"needs_tuning": True}, **options)
     claim = make_board(read_runs(tmp_path, "s"), "s", out=tmp_path).claims[1]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from huggingface_hub.errors import HTTPError
+from httpx2 import HTTPError  # the client of huggingface_hub
 from safetensors.torch import load_file, save_file
 
 from fcbench.errors import DataError, MissingError, UsageError
