@@ -54,7 +54,10 @@ def atomic(path: Path, *, flush: bool = True) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside ``path`` that takes its place, flushed, when the block ends without an error."""
+    """A temporary folder beside ``path`` that takes its place, flushed, when the block ends without an error.
+
+    What was there before goes last: where the new one cannot take its place, it stays.
+    """
     temporary, before = (path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp") for _ in range(2))
     try:
         temporary.mkdir(parents=True)
@@ -63,12 +66,26 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             if file.is_file():
                 with file.open("rb") as handle:
                     os.fsync(handle.fileno())
-        if path.exists():
-            path.rename(before)
-        temporary.rename(path)
+        _swap(temporary, path, before)
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        raise FcbenchError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(before, ignore_errors=True)
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def _swap(temporary: Path, path: Path, before: Path) -> None:
+    """Put a folder in another's place, which goes to ``before``, or back where that fails."""
+    if path.exists():
+        path.rename(before)
+    try:
+        temporary.rename(path)
+    except OSError:
+        if before.exists():
+            before.rename(path)
+        raise
 
 
 def remove_temporaries(folder: Path, pattern: str = ".*.tmp") -> None:

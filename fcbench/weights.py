@@ -26,6 +26,14 @@ def is_commit(revision: str) -> bool:
     return re.fullmatch("[0-9a-f]{40}", revision) is not None
 
 
+def hub_errors() -> tuple[type[Exception], ...]:
+    """What says that the hub or its cache gives nothing: of the system, of its library, of the HTTP client."""
+    from huggingface_hub import errors
+
+    client: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
+    return OSError, client, errors.HFValidationError, errors.RevisionResolutionError
+
+
 def why_not_fetched(error: Exception) -> str:
     """Why the hub gave nothing, in one line: of what its library says of the cache, what was before it."""
     from huggingface_hub.errors import LocalEntryNotFoundError

@@ -13,7 +13,7 @@ from fcbench.build.export_official import write_official
 from fcbench.build.export_webdataset import write_webdataset
 from fcbench.build.rows import Rows
 from fcbench.errors import UsageError, did_you_mean
-from fcbench.files import atomic_folder
+from fcbench.files import atomic_folder, remove_temporaries
 from fcbench.store import DataFolder
 
 Writer: TypeAlias = Callable[[Rows, Path, Any], Mapping[str, int]]
@@ -38,6 +38,7 @@ def export(folder: DataFolder, layout: str, target: Path, tokenizer: Any = None)
     folder.require_whole()
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise UsageError(f"{target}: there already; name a folder that is not")
+    remove_temporaries(target.parent, f".{target.name}.*.tmp")
     with atomic_folder(target) as temporary:
         counts = LAYOUTS[layout](rows, temporary, tokenizer)
         for name in (folder.attribution, folder.card):

@@ -10,12 +10,13 @@ import typer
 from typer.exceptions import TyperException
 
 from fcbench import __version__
-from fcbench.cli import checkpoint, data, suite, world
+from fcbench.cli import checkpoint, data, make_stack, suite, world
 from fcbench.cli.verbs import app
 from fcbench.errors import FcbenchError, did_you_mean
 
 for group, name in ((world, "world"), (checkpoint, "checkpoint"), (suite, "suite"), (data, "data")):
     app.add_typer(group.app, name=name)
+app.command("make-stack")(make_stack.make_stack)
 
 STOPPED = 130
 """The exit code after Ctrl-C, which typer also returns where it caught the interrupt itself."""

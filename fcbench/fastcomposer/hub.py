@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from fcbench.errors import MissingError
-from fcbench.weights import is_commit, why_not_fetched
+from fcbench.weights import hub_errors, is_commit, why_not_fetched
 
 _ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _FILES = ["fastcomposer.json", "fusion.safetensors", "frozen.safetensors", "unet/*", "image_encoder/*"]
@@ -48,7 +48,7 @@ def fetch(place: str, file: str) -> Path:
         if any((folder / known).is_file() for known in (file, "fastcomposer.json")):
             return folder
         raise FileNotFoundError(f"{folder}: neither {file} nor fastcomposer.json there")
-    except Exception as error:  # the system, the hub's library and its HTTP client have errors of their own
+    except hub_errors() as error:
         pinned = "" if revision == "main" else f" --revision {revision}"
         raise MissingError(
             f"{place}: no such file or folder, and no FastComposer checkpoint in the Hugging Face cache or within "
@@ -68,16 +68,15 @@ def _online(name: str, revision: str) -> str | None:
     try:
         HfApi().model_info(name, revision=revision, timeout=10)  # resolving would wait for ever on a dead network
         return HfApi().resolve_revision(name, revision=revision).resolved
-    except Exception:  # as above: whatever it is, the cache may still know
-        return None
+    except hub_errors():
+        return None  # the cache may still know
 
 
 def _cached(name: str, revision: str) -> str | None:
     """The commit that the cache knows a branch or tag by; its snapshot may hold but some of the repository's files."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import RevisionResolutionError
 
     try:
         return HfApi().resolve_revision(name, revision=revision, local_files_only=True).resolved
-    except (OSError, ValueError, RevisionResolutionError):
+    except hub_errors():
         return None

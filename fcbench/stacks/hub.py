@@ -8,7 +8,7 @@ from typing import Any
 
 from fcbench.errors import MissingError
 from fcbench.stacks.whole import is_model, lacking, stem
-from fcbench.weights import why_not_fetched
+from fcbench.weights import hub_errors, why_not_fetched
 
 
 def fetch(
@@ -27,7 +27,7 @@ def fetch(
     for local in (True, False):
         try:
             found = snapshot_download(hub, revision=revision, allow_patterns=patterns, local_files_only=local)
-        except Exception as error:  # the system, the hub's library and its HTTP client have errors of their own
+        except hub_errors() as error:
             failure, why = error, why_not_fetched(error)
             continue
         folder = Path(found) / (subfolder or "")
@@ -47,7 +47,7 @@ def commit_of(hub: str, revision: str | None) -> str:
     for local in (True, False):
         try:
             return HfApi().resolve_revision(hub, revision=revision, local_files_only=local).resolved
-        except Exception:  # as above
+        except hub_errors():
             continue  # not cached; then no network, or no such repository, of which fetching it tells more
     return revision or "main"
 

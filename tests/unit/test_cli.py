@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from fcbench import __version__, cli
-from fcbench.cli import verbs
+from fcbench.cli import make_stack, verbs
 from fcbench.config import Suite
 from fcbench.errors import DataError, MethodError, MissingError, UsageError
 
@@ -195,7 +195,7 @@ def test_a_stack_is_made_on_a_device_that_is_there(
     def make_base(*places: Path, device: str, **rest: object) -> None:
         asked.append(device)
         with pytest.raises(UsageError, match="another make-stack is at work there"):
-            verbs.make_stack(device="cpu", out=tmp_path)
+            make_stack.make_stack(device="cpu", out=tmp_path)
         raise MethodError("stop here")
 
     monkeypatch.setattr("fcbench.make_stack.make_base", make_base)

@@ -1,9 +1,8 @@
-"""Claims, breakdowns, frontiers, published figures, commands: what a page says beside its table."""
+"""Breakdowns, frontiers, published figures, commands: what a page says beside its table."""
 
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,19 +11,17 @@ from typing import Any
 
 import pytest
 
-from fcbench.errors import DataError
 from fcbench.files import write_json
-from fcbench.report import merge, numbers, publish, read_runs, stale_reports, views, write_report
+from fcbench.report import publish, read_runs, stale_reports, views, write_report
 from fcbench.report.board import Board, make_board
-from fcbench.report.claims import OURS, Claim, claims
 from fcbench.report.plots import Lane
 from fcbench.report.published import read_published, three_columns
 from fcbench.report.stale import stale
 from fcbench.report.statistics.estimate import Estimate
 from fcbench.report.to_html import to_html
-from fcbench.store import report_folder, run_folder, runs_of
-from fcbench.types import Case, Score
-from tests.unit.fake_runs import HEADER, PROMPTS, cases, fake_run, rich_suite, subjects
+from fcbench.store import report_folder, run_folder
+from fcbench.types import Score
+from tests.unit.fake_runs import cases, fake_run, rich_suite, subjects
 
 
 @pytest.fixture(scope="module")
@@ -57,138 +54,10 @@ def test_outcomes_of_pairs_have_intervals_and_counts(board: Board) -> None:
     assert 0 <= blended.low < blended.value
 
 
-def test_claims_are_held_not_held_or_not_measured(board: Board) -> None:
-    found = {claim.text: claim for claim in board.claims}
-    verdicts = [claim.verdict for claim in board.claims]
-    assert verdicts[0] == "not held"  # 100 times faster is not 300 times
-    assert verdicts[1] == "not measured"
-    assert board.claims[1].numbers.startswith("needs a GPU")
-    assert "dreambooth 211 times" in board.claims[0].numbers or "dreambooth 212 times" in board.claims[0].numbers
-    assert found["Nothing is stored for a subject"].verdict == "held"
-    assert found["Identity is above that of all tuned methods, one person a picture"].verdict == "not measured"
-    assert found["The localisation loss keeps identities from blending"].verdict == "held"
-    assert found["Alpha trades identity for prompt consistency"].verdict == "held"
-
-
-def test_memory_is_judged_where_it_holds_the_weights_as_the_paper_s_does(tmp_path: Path) -> None:
-    wanted = cases(subjects(tmp_path, "s", 6))
-    options: dict[str, Any] = {"memory_kind": "cuda allocated"}
-    fake_run(tmp_path, "s", "fastcomposer", wanted, **options)
-    fake_run(tmp_path, "s", "dreambooth", wanted, capabilities={"needs_tuning": True}, **options)
-    claim = make_board(read_runs(tmp_path, "s"), "s", out=tmp_path).claims[1]
-    assert claim.verdict == "not held"
-    assert "dreambooth 1.00 times that" in claim.numbers
-
-
-def test_costs_are_judged_on_the_methods_that_the_paper_tunes_as_they_are(tmp_path: Path) -> None:
-    wanted = cases(subjects(tmp_path, "s", 6))
-    tuned: dict[str, Any] = {"capabilities": {"needs_tuning": True}}
-    fake_run(tmp_path, "s", "fastcomposer", wanted)
-    for method in ("dreambooth-lora", "dreambooth@short"):
-        fake_run(tmp_path, "s", method, wanted, fit_seconds=19.6, **tuned)
-
-    def claim() -> Claim:
-        return make_board(read_runs(tmp_path, "s"), "s", out=tmp_path).claims[0]
-
-    assert claim().verdict == "not measured"
-    fake_run(tmp_path, "s", "dreambooth", wanted, fit_seconds=399.6, **tuned)
-    assert claim().verdict == "held"
-    assert claim().numbers.endswith(
-        "dreambooth 1000 times that; not judged: dreambooth-lora 50.0, dreambooth@short 50.0"
-    )
-
-
-def test_without_tuned_methods_little_is_claimed(tmp_path: Path) -> None:
-    fake_run(tmp_path, "s", "fastcomposer", cases(subjects(tmp_path, "s", 6)))
-    board = make_board(read_runs(tmp_path, "s"), "s", out=tmp_path)
-    assert {claim.verdict for claim in board.claims} == {"held", "not measured"}
-    assert all(claim.numbers for claim in claims({"single": board.rankings[0]}, {}))
-
-
-def test_identity_above_tuned_methods_is_told_from_the_duels(board: Board) -> None:
-    ranking = board.rankings[0]
-    complete = replace(ranking, rows=tuple(row for row in ranking.rows if row.method != "textual-inversion"))
-    claim = claims({"pair": complete}, {})[4]
-    assert claim.verdict == "not shown"  # neither above nor below all of them
-    assert claim.numbers.count("p ") == 3
-
-
-def test_above_all_tuned_methods_is_not_measured_where_one_was_left_out(tmp_path: Path) -> None:
-    wanted = cases(subjects(tmp_path, "s", 24))
-    tuned: dict[str, Any] = {"capabilities": {"needs_tuning": True}}
-    fake_run(tmp_path, "s", "fastcomposer", wanted, quality=(0.8, 0.25))
-    for method in ("dreambooth", "custom-diffusion"):
-        fake_run(tmp_path, "s", method, wanted, quality=(0.2, 0.25), **tuned)
-    (ranking,) = make_board(read_runs(tmp_path, "s"), "s", out=tmp_path).rankings
-    fewer = replace(ranking, rows=tuple(row for row in ranking.rows if row.method != "dreambooth"))
-    assert [claim.verdict for claim in claims({"single": ranking, "pair": ranking}, {})[3:5]] == ["held", "held"]
-    left_out = claims({"single": ranking, "pair": fewer}, {})[4]
-    assert left_out.verdict == "not measured"
-    assert "to custom-diffusion, p " in left_out.numbers
-    assert left_out.numbers.endswith("no run of dreambooth here")
-
-
 def test_the_frontier_rises_in_alpha_and_marks_what_is_beaten(board: Board) -> None:
     (frontier,) = board.frontiers
     assert [step.alpha for step in frontier.steps] == [0, 0.25, 0.5, 0.7, 0.75, 1]
     assert (frontier.identity.estimate.value or 0) > 0 > (frontier.prompt.estimate.value or 0)
-
-
-def sweep(out: Path, suite: str, *, stack: str = "mini", name: str = "", gain: float = 0.5) -> list[Case]:
-    """FastComposer, or a variant of it, with two more alphas."""
-    wanted = cases(subjects(out, suite, 6), prompts=PROMPTS[:1])
-    for variant, alpha in ((name, 0.7), (f"{name}-alpha-0".strip("-"), 0.0), (f"{name}-alpha-1".strip("-"), 1.0)):
-        label = f"fastcomposer@{variant}" if variant else "fastcomposer"
-        more: dict[str, Any] = {"stack": stack, "stack_digests": {"checkpoint": f"of {name}"}}
-        fake_run(out, suite, label, wanted, quality=(0.2 + gain * alpha, 0.3), options={"alpha": alpha}, **more)
-    return wanted
-
-
-def test_the_claim_on_alpha_reads_the_sister_suite_where_this_one_has_no_curve(tmp_path: Path) -> None:
-    sweep(tmp_path, "s-single")
-    fake_run(
-        tmp_path, "s-pair", "fastcomposer", cases(subjects(tmp_path, "s-pair", 6), pairs=True, prompts=PROMPTS[:1])
-    )
-    single, pair = read_runs(tmp_path, "s-single"), read_runs(tmp_path, "s-pair")
-    own = make_board(single, "s-single", out=tmp_path, beside=pair).claims[6]
-    read = make_board(pair, "s-pair", out=tmp_path, beside=single).claims[6]
-    assert own.numbers.startswith("alpha 0 to 1: identity +")
-    assert (read.verdict, read.numbers) == (own.verdict, f"one person a picture, {own.numbers}")
-    assert make_board(pair, "s-pair", out=tmp_path).claims[6].verdict == "not measured"
-
-
-def test_of_several_curves_the_claim_takes_that_of_the_ranked_method(tmp_path: Path) -> None:
-    sweep(tmp_path, "s", name="another", gain=0.3)
-    alone = sweep(tmp_path, "s")
-    fake_run(tmp_path, "s", "stable-diffusion", alone)
-    board = make_board(read_runs(tmp_path, "s"), "s", out=tmp_path)
-    curves = {OURS in {step.method for step in curve.steps}: curve for curve in board.frontiers}
-    assert set(curves) == {True, False}
-    for told in ([curves[True], curves[False]], [curves[False], curves[True]]):
-        claim = claims({"single": board.rankings[0]}, {"single": told})[6]
-        assert numbers.signed(curves[True].identity.estimate.value) in claim.numbers
-        assert numbers.signed(curves[False].identity.estimate.value) not in claim.numbers
-
-
-def test_a_curve_of_another_setting_is_not_the_ranked_method_s(tmp_path: Path) -> None:
-    wanted = sweep(tmp_path, "s", stack="another")
-    for label in ("a", "b", "c", "d"):
-        fake_run(tmp_path, "s", label, wanted)
-    board = make_board(read_runs(tmp_path, "s"), "s", out=tmp_path)
-    assert len(board.frontiers) == 1
-    assert board.claims[6].verdict == "not measured"
-    assert "in the setting of the first ranking" in board.claims[6].numbers
-
-
-def test_costs_of_pictures_made_elsewhere_are_said_to_be_unmeasured(tmp_path: Path) -> None:
-    wanted = cases(subjects(tmp_path, "s", 2), prompts=PROMPTS[:1])
-    fake_run(tmp_path, "s", "fastcomposer", wanted, costs_measured=False)
-    fake_run(tmp_path, "s", "dreambooth", wanted, fit_seconds=9.0, capabilities={"needs_tuning": True})
-    found = make_board(read_runs(tmp_path, "s"), "s", out=tmp_path).claims[:3]
-    assert {claim.verdict for claim in found} == {"not measured"}
-    assert {claim.numbers for claim in found} == {
-        "the pictures of fastcomposer were made elsewhere: their costs were not measured"
-    }
 
 
 def test_people_are_divided_by_what_the_run_tells_and_else_by_class_word(board: Board, tmp_path: Path) -> None:
@@ -319,78 +188,6 @@ def test_published_is_the_same_with_its_manifest(out: Path, tmp_path: Path) -> N
     }
 
 
-def test_runs_of_another_machine_are_joined_with_their_photos(tmp_path: Path) -> None:
-    here, there = tmp_path / "here", tmp_path / "there"
-    fake_run(here, "s", "a", cases(subjects(here, "s", 6)))
-    fake_run(there, "s", "b", cases(subjects(there, "s", 6)), device="NVIDIA H200")
-    assert [folder.label for folder in merge(here, there, "s")] == ["b"]
-    assert merge(here, there, "s") == []
-    assert [folder.label for folder in runs_of(here, "s")] == ["a", "b"]
-    photo = run_folder(here, "s", "b").generations()[0].case.subjects[0].reference
-    assert photo.is_relative_to(here.resolve())
-    write_report(here, "s")
-    assert not list(here.glob(".merge-*"))
-
-
-def test_photos_that_lie_elsewhere_on_the_other_machine_are_those_of_the_runs_here(tmp_path: Path) -> None:
-    here, there = tmp_path / "here", tmp_path / "there"
-    people = subjects(tmp_path / "celeba", "s", 3)
-    fake_run(here, "s", "a", cases(people))
-    moved = [replace(person, images=(Path("/other/machine") / person.id / "0.png",)) for person in people]
-    fake_run(there, "s", "b", cases(moved))
-    (merged,) = merge(here, there, "s")
-    assert {s.reference for made in merged.generations() for s in made.case.subjects} == {p.reference for p in people}
-
-
-def test_weights_that_no_picture_depends_on_may_differ_between_joined_runs(tmp_path: Path) -> None:
-    here, there = tmp_path / "here", tmp_path / "there"
-    same = {"unet": "1", "clip": "2"}
-    for out, label, own in ((here, "a", "x"), (there, "b", "y")):
-        digests = same | dict.fromkeys(("matcher", "fusion", "checkpoint"), own)
-        fake_run(out, "s", label, cases(subjects(out, "s", 6)), stack_digests=digests)
-    assert [folder.label for folder in merge(here, there, "s")] == ["b"]
-
-
-def test_each_run_that_cannot_be_joined_is_told_once(tmp_path: Path) -> None:
-    here, there = tmp_path / "here", tmp_path / "there"
-    for label in ("a", "b", "c"):
-        fake_run(here, "s", label, cases(subjects(here, "s", 6)), suite_digest="1")
-    fake_run(there, "s", "d", cases(subjects(there, "s", 6)), suite_digest="2")
-    with pytest.raises(DataError) as error:
-        merge(here, there, "s")
-    assert str(error.value).count("other people or prompts") == 1
-
-
-@pytest.mark.parametrize(
-    ("config", "header", "reason"),
-    [
-        ({"suite_digest": "6" * 64}, {}, "other people or prompts"),
-        ({"stack_digests": {"unet": "2"}}, {}, "its weights differ: unet"),
-        ({}, {"judges": {"faces": "another"}}, "different judges"),
-    ],
-)
-def test_what_does_not_compare_is_not_joined(
-    tmp_path: Path, config: dict[str, Any], header: dict[str, Any], reason: str
-) -> None:
-    here, there = tmp_path / "here", tmp_path / "there"
-    fake_run(here, "s", "a", cases(subjects(here, "s", 6)), stack_digests={"unet": "1"})
-    folder = fake_run(there, "s", "b", cases(subjects(there, "s", 6)), **{"stack_digests": {"unet": "1"}, **config})
-    rows = list(folder.read_scores("identity")[1].items())
-    folder.write_scores("identity", rows, {**HEADER, "range": [0.0, 1.0], **header})
-    with pytest.raises(DataError, match=reason):
-        merge(here, there, "s")
-    assert [found.label for found in runs_of(here, "s")] == ["a"]
-
-
-def test_another_run_of_the_same_name_is_not_joined(tmp_path: Path) -> None:
-    here, there = tmp_path / "here", tmp_path / "there"
-    fake_run(here, "s", "a", cases(subjects(here, "s", 6)))
-    folder = fake_run(there, "s", "a", cases(subjects(there, "s", 6)))
-    folder.image(folder.generations()[0].case.id).write_bytes(b"other")
-    with pytest.raises(DataError, match="both have another a: draw one again with --variant"):
-        merge(here, there, "s")
-
-
 def test_a_report_imports_neither_torch_nor_pandas(tmp_path: Path) -> None:
     fake_run(tmp_path, "s", "a", cases(subjects(tmp_path, "s", 6)))
     program = (
@@ -429,27 +226,6 @@ def test_of_two_in_a_picture_each_is_judged_by_its_own_face(tmp_path: Path, monk
     monkeypatch.setattr(views, "lanes", lambda rows, axis, title: drawn.extend(rows))
     views.plots(board.rankings[0], board.subjects, board.everyone, {"a": 0})
     assert [lane.marks for lane in drawn if lane.cloud] == [(("", 0.5),)]
-
-
-def test_less_blending_is_told_on_the_same_pictures(tmp_path: Path) -> None:
-    wanted = cases(subjects(tmp_path, "s", 8), pairs=True)
-    outcomes = (0.5, 0.1, 0.0, 0.0, 0.0, 0.0)
-    fake_run(tmp_path, "s", "fastcomposer", wanted, outcomes=outcomes)
-    fake_run(tmp_path, "s", "fastcomposer@no-localization", wanted, outcomes=(0.1, 0.9, *outcomes[2:]))
-
-    def claim() -> Claim:
-        return make_board(read_runs(tmp_path, "s"), "s", out=tmp_path).claims[5]
-
-    assert claim().verdict == "held"
-    assert re.search(r"without: \+\d\d\.\d percentage points \[\+\d+\.\d, \+\d+\.\d\], p ", claim().numbers)
-    shares = write_report(tmp_path, "s").with_suffix(".md").read_text()
-    assert re.search(r"\| \d+\.\d % \\\[\d+\.\d %, \d+\.\d %\\\] of 48 \|", shares)
-    fake_run(tmp_path, "s", "fastcomposer@no-localization", wanted, outcomes=outcomes)
-    assert claim().verdict == "not shown"
-    fake_run(tmp_path, "s", "fastcomposer@no-localization", wanted, outcomes=(0.9, 0.0, *outcomes[2:]))
-    assert claim().verdict == "not held"
-    fake_run(tmp_path, "s", "fastcomposer@no-localization", wanted, outcomes=outcomes, suite_digest="6" * 64)
-    assert claim().verdict == "not measured"
 
 
 def test_the_thresholds_of_outcomes_stand_beside_them(tmp_path: Path) -> None:

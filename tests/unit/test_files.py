@@ -1,0 +1,63 @@
+"""What is written is there whole or not at all, and what was there before is not lost."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from fcbench.errors import FcbenchError
+from fcbench.files import atomic_folder, remove_temporaries
+
+
+def files_in(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def role(tmp_path: Path) -> Path:
+    with atomic_folder(tmp_path / "role") as folder:
+        (folder / "weights").write_text("old")
+        assert not (tmp_path / "role").exists()
+    return tmp_path / "role"
+
+
+def test_a_folder_takes_another_s_place_whole(role: Path) -> None:
+    with atomic_folder(role) as folder:
+        (folder / "new").write_text("new")
+        assert files_in(role) == {"weights": "old"}
+    assert files_in(role.parent) == {"role/new": "new"}
+
+
+def test_one_that_fails_on_the_way_leaves_what_was_there(role: Path) -> None:
+    def fill() -> None:
+        with atomic_folder(role) as folder:
+            (folder / "new").write_text("half")
+            raise OSError(errno.ENOSPC, "No space left")
+
+    with pytest.raises(FcbenchError, match=r"cannot write .*role: No space left"):
+        fill()
+    assert files_in(role.parent) == {"role/weights": "old"}
+
+
+def test_one_that_cannot_take_its_place_leaves_what_was_there(role: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename = Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        if target == role and (self / "new").exists():
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(FcbenchError, match=r"cannot write .*role: Permission denied"), atomic_folder(role) as folder:
+        (folder / "new").write_text("new")
+    assert files_in(role.parent) == {"role/weights": "old"}
+
+
+def test_what_killed_programs_left_is_removed_folders_too(role: Path) -> None:
+    (role / ".vae.1.tmp").mkdir()
+    (role / ".vae.1.tmp" / "half").write_text("half")
+    (role / ".card.2.tmp").write_text("half")
+    remove_temporaries(role)
+    assert files_in(role.parent) == {"role/weights": "old"}
