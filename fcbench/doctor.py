@@ -38,6 +38,7 @@ def examine() -> list[Finding]:
     return [
         Finding("python", f"{platform.python_version()} on {platform.platform(terse=True)}"),
         Finding("device", _device()),
+        *_faces(),
         *_packages(),
         *_stacks(),
         *_plugins(),
@@ -54,6 +55,17 @@ def _device() -> str:
         return cpu
     gpu = torch.cuda.get_device_properties(0)
     return f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB; {cpu}"
+
+
+def _faces() -> Iterator[Finding]:
+    """Whether a GPU that is here judges faces too."""
+    import torch
+    from onnxruntime import get_available_providers
+
+    if torch.cuda.is_available():
+        here = "CUDAExecutionProvider" in get_available_providers()
+        mend = "" if here else "pip install --no-deps onnxruntime-gpu"
+        yield Finding("faces", f"judged on the {'GPU' if here else 'processor'}", mend, needed=False)
 
 
 def _packages() -> Iterator[Finding]:

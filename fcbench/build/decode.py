@@ -27,14 +27,14 @@ def decode(path: Path) -> tuple[Image, tuple[str, ...]]:
     picture, turned = inspected(path)
     try:
         changes = ["turned upright"] if turned else []
-        upright = ImageOps.exif_transpose(picture)
-        if (converted := _to_srgb(upright)) is not None:
-            upright = converted
+        ImageOps.exif_transpose(picture, in_place=True)  # most have nothing to turn, and would be copied
+        if (converted := _to_srgb(picture)) is not None:
+            picture = converted
             changes.append("colours converted to sRGB")
-        if "transparency" in upright.info or upright.mode in ("LA", "PA", "RGBA"):
-            upright = _on_white(upright)
+        if "transparency" in picture.info or picture.mode in ("LA", "PA", "RGBA"):
+            picture = _on_white(picture)
             changes.append("put on white")
-        return np.array(upright.convert("RGB")), tuple(changes)
+        return np.array(picture if picture.mode == "RGB" else picture.convert("RGB")), tuple(changes)
     except Exception as error:  # on odd tags Pillow raises whatever the code that it reached does
         reason: Reason = "oom" if isinstance(error, MemoryError) else "decode_error"
         raise UnfitError(reason, f"{path}: not a picture that can be read ({error})") from error

@@ -115,9 +115,10 @@ def train(
 
     from fcbench.fastcomposer import processes
     from fcbench.fastcomposer import train as training
+    from fcbench.fastcomposer.checkpoint import MODELS
     from fcbench.stacks import load_stack
 
-    stack = load_stack(plan.stack, device=processes.process_device(device))
+    stack = load_stack(plan.stack, device=processes.process_device(device), unrounded=MODELS)
     training.train(store.dataset_path(out, data), checkpoint, stack, plan)
     if processes.is_first():
         place = [] if plan.stack == "mini" else ["--suite", "celeba-single", "--stack", plan.stack]

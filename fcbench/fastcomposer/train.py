@@ -27,7 +27,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fcbench.config import Recipe
 from fcbench.diffusion import add_noise, training_scheduler
-from fcbench.fastcomposer.checkpoint import Checkpoint, load_checkpoint, place_of_start, save_checkpoint
+from fcbench.fastcomposer.checkpoint import MODELS, Checkpoint, load_checkpoint, place_of_start, save_checkpoint
 from fcbench.fastcomposer.course import Course
 from fcbench.fastcomposer.data import Example, open_photos
 from fcbench.fastcomposer.encoder import Fusion, embed_subjects
@@ -139,12 +139,13 @@ class FastComposerModel(nn.Module):
     def __init__(self, stack: Stack, recipe: Recipe, start: Checkpoint | None = None) -> None:
         super().__init__()
         torch.manual_seed(recipe.seed)
-        if start is None:
-            image_encoder = stack.role("image_encoder")
-            start = Checkpoint(stack.role("unet"), image_encoder, Fusion(image_encoder.config.projection_dim))
-        self.unet = copy.deepcopy(start.unet).float()
-        self.image_encoder = copy.deepcopy(start.image_encoder).float()
-        self.fusion = copy.deepcopy(start.fusion).float()
+        with stack.borrowed(*MODELS):  # they are wanted for a copy; on a GPU two would be in the way
+            if start is None:
+                image_encoder = stack.role("image_encoder")
+                start = Checkpoint(stack.role("unet"), image_encoder, Fusion(image_encoder.config.projection_dim))
+            self.unet = copy.deepcopy(start.unet).float()
+            self.image_encoder = copy.deepcopy(start.image_encoder).float()
+            self.fusion = copy.deepcopy(start.fusion).float()
         self.train().requires_grad_(True)
         freeze_image_encoder(self.image_encoder, recipe.vision_layers)
 

@@ -16,7 +16,7 @@ Instead of a stack, a diffusers folder or single file of Stable Diffusion v1 can
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -60,15 +60,20 @@ def names() -> list[str]:
 
 
 def load_stack(
-    name_or_path: str, *, device: str = "cpu", random_weights: bool = False, low_memory: bool = False
+    name_or_path: str,
+    *,
+    device: str = "cpu",
+    random_weights: bool = False,
+    low_memory: bool = False,
+    unrounded: Collection[str] = (),
 ) -> Stack:
     """The stack of that name, of a YAML file, or on Stable Diffusion v1 weights; its models load on first use.
 
     On weights it is called after them too, "sd15 on NAME": pictures of two base models are not ranked as one's.
 
     ``device``: ``auto`` takes a GPU if there is one. ``random_weights``: the generating roles alone, untrained, from
-    their configurations; nothing is loaded. ``low_memory``: see :mod:`fcbench.memory`. Raises UsageError for an
-    unknown stack or role.
+    their configurations; nothing is loaded. ``low_memory``: see :mod:`fcbench.memory`. ``unrounded``: roles that a
+    training begins from, in float32 on a GPU too. Raises UsageError for an unknown stack or role.
     """
     spec, folder = _read(name_or_path)
     roles = spec.roles
@@ -78,7 +83,7 @@ def load_stack(
     digests = {role: _digest(part, folder) for role, part in roles.items()}
     if random_weights:
         digests = {role: f"untrained {digest}" for role, digest in digests.items()}
-    make = _build if random_weights else functools.partial(_load, digests=digests)
+    make = _build if random_weights else functools.partial(_load, digests=digests, unrounded=unrounded)
     return Stack(
         name=spec.name,
         load={
@@ -203,7 +208,9 @@ def _loader(role: str, load: Callable[[], Any], low_memory: bool) -> Callable[[]
     return (lambda: spare(role, load())) if low_memory else load
 
 
-def _load(role: str, part: RoleSpec, folder: Path, device: str, *, digests: dict[str, str]) -> Any:
+def _load(
+    role: str, part: RoleSpec, folder: Path, device: str, *, digests: dict[str, str], unrounded: Collection[str]
+) -> Any:
     """A role's model; the commit that a hub id turned out to be is noted in ``digests``."""
     from fcbench.stacks.hub import fetch
     from fcbench.stacks.loading import build, find_class, from_path
@@ -211,17 +218,17 @@ def _load(role: str, part: RoleSpec, folder: Path, device: str, *, digests: dict
 
     thing = find_class(part.class_)
     refuse_misdescribed(role, part, thing)
-    options = dict(part.model_extra or {})
+    options, whole = dict(part.model_extra or {}), role in unrounded
     if part.path is not None:
         place = folder / part.path
         if not place.exists():
             raise MissingError(f"{place}: the {role} weights are not there; {_mend(place)}")
-        return from_path(role, part.class_, place, device, options)
+        return from_path(role, part.class_, place, device, options, unrounded=whole)
     if part.hub is not None:
         known = _commit(digests[role])  # what was written down is loaded, wherever the branch is by now
         place, commit = fetch(part.hub, known, part.subfolder, thing)
         digests[role] = _hub_digest(part, commit)
-        return from_path(role, part.class_, place, device, options)
+        return from_path(role, part.class_, place, device, options, unrounded=whole)
     return build(part.class_, device, options)
 
 

@@ -17,23 +17,26 @@ from fcbench.stacks.whole import is_tokenizer, lacking_vocabulary
 from fcbench.weights import quiet
 
 
-def from_path(role: str, class_name: str, place: Path, device: str, options: dict[str, Any]) -> Any:
-    """A model from a folder or a single file (or, for a callable of ours, whatever it makes of it)."""
-    thing = find_class(class_name)
+def from_path(
+    role: str, class_name: str, place: Path, device: str, options: dict[str, Any], *, unrounded: bool = False
+) -> Any:
+    """A model from a folder or a single file (or, for a callable of ours, whatever it makes of it).
+
+    ``unrounded``: in float32 on any device, for what is to be trained.
+    """
+    thing, dtype = find_class(class_name), precision("cpu" if unrounded else device)
     quiet()
     if not hasattr(thing, "from_pretrained"):
         return build(class_name, device, {"place": place, **options})
     if _is_model(thing) and place.is_file():
-        return _place(load_single_file(role, thing, place, precision(device)), device)
+        return _place(load_single_file(role, thing, place, dtype), device)
     if is_tokenizer(thing) and (absent := lacking_vocabulary(place, thing)):
         raise DataError(f"{place}: {class_name} needs {absent}")
     try:
         if not _is_model(thing):
             return thing.from_pretrained(place, local_files_only=True, **options)
         name = "torch_dtype" if thing.__module__.startswith("diffusers") else "dtype"
-        model = read_whole(
-            thing, place, local_files_only=True, use_safetensors=True, **{name: precision(device)}, **options
-        )
+        model = read_whole(thing, place, local_files_only=True, use_safetensors=True, **{name: dtype}, **options)
     except DataError:
         raise
     except Exception as error:  # safetensors, JSON and each library have errors of their own

@@ -24,6 +24,17 @@ def test_all_that_the_defaults_need_is_installed_here() -> None:
     assert {extra.topic for extra in extras} == {"[sam]", "[ray]", "[gpu]", "[track]", "[dev]"}
 
 
+def test_a_gpu_that_faces_are_not_judged_on_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert list(doctor._faces()) == []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    (absent,) = doctor._faces()
+    assert (absent.mend, absent.needed) == ("pip install --no-deps onnxruntime-gpu", False)
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
+    (there,) = doctor._faces()
+    assert (there.text, there.mend) == ("judged on the GPU", "")
+
+
 ROLES = """
 roles:
   vae: {class: diffusers.AutoencoderKL, path: vae}

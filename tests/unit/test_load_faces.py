@@ -1,6 +1,7 @@
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -76,3 +77,30 @@ def test_every_network_of_a_pack_runs_on_as_many_threads_as_asked(pack: Path, th
 def test_faces_are_looked_for_at_several_sizes_as_insightface_takes_them(pack: Path) -> None:
     app = load_faces(pack, [[64, 64], [128, 128]])
     assert [tuple(size) for size in app.det_model.input_sizes] == [(64, 64), (128, 128)]
+
+
+@pytest.mark.parametrize(
+    ("device", "built", "gpu"),
+    [("cuda", True, 0), ("cuda:3", True, 3), ("cuda:3", False, None), ("cpu", True, None)],
+)
+def test_faces_are_judged_on_a_gpu_where_onnxruntime_is_built_for_it(
+    pack: Path, monkeypatch: pytest.MonkeyPatch, device: str, built: bool, gpu: int | None
+) -> None:
+    asked: dict[str, Any] = {}
+
+    class Analysis:
+        models = ("recognition",)
+
+        def __init__(self, *, name: str, allowed_modules: list[str], **session: Any) -> None:
+            asked.update(session)
+
+        def prepare(self, ctx_id: int, det_size: tuple[int, int]) -> None:
+            asked.update(ctx_id=ctx_id)
+
+    providers = ["CUDAExecutionProvider"] * built + ["CPUExecutionProvider"]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: providers)
+    monkeypatch.setattr("insightface.app.FaceAnalysis", Analysis)
+    load_faces(pack, (64, 64), device=device)
+    on_gpu = [] if gpu is None else [("CUDAExecutionProvider", {"device_id": gpu, "use_tf32": 0})]
+    assert asked["providers"] == [*on_gpu, "CPUExecutionProvider"]
+    assert asked["ctx_id"] == (-1 if gpu is None else gpu)

@@ -14,6 +14,7 @@ from fcbench.fastcomposer.checkpoint import Checkpoint, checkpoint_facts, load_c
 from fcbench.fastcomposer.data import Example
 from fcbench.fastcomposer.train import FastComposerModel, denoising_loss, subject_masks, token_mask, train
 from fcbench.loop import Clock
+from fcbench.stacks import load_stack
 from fcbench.types import Stack
 
 
@@ -94,6 +95,16 @@ def test_the_stack_stays_as_it_was(data: Path, stack: Stack, recipe: Recipe, tmp
     before = copy.deepcopy(stack.role("unet").state_dict())
     train(data, tmp_path, stack, recipe)
     assert all(torch.equal(value, before[key]) for key, value in stack.role("unet").state_dict().items())
+
+
+def test_what_was_read_for_a_copy_alone_is_let_go(recipe: Recipe) -> None:
+    stack = load_stack("mini")
+    model = FastComposerModel(stack, recipe)
+    assert not {"unet", "image_encoder"} & set(stack._loaded)
+    unet = stack.role("unet")
+    assert FastComposerModel(stack, recipe).unet.conv_in.weight is not unet.conv_in.weight
+    assert torch.equal(model.unet.conv_in.weight, stack.role("unet").conv_in.weight)
+    assert stack.role("unet") is unet
 
 
 def test_the_masked_loss_sees_the_subjects_alone_and_nothing_of_pictures_without_any() -> None:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from fcbench.errors import DataError, MissingError, UsageError
 from fcbench.files import write_json
+from fcbench.stacks import load_stack
 from fcbench.stacks.loading import find_class
 from fcbench.stacks.whole import lacking
 from tests.toys.tiny import stack_of
@@ -180,6 +181,15 @@ def test_a_folder_that_lacks_a_weight_is_refused(weights: Path) -> None:
     save_file(tensors, file, metadata={"format": "pt"})
     with pytest.raises(DataError, match=r"unet: 1 weights of diffusers.UNet2DConditionModel are not there, conv_in"):
         stack_of(weights, unet={"class": UNET, "path": "unet"}).role("unet")
+
+
+def test_what_a_training_begins_from_is_not_rounded_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fcbench.stacks.find_device", lambda name: "cuda")
+    monkeypatch.setattr("fcbench.stacks.loading._place", lambda model, device: model)
+    stack = load_stack("mini", unrounded=("unet", "image_encoder"))
+    types = {role: stack.role(role).dtype for role in ("unet", "image_encoder", "text_encoder", "vae")}
+    full, half = torch.float32, torch.float16
+    assert types == {"unet": full, "image_encoder": full, "text_encoder": half, "vae": half}
 
 
 def test_text_encoders_are_read_with_and_without_the_older_prefix(weights: Path) -> None:
