@@ -27,7 +27,7 @@
         fits/<group>.json                 what fitting a group of subjects cost, when it was first done
         scores/<metric>.jsonl             one line a case
         scores/facts.json                 by metric: what was measured for its scores, as thresholds
-        work/                             the method's own
+        work/  locks/                     the method's own; held by commands that share the run
       reports/<suite>/leaderboard.{csv,md,tex,json,html}  manifest.json
 """
 
@@ -146,6 +146,10 @@ class RunFolder:
     def lock(self) -> Path:
         """Held by the command that draws here."""
         return self.path.with_name(f".{self.path.name}.lock")
+
+    def group_lock(self, group_id: str) -> Path:
+        """Held by the command that draws a group, where several share the run."""
+        return self.path / "locks" / group_id
 
     @property
     def work(self) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from fcbench.build.match import ASSIGNMENTS
 from fcbench.build.pipeline import BuildCounts, Options, build_data, build_shards
 from fcbench.build.screen import Screen, read_screen
 from fcbench.errors import UsageError
+from fcbench.parts import part_of
 from fcbench.types import Stack
 
 
@@ -101,8 +101,4 @@ def takedown(out: Path, asked: Asked) -> str:
 
 def label(out: Path, asked: Asked, shards: str) -> tuple[int, int]:
     """Label the part "K/N"; how many shards are done now, and of how many."""
-    part = re.fullmatch(r"(\d+)/(\d+)", shards)
-    if not part:
-        raise UsageError(f"--shards {shards}: expected K/N, as in 17/70")
-    chosen = (int(part[1]), int(part[2]))
-    return build_shards(out, chosen, stack=asked.stack, engine=asked.engine, **asked.options)
+    return build_shards(out, part_of(shards), stack=asked.stack, engine=asked.engine, **asked.options)

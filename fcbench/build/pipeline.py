@@ -25,6 +25,7 @@ from fcbench.build.source import open_source
 from fcbench.build.split import SPLITS
 from fcbench.errors import FcbenchError, UsageError
 from fcbench.files import digest_json, locked, read_json, remove_temporaries, write_json
+from fcbench.parts import take
 from fcbench.store import DataFolder, data_folder
 from fcbench.types import Stack
 
@@ -145,13 +146,11 @@ def build_shards(
 
     Several tasks may be at work in one folder. :func:`build_data` writes the tables when all have been.
     """
-    task, tasks = part
-    if not 1 <= task <= tasks:
-        raise UsageError(f"--shards {task}/{tasks}: expected a task from 1 to {tasks}, as in 1/{tasks}")
     job = job_of(out, stack, **options)
+    mine = take(range(len(job.shards)), part)
     with locked(job.folder.lock, _BUSY.format(job.folder.path), shared=True):
         _claim(job.folder, recipe_of(job, stack), update=False)
-        _label(job, range(task - 1, len(job.shards), tasks), engine or Here(stack), progress)
+        _label(job, mine, engine or Here(stack), progress)
     return sum(last_kept(job, index) is not None for index in range(len(job.shards))), len(job.shards)
 
 

@@ -148,6 +148,9 @@ def run(
     keep_fits: Annotated[
         bool, typer.Option("--keep-fits", help="Keep what tuning made, in the run's folder kept.")
     ] = False,
+    shards: Annotated[
+        str, typer.Option(help="Draw one part only, K/N: a command for each GPU, with its --device, or machine.")
+    ] = "",
 ) -> None:
     """Draw every case of a suite with a method.
 
@@ -158,11 +161,12 @@ def run(
     from itertools import product
 
     from fcbench.config import load_suites
+    from fcbench.parts import part_of
     from fcbench.run import run_suite
     from fcbench.run.possible import refuse_any_impossible
     from fcbench.run.sweep import sweep
 
-    chosen = _options(settings or [])
+    chosen, part = _options(settings or []), part_of(shards) if shards else None
     variants: list[tuple[str, dict[str, str]]] = sweep(alpha, variant) if alpha is not None else [(variant, {})]
     methods = method or (_untuned_methods() if alpha is None and checkpoint is None else ["fastcomposer"])
     plans = [plan for name in suite or ("mini-single", "mini-pair") for plan in load_suites(name)]
@@ -187,6 +191,7 @@ def run(
                 checkpoint=checkpoint,
                 fail_fast=fail_fast,
                 keep_fits=keep_fits,
+                part=part,
             )
             failed += summary.failed
     if failed:

@@ -53,8 +53,11 @@ def run_suite(
     checkpoint: str | None = None,
     fail_fast: bool = False,
     keep_fits: bool = False,
+    part: tuple[int, int] | None = None,
 ) -> RunSummary:
     """Draw the cases of ``suite`` that are not there yet; tells on standard error how it goes.
+
+    ``part``: the groups of one task of several, which may be at work in the run's folder at the same time.
 
     ``options`` are the method's, over those that the suite gives it. ``keep_fits`` keeps what each fit leaves in the
     run's ``kept`` folder.
@@ -81,11 +84,16 @@ def run_suite(
         checkpoint=checkpoint,
         fail_fast=fail_fast,
         keep_fits=keep_fits,
+        part=part,
     )
     folder = store.run_folder(out, suite.name, label)
-    progress = Progress(f"{suite.name} {label}", folder)
+    progress = Progress(" ".join((suite.name, label, *(["/".join(map(str, part))] if part else []))), folder)
     busy = f"{folder.path}: another command draws this run; wait for it, or give this one a name with --variant"
-    with locked(folder.lock, busy), contextlib.closing(progress), contextlib.closing(_events(asdict(job))) as events:
+    with (
+        locked(folder.lock, busy, shared=part is not None),
+        contextlib.closing(progress),
+        contextlib.closing(_events(asdict(job))) as events,
+    ):
         for event in events:
             progress.tell(event)
     return RunSummary(folder, progress.cases, progress.drawn, progress.missing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
@@ -12,7 +13,7 @@ import numpy as np
 
 from fcbench import store
 from fcbench.errors import MethodError
-from fcbench.files import read_json, write_image, write_json
+from fcbench.files import locked, read_json, write_image, write_json
 from fcbench.run.calls import Calls, reason
 from fcbench.run.cases import Group, case_seed
 from fcbench.run.fitting import Fit, Fitting
@@ -28,7 +29,7 @@ ALONE = 3
 
 
 class Drawing:
-    """One run under way."""
+    """One run under way; ``task`` numbers this process among those that share the run, from 1: the first measures."""
 
     def __init__(
         self,
@@ -41,6 +42,7 @@ class Drawing:
         *,
         fail_fast: bool,
         keep_fits: bool,
+        task: int | None = None,
     ) -> None:
         self._folder, self._method, self._stack, self._meter = folder, method, stack, meter
         self._record, self._emit, self._fail_fast = record, emit, fail_fast
@@ -48,6 +50,7 @@ class Drawing:
         self._calls = Calls(folder, meter, self._clock)
         self._fitting = Fitting(folder, method, stack, self._calls, record, keep=keep_fits)
         self._warm = self._drawn_alone = False
+        self._shared, self._leads = task is not None, task in (None, 1)
 
     def draw(self, groups: Sequence[Group]) -> None:
         """Draw every batch that is not wholly there. A group that fails is told and left.
@@ -63,17 +66,30 @@ class Drawing:
             if role in self._stack.load and not spared:
                 self._stack.role(role)
         self._note_digests()
-        write_json(self._folder.config, self._record)
+        if self._leads or not self._folder.config.exists():
+            write_json(self._folder.config, self._record)
         for group in groups:
-            batches = [batch for batch in group.batches if not all(self._folder.is_done(case.id) for case in batch)]
-            if not batches:
-                continue
-            try:
-                self._draw_group(group, batches)
-            except MethodError as error:
-                if self._fail_fast:
-                    raise
-                self._fail(group, error)
+            with self._alone_with(group):
+                self._draw_missing(group)
+
+    def _alone_with(self, group: Group) -> contextlib.AbstractContextManager[None]:
+        """Where several share a run, a group is one's own while it is drawn."""
+        if not self._shared:
+            return contextlib.nullcontext()
+        busy = f"{self._folder.path}: another command draws {group.id}; wait for it, and give all of them the same N"
+        return locked(self._folder.group_lock(group.id), busy)
+
+    def _draw_missing(self, group: Group) -> None:
+        batches = [batch for batch in group.batches if not all(self._folder.is_done(case.id) for case in batch)]
+        if not batches:
+            return
+        try:
+            self._draw_group(group, batches)
+        except MethodError as error:
+            if self._fail_fast:
+                raise
+            self._fail(group, error)
+        if self._leads:
             self._keep_record()
 
     def _draw_group(self, group: Group, batches: Sequence[Sequence[Case]]) -> None:

@@ -103,15 +103,17 @@ class Fitting:
     def _prepare_one(self, method: Preparing, noun: str) -> Cost:
         spent = self._folder.fit(f"prepare-{noun}").with_suffix(".spent")
         shelf = self._folder.prepared / digest_json([self._record[key] for key in SURROUNDINGS])[:16]
-        with self._calls.plugin(noun), self._calls.resumed(spent) as cost:
-            made = method.prepare(self._stack, noun, shelf=shelf)
-        spent.unlink(missing_ok=True)
-        if made is None:
-            return Cost()
-        told = made.with_suffix(".json")
-        if not told.exists():
-            write_json(told, vars(cost))
-        return Cost(**read_json(told))
+        busy = f"{shelf}: another command prepares there for a class word, which is waited for"
+        with locked(shelf.with_suffix(".lock"), busy, waits=True):
+            with self._calls.plugin(noun), self._calls.resumed(spent) as cost:
+                made = method.prepare(self._stack, noun, shelf=shelf)
+            spent.unlink(missing_ok=True)
+            if made is None:
+                return Cost()
+            told = made.with_suffix(".json")
+            if not told.exists():
+                write_json(told, vars(cost))
+            return Cost(**read_json(told))
 
     def _join(self, subjects: Sequence[Subject]) -> tuple[Sampler, Cost]:
         """Every subject's own fit, wherever it was made first, and what brings them together."""

@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 from fcbench import plugins, store
 from fcbench.config import Suite
 from fcbench.errors import FcbenchError
+from fcbench.parts import take
 from fcbench.run.cases import Group, groups_of, subject_groups, subjects_of, suite_digest
 from fcbench.run.draw import Drawing
 from fcbench.run.measure import MEASURED, meter_of
@@ -54,6 +55,8 @@ class Job:
     checkpoint: str | None
     fail_fast: bool
     keep_fits: bool = False
+    part: Sequence[int] | None = None
+    """Which groups: those of task ``part[0]`` of ``part[1]``; None: all."""
 
 
 def work(job: Job, emit: Emit) -> None:
@@ -66,6 +69,7 @@ def work(job: Job, emit: Emit) -> None:
     subjects = subjects_of(suite, out)
     refuse_impossible(job.method, method.capabilities, suite, subjects)
     groups = groups_of(suite, subjects)
+    mine = groups if job.part is None else take(groups, (job.part[0], job.part[1]))
     stack = load_stack(job.stack, device=job.device, random_weights=job.random_weights, low_memory=job.low_memory)
     checkpoint = job.checkpoint or stack.checkpoint
     stack.checkpoint = pin(checkpoint) if checkpoint else None
@@ -89,14 +93,15 @@ def work(job: Job, emit: Emit) -> None:
         **describe_surroundings(meter),
         **dict.fromkeys(MEASURED),
     }
-    missing = _missing(groups, folder)
+    missing = _missing(mine, folder)
     refuse_other_versions(out, suite.name, record["suite_digest"])
     refuse_changes(folder, record, finished=not missing)
-    emit({"event": "start", "cases": record["cases"], "missing": len(missing)})
+    emit({"event": "start", "cases": sum(len(group.cases) for group in mine), "missing": len(missing)})
     if missing:
-        drawing = Drawing(folder, method, stack, meter, record, emit, fail_fast=job.fail_fast, keep_fits=job.keep_fits)
-        drawing.draw(groups)
-    emit({"event": "end", "missing": len(_missing(groups, folder))})
+        kept = {"fail_fast": job.fail_fast, "keep_fits": job.keep_fits}
+        drawing = Drawing(folder, method, stack, meter, record, emit, task=job.part[0] if job.part else None, **kept)
+        drawing.draw(mine)
+    emit({"event": "end", "missing": len(_missing(mine, folder))})
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import json
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +17,7 @@ import pytest
 from fcbench import store
 from fcbench.config import Suite
 from fcbench.errors import FcbenchError, MethodError, MissingError, UsageError, WeightsError
-from fcbench.files import write_image, write_json
+from fcbench.files import locked, read_json, write_image, write_json
 from fcbench.run import cases
 from fcbench.run.measure import ResidentMeter
 from fcbench.run.possible import refuse_any_impossible
@@ -51,7 +52,13 @@ class Toy:
         return Suite.model_validate({"name": "toy", "subjects": people, "prompts": PROMPTS, **changes})
 
     def work(
-        self, changes: dict[str, Any], method: str, options: dict[str, str], *, fail_fast: bool = False
+        self,
+        changes: dict[str, Any],
+        method: str,
+        options: dict[str, str],
+        *,
+        fail_fast: bool = False,
+        part: tuple[int, int] | None = None,
     ) -> RunFolder:
         suite = self.suite(changes)
         job = Job(
@@ -67,6 +74,7 @@ class Toy:
             low_memory=False,
             checkpoint=None,
             fail_fast=fail_fast,
+            part=part,
         )
         self.events = []
         work(job, self.events.append)
@@ -91,6 +99,35 @@ def test_every_case_is_committed_with_its_picture_and_its_costs(toy: Toy) -> Non
     assert all(row.fit_seconds > 0 and row.sample_seconds > 0 and row.peak_bytes >= 0 for row in rows)
     assert len({row.image.read_bytes() for row in rows}) == len(rows)
     assert folder.failures() == {}
+
+
+def test_tasks_that_share_a_run_draw_what_one_command_does_and_the_first_measures(toy: Toy) -> None:
+    whole = {row.case.id: row.image.read_bytes() for row in toy().generations()}
+    shutil.rmtree(toy.path / "out")
+    folder = toy.work({}, "Painter", {}, part=(2, 2))
+    assert [row.case.id for row in folder.generations()] == ["bo.red-hat.0", "bo.snow.0"]
+    assert toy.events[0] == {"event": "start", "cases": 2, "missing": 2}
+    assert read_json(folder.config)["single_seconds"] is None
+    toy.work({}, "Painter", {}, part=(1, 2))
+    assert {row.case.id: row.image.read_bytes() for row in folder.generations()} == whole
+    record = read_json(folder.config)
+    assert record["single_seconds"] > 0
+    assert record["cases"] == 6
+    toy.work({}, "Painter", {}, part=(2, 2))
+    assert read_json(folder.config) == record
+    assert toy.events[-1] == {"event": "end", "missing": 0}
+
+
+def test_a_group_that_another_command_draws_is_refused(toy: Toy) -> None:
+    folder = store.run_folder(toy.path / "out", "toy", "Painter")
+    with locked(folder.group_lock("bo"), "held"), pytest.raises(UsageError, match="another command draws bo"):
+        toy.work({}, "Painter", {}, part=(1, 1))
+    assert [row.case.id for row in folder.generations()] == ["ann.red-hat.0", "ann.snow.0"]
+
+
+def test_a_task_that_is_not_among_them_is_refused(toy: Toy) -> None:
+    with pytest.raises(UsageError, match="--shards 3/2: expected a task from 1 to 2"):
+        toy.work({}, "Painter", {}, part=(3, 2))
 
 
 def test_the_run_says_what_it_was_made_with(toy: Toy) -> None:
