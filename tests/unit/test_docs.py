@@ -5,15 +5,21 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+import tarfile
 import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet as parquet
 import pytest
 import yaml
 
 from fcbench import cli, plugins, run, store
+from fcbench.build.records import Photo
+from fcbench.build.segment import segment
+from fcbench.build.source import open_source
 from fcbench.config import load_suites
 from fcbench.files import write_image
 from fcbench.testing import check_method
@@ -21,7 +27,7 @@ from fcbench.types import Prompt, Stack, Subject
 
 ROOT = Path(__file__).parents[2]
 TOYS = ROOT / "tests" / "toys"
-METHODS, SUITES = ROOT / "docs" / "methods.md", ROOT / "docs" / "suites.md"
+METHODS, SUITES, DATA = (ROOT / "docs" / f"{page}.md" for page in ("methods", "suites", "build-data"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -111,6 +117,53 @@ def test_the_commands_on_the_page_of_suites_make_and_check_and_name_one(
     assert drawn == [("friends", "fastcomposer"), ("friends", "stable-diffusion")]
     assert commands(SUITES, "report") == [["report", "--suite", "friends"]]
     assert store.suites_with_runs(Path("out")) == ["friends"]
+
+
+def taken(kind: str, images: Path, data: Path) -> Photo:
+    """The one photo of a source, with its segments."""
+    source = open_source(kind, photos=0, seed=0, size=64, images=images)
+    (item,) = segment(source.ingest(store.DataFolder(data), range(len(source))))
+    assert isinstance(item, Photo), item
+    return item
+
+
+@pytest.mark.parametrize("kind", ["folder", "webdataset"])
+def test_the_photo_on_the_page_of_data_brings_caption_people_and_terms(kind: str, tmp_path: Path) -> None:
+    (told,) = blocks(DATA, "json")
+    images = tmp_path / "photos"
+    write_image(images / "IMG_1.png", np.full((480, 640, 3), 90, np.uint8))
+    (images / "IMG_1.json").write_text(told, encoding="utf-8")
+    (images / "IMG_1.txt").write_text("overruled")
+    if kind == "webdataset":
+        with tarfile.open(images / "0.tar", "w") as archive:
+            for file in sorted(images.glob("IMG_1.*")):
+                archive.add(file, file.name)
+    photo = taken(kind, images, tmp_path / "data")
+    assert photo.sidecar.caption == "a woman and a man on a beach"
+    assert [(s.person_id, s.label, s.bbox) for s in photo.segments] == [
+        ("ann", "person", (40, 0, 290, 480)), ("bo", "person", (310, 0, 600, 480))
+    ]  # fmt: skip
+    licence = photo.sidecar.licence
+    assert (licence.author, licence.licence, licence.source) == ("Zoë", "CC-BY-4.0", "https://example.org/photos/1")
+    assert (photo.sidecar.group, photo.sidecar.split) == ("the-sea", "train")
+
+
+def test_the_columns_on_the_page_of_data_are_read_out_of_a_table(tmp_path: Path) -> None:
+    rows = re.findall(r"^\| (picture|caption|terms) \| ([^:\n]*)", DATA.read_text(), re.MULTILINE)
+    columns = {what: re.findall(r"`(\w+)`", names) for what, names in rows}
+    file = tmp_path / "1.png"
+    write_image(file, np.full((80, 80, 3), 90, np.uint8))
+    for picture in columns["picture"]:
+        for caption in columns["caption"]:
+            given = {picture: file.read_bytes(), caption: "a woman", **{term: term for term in columns["terms"]}}
+            place = tmp_path / f"{picture}-{caption}"
+            place.mkdir()
+            parquet.write_table(pyarrow.table({name: [value] for name, value in given.items()}), place / "0.parquet")
+            source = open_source("parquet", photos=0, seed=0, size=64, images=place)
+            (item,) = source.ingest(store.DataFolder(tmp_path / "data" / place.name), range(1))
+            assert isinstance(item, Photo), item
+            assert item.sidecar.caption == "a woman"
+            assert {getattr(item.sidecar.licence, term) for term in columns["terms"]} == set(columns["terms"])
 
 
 def test_every_page_that_a_page_links_to_is_there() -> None:
