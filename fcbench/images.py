@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,24 @@ FORMATS = {
     **{".tif": ("TIFF",), ".tiff": ("TIFF",)},
 }
 """Suffixes of the files in a folder that count as pictures, and what Pillow may find in them."""
+ASIDE = {
+    *(".heic", ".heif", ".hif", ".avif", ".gif", ".jp2", ".j2k", ".jxl", ".jfif", ".psd", ".svg"),
+    *(".tga", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"),
+}
+"""Suffixes of files that people take for pictures and that are not read here."""
+
+
+def left_aside(paths: Iterable[Path]) -> str:
+    """What of a folder's files looks like a picture and is not read, by suffix; empty where there is nothing.
+
+    >>> left_aside([Path("1.HEIC"), Path("2.heic"), Path("3.gif"), Path("4.jpg"), Path("notes.txt"), Path("._1.heic")])
+    'left aside: 2 .heic, 1 .gif; convert them first'
+    """
+    found = Counter(path.suffix.lower() for path in paths if path.suffix.lower() in ASIDE and path.name[0] != ".")
+    told = ", ".join(
+        f"{count} {suffix}" for suffix, count in sorted(found.items(), key=lambda kind: (-kind[1], kind[0]))
+    )
+    return f"left aside: {told}; convert them first" if told else ""
 
 
 def read_image(path: Path) -> Image:

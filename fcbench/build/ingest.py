@@ -22,7 +22,7 @@ from fcbench.build.inspect_file import UnfitError
 from fcbench.build.records import Face, Item, Licence, Photo, Planted, Reject, Sidecar
 from fcbench.errors import DataError, UsageError
 from fcbench.files import write_bytes, write_image
-from fcbench.images import FORMATS, read_image
+from fcbench.images import ASIDE, FORMATS, left_aside, read_image
 from fcbench.masks import box_of, decode_mask, encode_mask
 from fcbench.store import DataFolder
 from fcbench.types import Image
@@ -85,14 +85,18 @@ def take(
         return Reject(photo_id, "sidecar_error", "ingest", f"{name}: {error}")
 
 
-def list_pictures(root: Path) -> list[Path]:
-    """The pictures under a folder by path; UsageError when there is no folder, DataError when it holds none."""
+def list_pictures(root: Path) -> tuple[list[Path], str]:
+    """The pictures under a folder by path, and what is left aside, in a line or empty.
+
+    UsageError when there is no folder, DataError when it holds no picture.
+    """
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder; --images names the one with the pictures")
-    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in FORMATS and path.name[0] != ".")
+    looked = [path for path in root.rglob("*") if path.suffix.lower() in FORMATS.keys() | ASIDE and path.name[0] != "."]
+    found, told = sorted(path for path in looked if path.suffix.lower() in FORMATS), left_aside(looked)
     if not found:
-        raise DataError(f"{root}: no pictures there ({', '.join(sorted(FORMATS))})")
-    return found
+        raise DataError(f"{root}: no pictures there ({', '.join(sorted(FORMATS))}){told and '; ' + told}")
+    return found, told
 
 
 class _SidecarError(DataError):

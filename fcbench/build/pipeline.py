@@ -21,7 +21,7 @@ from fcbench.build.progress import Progress
 from fcbench.build.records import FAILURES, REASONS
 from fcbench.build.screen import Screen
 from fcbench.build.shard import INGEST_VERSION, Job, chain, last_kept, versions
-from fcbench.build.source import open_source
+from fcbench.build.source import Pictures, open_source
 from fcbench.build.split import SPLITS
 from fcbench.errors import FcbenchError, UsageError
 from fcbench.files import digest_json, locked, read_json, remove_temporaries, write_json
@@ -189,7 +189,9 @@ def recipe_of(job: Job, stack: Stack) -> dict[str, Any]:
 
 
 def _label(job: Job, shards: Sequence[int], engine: Engine, stream: TextIO | None) -> None:
-    """Take through all steps the shards that are not done."""
+    """Take through all steps the shards that are not done, after a line on what the source leaves aside."""
+    if stream and isinstance(job.source, Pictures) and job.source.aside:
+        print(f"{job.source.root}: {job.source.aside}", file=stream, flush=True)
     if missing := _missing(job, shards):
         photos = sum(len(job.shards[index]) for index in missing)
         engine.run(job, missing, Progress(photos, len(job.steps) + 1, stream).tell)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fcbench.build.ffhq import Ffhq, ranges
-from fcbench.build.source import Source, World, open_source
+from fcbench.build.source import Pictures, Source, World, open_source
 from fcbench.build.steps import steps_of
 from fcbench.errors import FcbenchError
 from fcbench.store import data_folder
@@ -71,6 +71,8 @@ def _photos(asked: Asked, out: Path) -> Iterator[str]:
 
 
 def _known_of(source: Source) -> Iterator[str]:
+    if isinstance(source, Pictures) and source.aside:
+        yield f"photos     {source.aside}"
     if not isinstance(source, Ffhq):
         return
     if source.missing:

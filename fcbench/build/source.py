@@ -68,11 +68,14 @@ class Pictures:
     root: Path
     files: Sequence[Path]
     size: int
+    aside: str = ""
+    """What lies there too and is not taken, in a line."""
 
     @classmethod
     def of(cls, root: Path, size: int) -> Pictures:
         """All pictures under ``root``, by path."""
-        return cls(root, list_pictures(root), size)
+        files, aside = list_pictures(root)
+        return cls(root, files, size, aside)
 
     def __len__(self) -> int:
         return len(self.files)

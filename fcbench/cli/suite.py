@@ -30,12 +30,14 @@ def show_suite(
 def check_suite(suite: Annotated[str, typer.Argument(help="Name or YAML file.")]) -> None:
     """Name everything that is missing of a suite's people, as of your copy of CelebA; exit code 1 if anything is."""
     from fcbench.config import load_suites
-    from fcbench.run.suites import missing_people
+    from fcbench.run.suites import missing_people, remarks
 
-    found = {plan.name: missing_people(plan) for plan in load_suites(suite)}
-    for name, missing in found.items():
-        print("\n".join([f"{name}: {len(missing)} missing", *missing]) if missing else f"{name}: nothing is missing")
-    if any(found.values()):
+    plans = load_suites(suite)
+    found = [missing_people(plan) for plan in plans]
+    for plan, missing in zip(plans, found, strict=True):
+        told = f"{len(missing)} missing" if missing else "nothing is missing"
+        print("\n".join([f"{plan.name}: {told}", *missing, *(f"note: {line}" for line in remarks(plan))]))
+    if any(found):
         raise typer.Exit(1)
 
 

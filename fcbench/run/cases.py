@@ -19,7 +19,7 @@ from fcbench import store
 from fcbench.config import FolderPeople, Suite, WorldPeople
 from fcbench.errors import DataError, UsageError
 from fcbench.files import digest_file, digest_json, write_image
-from fcbench.images import FORMATS
+from fcbench.images import FORMATS, left_aside
 from fcbench.types import Case, Subject
 
 BATCH_SIZE = 16
@@ -167,7 +167,8 @@ def _from_folder(people: FolderPeople, name: str) -> Subject:
         raise DataError(f"{folder}: no such folder; nouns: in the suite names it")
     photos = tuple(sorted(path for path in folder.iterdir() if is_photo(path)))
     if not photos:
-        raise DataError(f"{folder}: no photo in it ({', '.join(sorted(FORMATS))})")
+        told = left_aside(folder.iterdir())
+        raise DataError(f"{folder}: no photo in it ({', '.join(sorted(FORMATS))}){told and '; ' + told}")
     for photo in photos:
         read_image(photo)
     return Subject(name, people.nouns[name], photos)

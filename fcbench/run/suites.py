@@ -15,7 +15,7 @@ from pydantic import Field
 from fcbench.config import Closed, FolderPeople, Suite, load_yaml, validate
 from fcbench.errors import DataError, UsageError
 from fcbench.files import write_text
-from fcbench.images import read_image
+from fcbench.images import left_aside, read_image
 from fcbench.run.cases import cases_of, is_photo, subjects_of, suite_digest
 from fcbench.types import PromptKind
 
@@ -28,7 +28,7 @@ class OwnPrompts(Closed):
 
 
 def describe(suite: Suite, out: Path) -> str:
-    """A suite in lines for a person: people, prompts by kind, cases, version, and what of its people is missing."""
+    """A suite in lines for a person: people, prompts by kind, cases, version, what is missing, and remarks."""
     missing = missing_people(suite)
     subjects = [] if missing else subjects_of(suite, out)
     kinds = Counter(prompt.kind for prompt in suite.prompts)
@@ -45,7 +45,8 @@ def describe(suite: Suite, out: Path) -> str:
         f"prompts   {', '.join(f'{count} {kind}' for kind, count in sorted(kinds.items()))}",
     ]
     lines += [f"  {prompt.kind:10}{prompt.id:32}{prompt.text}" for prompt in suite.prompts]
-    return "\n".join([*lines, *(f"missing   {line}" for line in missing)])
+    lines += [f"missing   {line}" for line in missing] + [f"note      {line}" for line in remarks(suite)]
+    return "\n".join(lines)
 
 
 def case_table(suite: Suite, out: Path) -> str:
@@ -62,6 +63,11 @@ def case_table(suite: Suite, out: Path) -> str:
 def missing_people(suite: Suite) -> list[str]:
     """Everything that keeps a suite of photographed people from being run, a line each; empty if nothing does."""
     return list(_faults(suite.subjects)) if isinstance(suite.subjects, FolderPeople) else []
+
+
+def remarks(suite: Suite) -> list[str]:
+    """What of a suite is not as it may be meant and keeps nothing from being run, a line each."""
+    return list(_aside(suite.subjects)) if isinstance(suite.subjects, FolderPeople) else []
 
 
 def new_suite(
@@ -109,6 +115,12 @@ def _faults(people: FolderPeople) -> Iterator[str]:
                 read_image(photo)
             except DataError as error:
                 yield str(error)
+
+
+def _aside(people: FolderPeople) -> Iterator[str]:
+    for folder in (people.path / name for name in people.nouns):
+        if folder.is_dir() and (told := left_aside(folder.iterdir())):
+            yield f"{folder}: {told}"
 
 
 def _id_of(text: str) -> str:

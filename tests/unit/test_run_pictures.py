@@ -19,7 +19,7 @@ from fcbench.run import pictures, sanity
 from fcbench.run.cases import cases_of, subject_groups, subjects_of, suite_digest
 from fcbench.run.pictures import adopt
 from fcbench.run.sanity import ROWS, side_by_side, write_sanity
-from fcbench.run.suites import case_table, describe, missing_people, new_suite
+from fcbench.run.suites import case_table, describe, missing_people, new_suite, remarks
 from fcbench.store import runs_of
 from fcbench.types import Prompt, Stack
 
@@ -214,6 +214,18 @@ def test_missing_people_are_all_named(tmp_path: Path) -> None:
     (tmp_path / "people" / "bo" / "2.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"ann: no photo in it; .*2\.png: not a picture"):
         new_suite("friends", tmp_path / "people", prompts, stack="mini", folder=tmp_path)
+
+
+def test_photos_of_people_that_are_not_read_are_told(tmp_path: Path) -> None:
+    prompts = own_people(tmp_path)
+    (tmp_path / "people" / "ann" / "2.HEIC").write_bytes(b"a phone's")
+    (suite,) = load_suites(new_suite("friends", tmp_path / "people", prompts, stack="mini", folder=tmp_path))
+    line = f"{tmp_path / 'people' / 'ann'}: left aside: 1 .heic; convert them first"
+    assert remarks(suite) == [line]
+    assert f"note      {line}" in describe(suite, tmp_path)
+    (tmp_path / "people" / "ann" / "1.png").unlink()
+    with pytest.raises(DataError, match=r"ann: no photo in it .*left aside: 1 \.heic"):
+        subjects_of(suite, tmp_path)
 
 
 def test_celeba_says_how_to_lay_it_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

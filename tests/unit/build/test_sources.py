@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import struct
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -17,15 +19,18 @@ import pytest
 from PIL import Image as Pillow
 from PIL import ImageCms
 
+from fcbench.build import build_data
 from fcbench.build.archives import Table, WebDataset
+from fcbench.build.command import Asked
 from fcbench.build.decode import decode
 from fcbench.build.ffhq import Ffhq, ranges, read_list
 from fcbench.build.ingest import id_of
+from fcbench.build.plan import plan_build
 from fcbench.build.records import Item, Photo, Reject
 from fcbench.build.source import Source, open_source
 from fcbench.errors import DataError, UsageError
 from fcbench.store import DataFolder
-from fcbench.types import Image
+from fcbench.types import Image, Stack
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (40, 80, 3), np.uint8)
 
@@ -223,6 +228,25 @@ def test_photos_of_one_stem_have_ids_of_their_own() -> None:
     for first, second in (("24048/image.jpg", "58297/image.jpg"), ("17274/0.png", "27313/0.png")):
         assert id_of(first) != id_of(second)
         assert id_of(first)[:-8] == id_of(second)[:-8]
+
+
+def test_pictures_that_are_not_read_are_counted_by_suffix_and_never_dropped_without_a_word(
+    tmp_path: Path, stack: Stack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("1.HEIC", "a/2.heic", "3.cr2", "notes.txt", "a.json", "._4.heic"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"{}")
+    aside = "left aside: 2 .heic, 1 .cr2; convert them first"
+    with pytest.raises(DataError, match=f"no pictures there.*{re.escape(aside)}"):
+        open_source("folder", photos=0, seed=0, size=64, images=tmp_path)
+    (tmp_path / "a.png").write_bytes(png())
+    source = open_source("folder", photos=0, seed=0, size=64, images=tmp_path)
+    assert [file.name for file in source.files] == ["a.png"]  # type: ignore[attr-defined]
+    asked = Asked("folder", "photos", 0, "mini", "cpu", images=tmp_path)
+    assert f"photos     {aside}" in plan_build(asked, tmp_path)
+    with pytest.raises(DataError):  # the one photo has no caption
+        build_data(tmp_path / "out", stack=stack, source="folder", name="photos", images=tmp_path, progress=sys.stderr)
+    assert f"{tmp_path}: {aside}\n" in capsys.readouterr().err
 
 
 def test_sources_are_named_and_need_a_place(tmp_path: Path) -> None:
