@@ -9,6 +9,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
+from fcbench import plugins
 from fcbench.errors import DataError
 from fcbench.files import read_json
 from fcbench.report.statistics import Group
@@ -37,6 +38,8 @@ class Run:
     scores: Mapping[str, Mapping[str, Score]]
     headers: Mapping[str, Mapping[str, Any]]
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    outdated: tuple[str, ...] = ()
+    """Of each further metric that is left out, since it judged other pictures or not all: what to run."""
 
     @cached_property
     def cases(self) -> dict[str, Case]:
@@ -134,19 +137,39 @@ def read_run(folder: RunFolder) -> Run:
     if absent := [key for key in ("cases", "device", "stack", "suite_digest") if key not in config]:
         raise DataError(f"{folder.config}: no {', '.join(absent)} in it; delete the run and make it again")
     generations = {generation.case.id: generation for generation in folder.generations()}
-    scores: dict[str, Mapping[str, Score]] = {}
-    headers = {}
+    told: dict[str, tuple[dict[str, Any], dict[str, dict[str, Score]]]] = {}
     if generations and not config.get("random_weights", False):
         told = {name: folder.read_scores(name) for name in dict.fromkeys((*METRICS, *folder.scored()))}
         judged = set.intersection(*(set(told[name][1]) for name in METRICS))
         if judged and len(generations) < int(config["cases"]):  # what was drawn since it was scored waits
             generations = {case: made for case, made in generations.items() if case in judged}
-        for metric, (headers[metric], rows) in told.items():
-            if not generations.keys() <= rows.keys():
-                raise DataError(f"{folder.path}: {metric} is not scored; run: fcbench report --suite {folder.suite}")
-            for column in {column: None for row in rows.values() for column in row}:
-                scores[column] = {case: rows[case][column] for case in generations if column in rows[case]}
-    return Run(folder.label, config, generations, folder.failures(), scores, headers, folder.read_facts())
+    scores: dict[str, Mapping[str, Score]] = {}
+    headers: dict[str, Mapping[str, Any]] = {}
+    outdated = []
+    for metric, (header, rows) in told.items():
+        whole = generations.keys() <= rows.keys()
+        if metric in METRICS and not whole:
+            raise DataError(f"{folder.path}: {metric} is not scored; run: fcbench report --suite {folder.suite}")
+        if metric not in METRICS and (not whole or is_of_others(header, headers[METRICS[0]])):
+            outdated.append(metric)
+            continue
+        headers[metric] = header
+        for column in {column: None for row in rows.values() for column in row}:
+            scores[column] = {case: rows[case][column] for case in generations if column in rows[case]}
+    facts = {metric: found for metric, found in folder.read_facts().items() if metric not in outdated}
+    hints = tuple(_scored_anew(metric, folder.suite) for metric in outdated)
+    return Run(folder.label, config, generations, folder.failures(), scores, headers, facts, hints)
+
+
+def is_of_others(header: Mapping[str, Any], usual: Mapping[str, Any]) -> bool:
+    """Whether a metric's scores are of other pictures than those of a usual metric."""
+    return bool(header.get("judged") != usual.get("judged"))
+
+
+def _scored_anew(metric: str, suite: str) -> str:
+    """What brings a metric up to date; one that no package offers was named with its module, which nobody noted."""
+    named = metric if metric in plugins.names("metrics") else f"MODULE:{metric}"
+    return f"{metric}: out of date; run: fcbench score --suite {suite} --metric {named}"
 
 
 def check_judges(runs: list[Run]) -> None:

@@ -10,6 +10,7 @@ from fcbench.errors import FcbenchError
 from fcbench.files import digest_file, read_json
 from fcbench.report.claims import OURS
 from fcbench.report.manifest import KEPT, MANIFEST
+from fcbench.report.runs import METRICS, is_of_others
 from fcbench.report.weights import differing
 from fcbench.store import runs_of
 
@@ -65,6 +66,9 @@ def _metrics(manifest: Mapping[str, Any], metrics: Mapping[str, Any]) -> Iterato
                 yield f"{label} has no scores of {name}, which is installed now"
             elif header.get("version", 1) != getattr(metric, "version", 1):
                 yield f"{label} was scored with version {header.get('version')} of {name}, now {metric.version}"
+        for name, header in run["scores"].items():
+            if name not in METRICS and is_of_others(header, run["scores"].get(METRICS[0], {})):
+                yield f"{label} has scores of {name} that are of other pictures than its identity"
 
 
 def _runs(folder: Path, manifest: Mapping[str, Any], out: Path) -> Iterator[str]:
@@ -76,6 +80,8 @@ def _runs(folder: Path, manifest: Mapping[str, Any], out: Path) -> Iterator[str]
     runs = {run.label: run for run in read_runs(out, suite)}
     for label in sorted(runs.keys() ^ manifest["runs"].keys()):
         yield f"{label} is {'not in the report' if label in runs else 'in the report, but no run here'}"
+    for run in runs.values():
+        yield from (f"{run.label}: {hint}" for hint in run.outdated)
     for label in sorted(runs.keys() & manifest["runs"].keys()):
         then = manifest["runs"][label]
         changed = [key for key in KEPT if key in then and then[key] != runs[label].config.get(key)]

@@ -237,7 +237,9 @@ def _note(run: Run, identity: Estimate) -> str:
     low = ["--low-memory: slower, with less memory"] if run.config.get("low_memory") else []
     without = sorted({score.note for score in run.scores.get("identity", {}).values() if score.value is None})
     missing = [] if run.is_complete else [f"{run.expected - len(run.generations)} of {run.expected} pictures missing"]
-    return "; ".join([*missing, *([identity.note] if identity.note else []), *without, *low, *_tuning(run)])
+    return "; ".join(
+        [*missing, *([identity.note] if identity.note else []), *without, *low, *_tuning(run), *run.outdated]
+    )
 
 
 def _tuning(run: Run) -> list[str]:

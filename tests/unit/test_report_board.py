@@ -148,6 +148,18 @@ def test_a_stale_report_says_why(tmp_path: Path) -> None:
     assert "not there" in stale(report, tmp_path, {})[0]
 
 
+def test_a_report_whose_scores_are_of_different_pictures_is_stale(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 6), pairs=True)
+    fake_run(tmp_path, "s", "a", wanted, stack="nowhere", outcomes=(0.5, 0.1, 0.0, 0.0, 0.0, 0.0))
+    manifest = write_report(tmp_path, "s").parent / "manifest.json"
+    assert stale(manifest.parent, None, {}) == []
+    told = json.loads(manifest.read_text())
+    told["runs"]["a"]["scores"]["blending"]["judged"] = "1" * 64
+    write_json(manifest, told)
+    (reason,) = stale(manifest.parent, None, {})
+    assert "a has scores of blending that are of other pictures than its identity" in reason
+
+
 def test_another_checkpoint_outdates_only_who_draws_with_it(tmp_path: Path) -> None:
     wanted = cases(subjects(tmp_path, "s", 6))
     for method in ("fastcomposer", "stable-diffusion"):

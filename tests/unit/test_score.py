@@ -10,7 +10,9 @@ import pytest
 
 from fcbench.errors import DataError, MethodError
 from fcbench.files import write_image
+from fcbench.report import write_report
 from fcbench.report.runs import read_run
+from fcbench.report.stale import stale
 from fcbench.score import needs_scoring, score_run
 from fcbench.store import RunFolder
 from fcbench.types import Generation, Score, Stack
@@ -66,6 +68,50 @@ def test_a_metric_may_tell_the_ranges_of_its_further_columns(folder: RunFolder) 
     run = read_run(folder)
     assert run.bounds("other") == (0.0, 1.0)
     assert run.bounds("none such") is None
+
+
+def columns(name: str) -> Toy:
+    """A metric with the column that it is named after alone."""
+    toy = Toy(lambda: {name: Score(1.0)})
+    toy.name = name
+    return toy
+
+
+USUAL = {name: columns(name) for name in ("identity", "prompt")}
+HINT = "dino: out of date; run: fcbench score --suite suite --metric dino"
+
+
+def test_an_optional_metric_of_earlier_pictures_is_left_out_with_a_note_until_it_is_asked_again(
+    folder: RunFolder, tmp_path: Path
+) -> None:
+    score_run(folder, stack(), {**USUAL, "dino": columns("dino")})
+    folder.write_facts("dino", {"of": "these pictures"})
+    assert {"identity", "prompt", "dino"} == read_run(folder).scores.keys()
+    page = write_report(tmp_path, "suite")
+    assert stale(page.parent, tmp_path, {}) == []
+    write_image(folder.generations()[0].image, picture(7, size=32))
+    score_run(folder, stack(), USUAL)
+    run = read_run(folder)
+    assert (run.scores.keys(), run.headers.keys(), run.facts) == (USUAL.keys(), USUAL.keys(), {})
+    assert any(HINT in reason for reason in stale(page.parent, tmp_path, {}))
+    write_report(tmp_path, "suite")
+    for written in ("html", "md", "csv", "tex"):
+        assert HINT in page.with_suffix(f".{written}").read_text().replace("-{}", "-"), written
+    assert "dino_low" not in page.with_suffix(".csv").read_text()
+    score_run(folder, stack(), {**USUAL, "dino": columns("dino")})
+    assert read_run(folder).outdated == ()
+
+
+def test_an_optional_metric_of_a_run_that_went_on_does_not_keep_it_from_the_tables(folder: RunFolder) -> None:
+    late = folder.generations()[-1]
+    folder.row(late.case.id).unlink()
+    score_run(folder, stack(), {**USUAL, "dino": columns("dino"), "mine": columns("mine")})
+    folder.commit(late)
+    score_run(folder, stack(), USUAL)
+    run = read_run(folder)
+    assert run.is_complete
+    assert run.scores.keys() == USUAL.keys()
+    assert run.outdated == (HINT, HINT.replace("--metric dino", "--metric MODULE:mine").replace("dino:", "mine:"))
 
 
 def test_what_is_scored_is_left_alone(folder: RunFolder) -> None:
