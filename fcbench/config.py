@@ -205,8 +205,8 @@ class Recipe(Closed):
 
         Not ``start``: what lies there decides, and is told apart by its digest.
         """
-        others = {"start", "accumulation", "precision", "save_every", "keep", "sample_every", "wandb"}
-        return self.model_dump(exclude=others)
+        saving = {"save_every", "keep", "sample_every", "wandb"}
+        return self.model_dump(exclude={"start", "accumulation", "precision", "gradient_checkpointing"} | saving)
 
 
 class Collection(Closed):
@@ -273,6 +273,17 @@ def validate(data: Any, model: type[Model], path: Path) -> Model:
         return model.model_validate(data, context={"folder": path.parent})
     except ValidationError as error:
         raise UsageError(f"{path}: {_explain(error.errors(), data, model)}") from error
+
+
+def set_keys(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
+    """The recipe with some keys set to what a text says; UsageError names the first wrong one and what was meant."""
+    for key, text in settings.items():
+        data = {**recipe.model_dump(), key: text}
+        try:
+            recipe = Recipe.model_validate(data)
+        except ValidationError as error:
+            raise UsageError(f"--set {key}={text}: {_explain(error.errors(), data, Recipe)}") from error
+    return recipe
 
 
 def load_suites(name_or_path: str | Path) -> list[Suite]:

@@ -65,6 +65,18 @@ def one_line(error: BaseException, most: int = 200) -> str:
     return " ".join(str(error).split())[:most] or type(error).__name__
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, of the machine or of the GPU.
+
+    >>> is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate")), is_out_of_memory(RuntimeError("else"))
+    (True, False)
+    """
+    told = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and ("out of memory" in told or "can't allocate memory" in told)
+    )
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint to append to "unknown ..." messages: the nearest known word, else all of them.
 

@@ -317,6 +317,11 @@ class TrainingFolder:
         return self.beside / "lock"
 
     @property
+    def has_steps(self) -> bool:
+        """Whether anything that was learned is kept: from then on it matters in how many parts batches are drawn."""
+        return self.state.exists() or bool(self.steps())
+
+    @property
     def log(self) -> Path:
         """Scalars, one JSON line a step."""
         return self.beside / "log.jsonl"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from fcbench.build.records import Item, Photo, Reason, Reject
-from fcbench.errors import FcbenchError
+from fcbench.errors import FcbenchError, is_out_of_memory
 
 
 def isolated(run: Callable[[list[Item]], list[Item]], batch: list[Item], step: str) -> list[Item]:
@@ -32,14 +32,6 @@ def isolated(run: Callable[[list[Item]], list[Item]], batch: list[Item], step: s
         for part in (batch[:half], batch[half:])
         for item in _flagged(isolated(run, part, step), f"{step}_batch_", len(part))
     ]
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, of the machine or of the GPU."""
-    told = str(error).lower()
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and ("out of memory" in told or "can't allocate memory" in told)
-    )
 
 
 def _reason(error: Exception) -> Reason:

@@ -12,7 +12,7 @@ from typer.exceptions import TyperException
 from fcbench import __version__
 from fcbench.cli import checkpoint, data, make_stack, suite, world
 from fcbench.cli.verbs import app
-from fcbench.errors import FcbenchError, did_you_mean
+from fcbench.errors import FcbenchError, did_you_mean, is_out_of_memory, one_line
 
 for group, name in ((world, "world"), (checkpoint, "checkpoint"), (suite, "suite"), (data, "data")):
     app.add_typer(group.app, name=name)
@@ -58,6 +58,8 @@ def explain(error: BaseException) -> tuple[str, int]:
         )
     if isinstance(error, ModuleNotFoundError):
         return f"the package {error.name!r} is not installed; what mends it: fcbench doctor", 1
+    if is_out_of_memory(error):
+        return f"out of memory: {one_line(error)}", 1
     if isinstance(error, OSError):
         return f"{error.filename or 'the system says'}: {error.strerror or error}", 1
     return f"{type(error).__name__}: {error} (a bug: run again with --debug to see where)", 1

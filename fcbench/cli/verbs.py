@@ -90,6 +90,7 @@ def train(
         str, typer.Option(help="Name of the dataset in OUT/data, or the path of one, ffhq_fastcomposer's too.")
     ] = "world",
     recipe: Annotated[str, typer.Option("--recipe", "--config", help="Name or YAML file.")] = "mini",
+    settings: Annotated[list[str] | None, typer.Option("--set", help="A key of the recipe, KEY=VALUE.")] = None,
     name: Annotated[str, typer.Option(help="Name of the checkpoint.")] = "fastcomposer",
     save_every: Annotated[int | None, typer.Option(min=0, help="Steps between checkpoints; else the recipe's.")] = None,
     keep: Annotated[int | None, typer.Option(min=0, help="How many of them stay; else the recipe's.")] = None,
@@ -103,9 +104,9 @@ def train(
     goes on when the same command is given again. Several GPUs: torchrun --nproc-per-node 8 -m fcbench train ...
     """
     from fcbench import store
-    from fcbench.config import Recipe, load_yaml
+    from fcbench.config import Recipe, load_yaml, set_keys
 
-    plan = load_yaml(recipe, Recipe, "recipes")
+    plan = set_keys(load_yaml(recipe, Recipe, "recipes"), _options(settings or []))
     given = {"save_every": save_every, "keep": keep}
     plan = plan.model_copy(update={key: value for key, value in given.items() if value is not None})
     checkpoint = store.checkpoint_folder(out, name)

@@ -11,6 +11,7 @@ from accelerate.utils import gather_object
 from fcbench.config import Recipe
 from fcbench.fastcomposer.keeping import WINDOW, diverged, exploded, keep_checkpoint, stop
 from fcbench.fastcomposer.processes import check_replicas
+from fcbench.fastcomposer.shares import enough_memory
 from fcbench.fastcomposer.tracking import Tracker
 from fcbench.store import TrainingFolder
 
@@ -30,7 +31,8 @@ class Course:
 
     def step(self, k: int) -> dict[str, float]:
         """Step ``k`` of the trainer; what is due after it is on disk before the state that says it was done."""
-        values = self._trainer.step(k)
+        with enough_memory(self._recipe, self._trainer.accelerator.num_processes, self._folder):
+            values = self._trainer.step(k)
         reason = diverged(values, self._trainer.scale) or exploded(values["loss"], self._losses)
         self._losses.append(values["loss"])
         if reason:

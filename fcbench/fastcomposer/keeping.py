@@ -44,11 +44,14 @@ def training_facts(
 def claim(folder: TrainingFolder, facts: Mapping[str, Any], *, writes: bool) -> bool:
     """Whether this training is finished; refuses a folder that was begun with another recipe, dataset or stack.
 
-    Keys that do not decide which weights come out (how often to save, say) may change from one start to the next.
+    Keys that do not decide which weights come out (how often to save, say) may change from one start to the next; until
+    a step is kept, in how many parts a batch is taken may too.
     """
     known = folder.finished if folder.finished.exists() else folder.begun
+    open_still = known == folder.begun and not folder.has_steps
     if known.exists():
-        changed = _differences(_decisive(read_json(known)), _decisive(facts))
+        before, now = _decisive(read_json(known)), _decisive(facts)
+        changed = _differences(before | {"parts": now["parts"]} if open_still else before, now)
         if changed:
             raise UsageError(
                 f"{folder.checkpoint}: made with {'; '.join(changed)}; choose another --name, or move it and "
@@ -59,7 +62,7 @@ def claim(folder: TrainingFolder, facts: Mapping[str, Any], *, writes: bool) -> 
             f"{folder.beside} keeps checkpoints of another training, which this one's would be taken for: choose "
             "another --name, or move it away"
         )
-    elif writes:
+    if writes and open_still:
         write_json(folder.begun, facts)
     return folder.finished.exists()
 

@@ -31,6 +31,7 @@ from torch import nn
 from fcbench.config import Recipe
 from fcbench.errors import FcbenchError, UsageError
 from fcbench.fastcomposer.precision import allow_tf32, mixed_precision
+from fcbench.fastcomposer.shares import share_of
 from fcbench.loop import Clock
 from fcbench.types import Stack
 
@@ -131,17 +132,6 @@ def digest_weights(model: nn.Module) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def share_of(recipe: Recipe, processes: int) -> int:
-    """How many pictures a process takes at once; UsageError when the batch cannot be shared out equally."""
-    share, rest = divmod(recipe.batch_size, processes * recipe.accumulation)
-    if rest or not share:
-        raise UsageError(
-            f"recipe {recipe.name!r}: batch_size {recipe.batch_size} cannot be shared out equally over {processes} "
-            f"processes with accumulation {recipe.accumulation}"
-        )
-    return share
 
 
 def _in_words(accelerator: Accelerator) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any, TextIO
 
+import torch
+
 from fcbench.config import Recipe
 from fcbench.errors import MissingError
 from fcbench.files import write_image, write_text
@@ -23,15 +25,19 @@ class Meter:
     """Pictures a second, and the share of the time in which the device had nothing to do for want of data.
 
     A step ends when its losses are read back from the device, so that the device has nothing queued while the next
-    batch is fetched: time spent fetching is time the device stands idle.
+    batch is fetched: time spent fetching is time the device stands idle. Of a GPU also the most memory that was in use
+    at once since the first step began, this process's, in GiB.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
         self._steps: deque[tuple[int, float, float]] = deque(maxlen=WINDOW)
         self._started = self._waited = 0.0
+        self._device = device
 
     def start(self) -> None:
         """A step begins."""
+        if not self._steps and self._device.type == "cuda":  # encoding the photos' latents took more, or less
+            torch.cuda.reset_peak_memory_stats(self._device)
         self._started, self._waited = time.perf_counter(), 0.0
 
     def wait(self, seconds: float) -> None:
@@ -39,10 +45,13 @@ class Meter:
         self._waited += seconds
 
     def stop(self, pictures: int) -> dict[str, float]:
-        """A step of so many pictures, over all processes, is done: both figures over the last ``WINDOW`` steps."""
+        """A step of so many pictures, over all processes, is done: speed and waiting over the last ``WINDOW`` steps."""
         self._steps.append((pictures, time.perf_counter() - self._started, self._waited))
         count, seconds, waited = (sum(column) for column in zip(*self._steps, strict=True))
-        return {"images_per_second": count / seconds, "idle": waited / seconds}
+        values = {"images_per_second": count / seconds, "idle": waited / seconds}
+        if self._device.type == "cuda":
+            values["peak_gib"] = torch.cuda.max_memory_allocated(self._device) / 2**30
+        return values
 
 
 def require_wandb(recipe: Recipe) -> None:

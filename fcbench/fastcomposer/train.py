@@ -37,8 +37,9 @@ from fcbench.fastcomposer.loader import Batch, Drawing, batches, workers_for
 from fcbench.fastcomposer.localize import Localizer
 from fcbench.fastcomposer.optimiser import make_optimiser, require_bitsandbytes, trained
 from fcbench.fastcomposer.photos import Photos
-from fcbench.fastcomposer.processes import check_begun, check_replicas, joined_processes, share_of, shared_clock
+from fcbench.fastcomposer.processes import check_begun, check_replicas, joined_processes, shared_clock
 from fcbench.fastcomposer.samples import Samples
+from fcbench.fastcomposer.shares import share_of
 from fcbench.fastcomposer.tracking import Meter, require_wandb
 from fcbench.files import locked
 from fcbench.images import to_tensor
@@ -193,7 +194,7 @@ class Trainer:
             AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average)) if recipe.average else None
         )
         self._scheduler = training_scheduler(stack.role("scheduler"))
-        self._meter = Meter()
+        self._meter = Meter(accelerator.device)
         self.bare = model
         self.model, self._optimiser = accelerator.prepare(model, optimiser)
         self._drawing = Drawing(

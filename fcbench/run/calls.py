@@ -10,7 +10,7 @@ from pathlib import Path
 from time import perf_counter
 
 from fcbench import store
-from fcbench.errors import FcbenchError, MethodError, MissingError, UsageError, WeightsError
+from fcbench.errors import FcbenchError, MethodError, MissingError, UsageError, WeightsError, is_out_of_memory
 from fcbench.files import read_json, write_json
 from fcbench.run.measure import Cost, LoadClock, Meter
 
@@ -71,8 +71,7 @@ class Calls:
 
 def reason(error: BaseException) -> str:
     """An error in one line, as a failure's file tells it."""
-    torch_says = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
-    if isinstance(error, MemoryError) or torch_says:
+    if is_out_of_memory(error):
         return "out of memory"
     return " ".join(f"{type(error).__name__}: {error}".split())
 

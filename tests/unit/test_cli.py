@@ -14,7 +14,7 @@ from PIL import Image
 
 from fcbench import __version__, cli
 from fcbench.cli import make_stack, verbs
-from fcbench.config import Suite
+from fcbench.config import Recipe, Suite, load_yaml
 from fcbench.errors import DataError, MethodError, MissingError, UsageError
 
 VERBS = ["build-data", "train", "run", "score", "report", "suite", "demo", "doctor", "make-stack", "world"]
@@ -63,6 +63,11 @@ def test_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", "--config", "mini.yaml", "--resume"], "no training was begun there; leave --resume away"),
         (["train", "--keep", "-1"], "--keep"),
         (["train"], "out/data/world: no dataset"),
+        (["train", "--set", "steps"], "--set steps: expected KEY=VALUE"),
+        (["train", "--set", "stpes=3"], "--set stpes=3: unknown key 'stpes': did you mean steps?"),
+        (["train", "--set", "steps=many"], "--set steps=many: steps: Input should be a valid integer"),
+        (["train", "--set", "text_only=1.5"], "--set text_only=1.5: text_only: Input should be less than or equal"),
+        (["train", "--set", "stack=mni"], "did you mean mini?"),
     ],
 )
 def test_wrong_usage_is_told_in_one_line_and_exits_with_2(
@@ -90,6 +95,7 @@ def test_wrong_usage_is_told_in_one_line_and_exits_with_2(
         (MethodError("two\nlines"), 1, "fcbench: two lines\n"),
         (KeyboardInterrupt(), 130, "fcbench: stopped\n"),
         (OSError(errno.ENOSPC, "No space left on device", "out/x"), 1, "fcbench: out/x: No space left on device\n"),
+        (MemoryError("Unable to allocate 2 GiB"), 1, "fcbench: out of memory: Unable to allocate 2 GiB\n"),
         (ModuleNotFoundError("", name="spacy"), 1, "fcbench: the package 'spacy' is not installed"),
         (ZeroDivisionError("by zero"), 1, "fcbench: ZeroDivisionError: by zero (a bug: run again with --debug"),
     ],
@@ -227,6 +233,18 @@ def test_a_run_of_what_only_fastcomposer_has_draws_fastcomposer_alone(
     monkeypatch.setattr("fcbench.run.run_suite", drawing)
     assert cli.main(["run", "--suite", "mini-single", *option]) == 0
     assert drawn == ["fastcomposer"]
+
+
+def test_a_training_is_told_keys_of_its_recipe_and_its_own_options_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[Recipe] = []
+    monkeypatch.setattr("fcbench.fastcomposer.train.train", lambda data, folder, stack, recipe: trained.append(recipe))
+    keys = ["steps=7", "learning_rate=3e-5", "gradient_checkpointing=true", "start=a/b@main", "save_every=2", "wandb="]
+    words = [word for key in keys for word in ("--set", key)]
+    assert cli.main(["train", *words, "--save-every", "5", "--device", "cpu", "--out", str(tmp_path)]) == 0
+    asked = {"steps": 7, "learning_rate": 3e-5, "gradient_checkpointing": True, "start": "a/b@main", "save_every": 5}
+    assert trained == [load_yaml("mini", Recipe, "recipes").model_copy(update=asked)]
 
 
 @pytest.mark.parametrize("recipe", ["mini", "paper"])

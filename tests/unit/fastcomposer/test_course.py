@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from fcbench.config import Recipe
-from fcbench.errors import DivergedError, MissingError, OutOfTimeError, UsageError
+from fcbench.config import Recipe, set_keys
+from fcbench.errors import DivergedError, FcbenchError, MissingError, OutOfTimeError, UsageError
 from fcbench.fastcomposer import tracking
 from fcbench.fastcomposer import train as training
 from fcbench.fastcomposer.checkpoint import load_checkpoint
@@ -24,6 +24,7 @@ from fcbench.fastcomposer.keeping import FAR, WINDOW, claim, diverged, exploded
 from fcbench.fastcomposer.optimiser import make_optimiser
 from fcbench.fastcomposer.precision import mixed_precision
 from fcbench.fastcomposer.processes import joined_processes
+from fcbench.fastcomposer.shares import enough_memory
 from fcbench.fastcomposer.tracking import Meter, Tracker
 from fcbench.fastcomposer.train import FastComposerModel, Trainer, draw_masked, loss_masks, train
 from fcbench.files import locked, read_json
@@ -255,8 +256,87 @@ def test_a_training_begun_by_an_earlier_version_goes_on(recipe: Recipe, tmp_path
     old = {"recipe": {k: v for k, v in facts["recipe"].items() if k != "masked_loss_per"}, "stack": "tiny"}
     assert not claim(folder, old, writes=True)
     assert not claim(folder, facts, writes=True)
+    folder.state.touch()
     with pytest.raises(UsageError, match="made with 1 for processes x accumulation, not 4; choose another"):
         claim(folder, facts | {"parts": 4}, writes=True)
+
+
+def test_a_key_that_was_set_for_one_training_is_compared_when_it_goes_on(recipe: Recipe, tmp_path: Path) -> None:
+    folder = TrainingFolder(tmp_path / "x")
+    facts: dict[str, Any] = {"recipe": set_keys(recipe, {"learning_rate": "0.5"}).model_dump(), "parts": 1}
+    assert not claim(folder, facts, writes=True)
+    assert not claim(folder, {**facts, "recipe": changed(recipe, learning_rate=0.5).model_dump()}, writes=True)
+    with pytest.raises(UsageError, match=r"made with learning_rate 0\.5, not 0\.001"):
+        claim(folder, {**facts, "recipe": recipe.model_dump()}, writes=True)
+
+
+def test_until_a_step_is_kept_a_batch_may_be_taken_in_other_parts(recipe: Recipe, tmp_path: Path) -> None:
+    folder = TrainingFolder(tmp_path / "x")
+    facts: dict[str, Any] = {"recipe": recipe.model_dump(), "stack": "tiny", "parts": 1, "precision": "no"}
+    assert not claim(folder, facts, writes=True)
+    assert not claim(folder, facts | {"parts": 4}, writes=True)
+    folder.state.touch()
+    assert not claim(folder, facts | {"parts": 4}, writes=True)
+    with pytest.raises(UsageError, match="made with 4 for processes x accumulation, not 1; choose another"):
+        claim(folder, facts, writes=True)
+
+
+def test_a_training_that_was_begun_may_spare_memory_and_compute_activations_again(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    folder = TrainingFolder(tmp_path / "x")
+    facts: dict[str, Any] = {"recipe": recipe.model_dump(), "stack": "tiny", "parts": 1, "precision": "no"}
+    assert not claim(folder, facts, writes=True)
+    folder.state.touch()
+    assert not claim(folder, facts | {"recipe": changed(recipe, gradient_checkpointing=True).model_dump()}, writes=True)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:114] DefaultCPUAllocator: can't allocate memory: you tried"),
+    ],
+)
+def test_a_batch_that_does_not_fit_into_memory_is_told_with_what_helps_and_a_smaller_part_goes_on(
+    error: Exception, data: Path, stack: Stack, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = FastComposerModel.forward
+
+    def two_fit(model: FastComposerModel, noisy: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+        if len(noisy) > 2:
+            raise error
+        return plain(model, noisy, *rest)
+
+    monkeypatch.setattr(FastComposerModel, "forward", two_fit)
+    recipe = changed(recipe, batch_size=4)
+    told = "^train: out of memory: 4 pictures at once do not fit; what helps: "
+    with pytest.raises(FcbenchError, match=f"{told}--set gradient_checkpointing=true or --set accumulation=2$"):
+        train(data, tmp_path / "x", stack, recipe)
+    train(data, tmp_path / "x", stack, changed(recipe, accumulation=2))
+    assert TrainingFolder(tmp_path / "x").finished.exists()
+
+
+def test_what_helps_where_memory_runs_out_depends_on_what_was_begun_and_is_left_to_change(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    def told(recipe: Recipe, processes: int, folder: TrainingFolder) -> str:
+        with pytest.raises(FcbenchError) as caught, enough_memory(recipe, processes, folder):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return str(caught.value).removeprefix("train: out of memory: ")
+
+    recipe, fresh, begun = changed(recipe, batch_size=12), *(TrainingFolder(tmp_path / name) for name in "xy")
+    begun.step(5).mkdir(parents=True)
+    spared = changed(recipe, gradient_checkpointing=True)
+    assert told(spared, 2, fresh) == "6 pictures at once do not fit; what helps: --set accumulation=2"
+    assert told(spared, 2, begun).endswith("--set accumulation=2 under another --name")
+    assert told(changed(spared, accumulation=3), 2, fresh).endswith(
+        "2 pictures at once do not fit; what helps: --set accumulation=6"
+    )
+    alone = changed(spared, accumulation=6)
+    assert told(alone, 2, fresh) == "one picture alone does not fit; what helps: a device with more memory"
+    with pytest.raises(ValueError, match="a bug"), enough_memory(recipe, 2, fresh):
+        raise ValueError("a bug")
 
 
 def test_a_checkpoint_whose_training_is_not_done_is_told_from_none(
@@ -354,9 +434,22 @@ def test_samples_are_the_same_cases_each_time_and_leave_the_training_as_it_was(
 def test_idle_is_the_share_of_a_step_that_was_waited_for_data(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([10.0, 12.0, 20.0, 22.0])
     monkeypatch.setattr("fcbench.fastcomposer.tracking.time.perf_counter", lambda: next(now))
-    meter = Meter()
+    meter = Meter(torch.device("cpu"))
     meter.start()
     meter.wait(0.5)
     assert meter.stop(8) == {"images_per_second": 4.0, "idle": 0.25}
     meter.start()
     assert meter.stop(8) == {"images_per_second": 4.0, "idle": 0.125}
+
+
+def test_a_gpu_s_memory_is_told_at_its_most_since_the_first_step_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = [9 * 2**30]
+    monkeypatch.setattr("torch.cuda.reset_peak_memory_stats", lambda device: held.append(0))
+    monkeypatch.setattr("torch.cuda.max_memory_allocated", lambda device: max(held[held.index(0) :]))
+    meter, told = Meter(torch.device("cuda")), []
+    for used in (3, 2, 4):
+        meter.start()
+        held.append(used * 2**30)
+        told.append(meter.stop(8)["peak_gib"])
+    assert told == [3, 3, 4]
+    assert held.count(0) == 1

@@ -15,7 +15,8 @@ import yaml
 
 from fcbench.config import Recipe
 from fcbench.errors import UsageError
-from fcbench.fastcomposer.processes import process_device, share_of
+from fcbench.fastcomposer.processes import process_device
+from fcbench.fastcomposer.shares import share_of
 
 DRIVER = Path(__file__).parents[2] / "toys" / "train_driver.py"
 KILLS = 10
@@ -120,6 +121,25 @@ def test_a_batch_is_shared_out_equally_or_refused() -> None:
     assert share_of(recipe, 3) == 2
     with pytest.raises(UsageError, match="batch_size 12 cannot be shared out equally over 5 processes"):
         share_of(recipe, 5)
+
+
+@pytest.mark.parametrize(
+    ("size", "processes", "accumulation", "fits"),
+    [
+        (128, 3, 1, "2 or 4 processes, or --set batch_size=126 or 129"),
+        (128, 7, 2, "4 or 8 processes, or --set batch_size=126 or 140"),
+        (128, 200, 1, "128 processes, or --set batch_size=200"),
+        (12, 1, 5, "--set accumulation=4 or 6, or --set batch_size=10 or 15"),
+        (12, 2, 4, "1 or 3 processes, or --set accumulation=3 or 6, or --set batch_size=8 or 16"),
+    ],
+)
+def test_who_cannot_share_out_a_batch_is_told_which_numbers_can(
+    size: int, processes: int, accumulation: int, fits: str
+) -> None:
+    recipe = Recipe(name="x", batch_size=size, accumulation=accumulation)
+    with pytest.raises(UsageError) as caught:
+        share_of(recipe, processes)
+    assert str(caught.value).partition("; what can: ")[2] == fits
 
 
 def test_a_process_takes_the_device_it_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
