@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -171,13 +171,13 @@ def run(
     variants: list[tuple[str, dict[str, str]]] = sweep(alpha, variant) if alpha is not None else [(variant, {})]
     methods = method or (_untuned_methods() if alpha is None and checkpoint is None else ["fastcomposer"])
     plans = [plan for name in suite or ("mini-single", "mini-pair") for plan in load_suites(name)]
-    if not sanity:
-        refuse_any_impossible(plans, methods, [chosen | swept for _, swept in variants], out)
+    if sanity:
+        given = {"--method": method, "--set": settings, "--variant": variant, "--alpha": alpha}
+        _write_sanity(plans, stack, out, {**given, "--checkpoint": checkpoint})
+        return
+    refuse_any_impossible(plans, methods, [chosen | swept for _, swept in variants], out)
     failed = 0
     for plan in plans:
-        if sanity:
-            _write_sanity(plan, out)
-            continue
         for name, (label, swept) in product(methods, variants):
             summary = run_suite(
                 plan,
@@ -217,7 +217,7 @@ def score(
     fcbench/_data/docs/pictures.md, says the rest.
     """
     if pictures is not None:
-        _adopt(pictures, suite or [], name, images_per_subject, out)
+        _adopt(pictures, suite or [], name, images_per_subject, stack, out)
     for plan in _reported(suite, out):
         _score(plan, metric or (), stack, device, out)
 
@@ -305,14 +305,20 @@ def _options(settings: Sequence[str]) -> dict[str, str]:
     return chosen
 
 
-def _write_sanity(plan: Suite, out: Path) -> None:
+def _write_sanity(plans: Sequence[Suite], stack: str | None, out: Path, given: Mapping[str, object]) -> None:
+    """Write the yardsticks; ``given`` holds the options that are a method's, which nothing here would read."""
     from fcbench.run.sanity import write_sanity
 
-    for folder in write_sanity(plan, out=out):
-        print(folder.path)
+    if unread := [option for option, value in given.items() if value]:
+        raise UsageError(f"--sanity draws with no method: leave {', '.join(unread)} away")
+    for plan in plans:
+        for folder in write_sanity(plan, out=out, stack_name=stack):
+            print(folder.path)
 
 
-def _adopt(pictures: Path, suites: Sequence[str], name: str, images_per_subject: int, out: Path) -> None:
+def _adopt(
+    pictures: Path, suites: Sequence[str], name: str, images_per_subject: int, stack: str | None, out: Path
+) -> None:
     """Take a folder of pictures over as a run."""
     from fcbench.config import load_suites
     from fcbench.run.pictures import adopt
@@ -320,7 +326,7 @@ def _adopt(pictures: Path, suites: Sequence[str], name: str, images_per_subject:
     plans = [plan for suite in suites for plan in load_suites(suite)]
     if len(plans) != 1 or not name:
         raise UsageError(f"{pictures}: --suite must name the one suite that they are of, --name their method")
-    folder = adopt(plans[0], pictures, out=out, label=name, images_per_subject=images_per_subject)
+    folder = adopt(plans[0], pictures, out=out, label=name, images_per_subject=images_per_subject, stack_name=stack)
     print(f"{folder.path}: {len(folder.generations())} pictures, {len(folder.failures())} cases without one")
 
 

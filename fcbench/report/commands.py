@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from fcbench.report.runs import Run
 
@@ -13,11 +15,11 @@ def run_command(run: Run, out: Path) -> str:
     config = run.config
     suite = str(config.get("suite_file") or config.get("suite", ""))
     if run.is_sanity:
-        return shlex.join(["fcbench", "run", "--suite", suite, "--sanity", *_under(out)])
+        return shlex.join(["fcbench", "run", "--suite", suite, "--sanity", *_files(config), *_under(out)])
     if not run.costs_measured:
         photos = str(config.get("images_per_subject", 1))
         words = ["fcbench", "score", str(config.get("pictures", "PICTURES")), "--suite", suite, "--name", run.label]
-        return shlex.join([*words, "--images-per-subject", photos, *_under(out)])
+        return shlex.join([*words, "--images-per-subject", photos, *_files(config), *_under(out)])
     if "options" not in config:
         return ""
     words = ["fcbench", "run", "--suite", suite, "--method", str(config.get("method", ""))]
@@ -26,16 +28,19 @@ def run_command(run: Run, out: Path) -> str:
             words += ["--set", f"{key}={value}"]
     if variant := run.label.partition("@")[2]:
         words += ["--variant", variant]
-    for key, option in {"stack_file": "--stack", "checkpoint_file": "--checkpoint"}.items():
-        if config.get(key):
-            words += [option, str(config[key])]
     flags = [f"--{key.replace('_', '-')}" for key in ("random_weights", "low_memory") if config.get(key)]
-    return shlex.join([*words, *flags, *_under(out)])
+    return shlex.join([*words, *_files(config), *flags, *_under(out)])
 
 
 def report_command(suite: str, out: Path) -> str:
     """Writes the report again from the runs, and its figures in full to leaderboard.json."""
     return shlex.join(["fcbench", "report", "--suite", suite, *_under(out)])
+
+
+def _files(config: Mapping[str, Any]) -> list[str]:
+    """The options that name weights: the stack, and another checkpoint than its own."""
+    options = {"stack_file": "--stack", "checkpoint_file": "--checkpoint"}
+    return [word for key, option in options.items() if config.get(key) for word in (option, str(config[key]))]
 
 
 def _under(out: Path) -> list[str]:

@@ -114,11 +114,16 @@ def rankings(runs: Sequence[Run], suite: str) -> list[Ranking]:
 
 
 def _joins(run: Run, measured: Counter[tuple[str, str, str]]) -> tuple[str, str, str]:
-    """The setting that a run is ranked in; pictures made elsewhere, whose cost is not compared, join the largest."""
-    same = [setting for setting in measured if setting[1:] == run.setting[1:]]
+    """The setting that a run is ranked in.
+
+    Pictures made elsewhere, whose cost is not compared and which no stack drew, join the largest of the suite's
+    version: of those on the stack that judges them, if there are any.
+    """
+    _, stack, digest = run.setting
+    same = [setting for setting in measured if setting[2] == digest]
     if run.costs_measured or not same:
         return run.setting
-    return max(same, key=lambda setting: (measured[setting], setting))
+    return max(same, key=lambda setting: (setting[1] == stack, measured[setting], setting))
 
 
 def _title(setting: tuple[str, str, str], several: bool) -> str:

@@ -23,11 +23,20 @@ OFFICIAL = re.compile(r"subject_(\d{4})_prompt_(\d{4})_instance_(\d{4})")
 """How the official evaluation of FastComposer names its pictures, people by ascending id."""
 
 
-def adopt(suite: Suite, pictures: Path, *, out: Path, label: str, images_per_subject: int = 1) -> store.RunFolder:
+def adopt(
+    suite: Suite,
+    pictures: Path,
+    *,
+    out: Path,
+    label: str,
+    images_per_subject: int = 1,
+    stack_name: str | None = None,
+) -> store.RunFolder:
     """Take over a folder of pictures, named by case, as a run of ``suite``; docs/pictures.md has the contract.
 
-    A case without a picture becomes a failure. Raises UsageError for a label that cannot name a folder, for a picture
-    of no case, or where the run that is there was made otherwise; DataError for a picture that cannot be read.
+    ``stack_name`` is the stack that judges them, where it is not the suite's. A case without a picture becomes a
+    failure. Raises UsageError for a label that cannot name a folder, for a picture of no case, or where the run that
+    is there was made otherwise; DataError for a picture that cannot be read.
     """
     refuse_label(label)
     subjects = subjects_of(suite, out)
@@ -40,7 +49,7 @@ def adopt(suite: Suite, pictures: Path, *, out: Path, label: str, images_per_sub
         return read_image(files[case.id]) if case.id in files else f"no picture in {pictures}"
 
     facts = {"images_per_subject": images_per_subject, "pictures": str(pictures.resolve())}
-    return write_run(suite, subjects, out=out, label=label, draw=draw, facts=facts)
+    return write_run(suite, subjects, out=out, label=label, stack_name=stack_name, draw=draw, facts=facts)
 
 
 def write_run(
@@ -49,6 +58,7 @@ def write_run(
     *,
     out: Path,
     label: str,
+    stack_name: str | None,
     draw: Callable[[Case], Image | str],
     facts: Mapping[str, Any],
 ) -> store.RunFolder:
@@ -57,7 +67,7 @@ def write_run(
     Pictures that are there are made anew: they may have changed.
     """
     folder, cases = store.run_folder(out, suite.name, label), cases_of(suite, subjects)
-    record = _record(suite, subjects, label, len(cases)) | dict(facts)
+    record = _record(suite, subjects, label, len(cases), stack_name or suite.stack) | dict(facts)
     refuse_other_versions(out, suite.name, record["suite_digest"])
     if folder.config.exists() and (earlier := read_json(folder.config)).get("costs_measured", True):
         raise UsageError(f"{folder.path} was drawn by {earlier['method']}: give these pictures another --name")
@@ -73,8 +83,11 @@ def write_run(
     return folder
 
 
-def _record(suite: Suite, subjects: Sequence[Subject], label: str, cases: int) -> dict[str, Any]:
-    """``run.json`` of pictures from elsewhere: what was not measured is null, and ``costs_measured`` says so."""
+def _record(suite: Suite, subjects: Sequence[Subject], label: str, cases: int, stack_file: str) -> dict[str, Any]:
+    """``run.json`` of pictures from elsewhere: what was not measured is null, and ``costs_measured`` says so.
+
+    The stack is the one that judges: no stack drew them.
+    """
     method, _, variant = label.partition("@")
     unknown = dict.fromkeys(("device", "memory_kind", "capabilities", *MEASURED))
     return {
@@ -87,8 +100,8 @@ def _record(suite: Suite, subjects: Sequence[Subject], label: str, cases: int) -
         "suite_digest": suite_digest(suite, subjects),
         "subject_groups": subject_groups(suite, subjects),
         "cases": cases,
-        "stack": load_stack(suite.stack).name,
-        "stack_file": suite.stack,
+        "stack": load_stack(stack_file).name,
+        "stack_file": stack_file,
         "random_weights": False,
         "costs_measured": False,
         "versions": versions(),

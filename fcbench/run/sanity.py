@@ -33,12 +33,15 @@ REAL, OTHERS, COPY = "real-photos", "other-people", "copy-reference"
 ROWS = (REAL, OTHERS, COPY)
 
 
-def write_sanity(suite: Suite, *, out: Path, rows: Sequence[str] = ROWS) -> list[store.RunFolder]:
+def write_sanity(
+    suite: Suite, *, out: Path, stack_name: str | None = None, rows: Sequence[str] = ROWS
+) -> list[store.RunFolder]:
     """Write those sanity rows that the suite's people allow, telling of the others on stderr.
 
-    UsageError where they allow none of ``rows``.
+    ``stack_name`` is the stack of the runs that they stand beside, where it is not the suite's.
+    UsageError where the people allow none of ``rows``.
     """
-    subjects, stack = subjects_of(suite, out), load_stack(suite.stack)
+    subjects, stack = subjects_of(suite, out), load_stack(stack_name or suite.stack)
     obstacles = {row: _obstacle(row, suite.group, subjects) for row in rows}
     if all(obstacles.values()):
         raise UsageError("; ".join(obstacles.values()))
@@ -50,6 +53,7 @@ def write_sanity(suite: Suite, *, out: Path, rows: Sequence[str] = ROWS) -> list
             subjects,
             out=out,
             label=row,
+            stack_name=stack_name,
             draw=_drawing(_chooser(row, subjects), stack),
             facts={"sanity": True, "images_per_subject": 1},
         )

@@ -55,6 +55,14 @@ def test_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "--suit", "x"], "no such option: --suit; did you mean --suite?"),
         (["run", "--suite", "mini-singel"], "did you mean mini-single?"),
         (["run", "--suite", "mini-demo", "--method", "fastcompser"], "did you mean fastcomposer?"),
+        (
+            ["run", "--sanity", "--method", "fastcomposer", "--variant", "a", "--stack", "mini"],
+            "--sanity draws with no method: leave --method, --variant away",
+        ),
+        (
+            ["run", "--sanity", "--set", "a=1", "--alpha", "0,1", "--checkpoint", "x"],
+            "--sanity draws with no method: leave --set, --alpha, --checkpoint away",
+        ),
         (["run", "--set", "alpha"], "--set alpha: expected KEY=VALUE"),
         (["build-data", "--photos", "0"], "--photos"),
         (["report"], "out: no runs there; make one with: fcbench run"),

@@ -107,7 +107,7 @@ def test_published_figures_name_their_sources_and_never_mix(board: Board) -> Non
 def test_every_command_names_the_settings_of_its_run(board: Board, out: Path) -> None:
     command = board.commands["fastcomposer@alpha-0.25"]
     assert "--method fastcomposer --set alpha=0.25 --variant alpha-0.25 --stack mini" in command
-    assert board.commands["real-photos"] == f"fcbench run --suite rich-pair --sanity --out {out}"
+    assert board.commands["real-photos"] == f"fcbench run --suite rich-pair --sanity --stack mini --out {out}"
     assert board.command == f"fcbench report --suite rich-pair --out {out}"
 
 
@@ -262,9 +262,11 @@ def test_other_weights_and_pictures_from_elsewhere_are_in_the_command(tmp_path: 
     wanted = cases(subjects(tmp_path, "s", 6))
     fake_run(tmp_path, "s", "fastcomposer@mine", wanted, options={}, checkpoint_file="my weights", stack_file="mini")
     fake_run(tmp_path, "s", "theirs", wanted, options={}, costs_measured=False, pictures="/there")
+    fake_run(tmp_path, "s", "real-photos", wanted, sanity=True, costs_measured=False, stack_file="my.safetensors")
     fake_run(tmp_path, "s", "dreambooth", wanted, options={}, suite_file="my suites/s.yaml")
     commands = make_board(read_runs(tmp_path, "s"), "s", out=Path("out")).commands
     assert commands["theirs"] == "fcbench score /there --suite s --name theirs --images-per-subject 1"
+    assert commands["real-photos"] == "fcbench run --suite s --sanity --stack my.safetensors"
     command = "fcbench run --suite s --method fastcomposer --variant mine --stack mini --checkpoint 'my weights'"
     assert commands["fastcomposer@mine"] == command
     assert commands["dreambooth"] == "fcbench run --suite 'my suites/s.yaml' --method dreambooth"

@@ -71,6 +71,18 @@ def test_another_device_stands_apart(out: Path) -> None:
     assert "fastcomposer@h200" not in [row.method for row in first.rows]
 
 
+def test_pictures_that_no_stack_drew_rank_beside_the_runs_on_whatever_stack(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 2), prompts=PROMPTS[:1])
+    judged: dict[str, Any] = {"costs_measured": False, "device": None}
+    for label, stack in (("a", "sd15 on my.safetensors"), ("b", "sd15 on my.safetensors"), ("c", "mini")):
+        fake_run(tmp_path, "s", label, wanted, stack=stack)
+    fake_run(tmp_path, "s", "theirs", wanted, stack="sd15", **judged)
+    fake_run(tmp_path, "s", "real-photos", wanted, stack="mini", sanity=True, **judged)
+    fake_run(tmp_path, "s", "of-another-version", wanted, stack="mini", suite_digest="6" * 64, **judged)
+    told = [{row.method for row in ranking.rows} for ranking in ranked(tmp_path, "s")]
+    assert told == [{"a", "b", "theirs"}, {"c", "real-photos"}, {"of-another-version"}]
+
+
 def test_differences_are_to_stable_diffusion_on_the_common_cases(out: Path) -> None:
     ranking = ranked(out)[0]
     assert ranking.baseline == "stable-diffusion"

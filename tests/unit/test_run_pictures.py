@@ -65,6 +65,20 @@ def test_pictures_named_by_case_become_a_run_and_the_missing_ones_failures(tmp_p
     assert not adopt(suite, tmp_path / "theirs", out=tmp_path, label="theirs@v2").failures()
 
 
+def test_another_stack_that_judges_is_on_record_of_pictures_and_yardsticks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (pictures, sanity):
+        monkeypatch.setattr(module, "load_stack", lambda name: Stack(f"the stack {name}", {}, 64))
+    suite = world()
+    draw(tmp_path / "theirs", f"{cases_of(suite, subjects_of(suite, tmp_path))[0].id}.png")
+    for given, judge in (("my.safetensors", "my.safetensors"), (None, "mini")):
+        folders = write_sanity(suite, out=tmp_path, stack_name=given)
+        folders.append(adopt(suite, tmp_path / "theirs", out=tmp_path, label="theirs", stack_name=given))
+        records = [read_json(folder.config) for folder in folders]
+        assert [(told["stack"], told["stack_file"]) for told in records] == 4 * [(f"the stack {judge}", judge)]
+
+
 def test_the_official_names_are_understood(tmp_path: Path) -> None:
     suite = world(seeds=(0, 1))
     for person in range(4):
