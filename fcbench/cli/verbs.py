@@ -173,7 +173,7 @@ def run(
     plans = [plan for name in suite or ("mini-single", "mini-pair") for plan in load_suites(name)]
     if sanity:
         given = {"--method": method, "--set": settings, "--variant": variant, "--alpha": alpha}
-        _write_sanity(plans, stack, out, {**given, "--checkpoint": checkpoint})
+        _write_sanity(plans, stack, out, {**given, "--checkpoint": checkpoint, "--shards": shards})
         return
     refuse_any_impossible(plans, methods, [chosen | swept for _, swept in variants], out)
     failed = 0
