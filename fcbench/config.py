@@ -44,6 +44,9 @@ class Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+LONGEST = 237
+"""Characters of a case's name: what the 255 of a file's leave beside ``.png`` and the mark of one half written."""
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -64,6 +67,16 @@ class FolderPeople(Closed):
     """Looked for beside the YAML file, else in the working folder."""
     nouns: dict[str, str] = Field(min_length=1)
     """The class word of each subject, by the name of its folder."""
+
+    @field_validator("nouns")
+    @classmethod
+    def _people_can_be_named(cls, nouns: dict[str, str]) -> dict[str, str]:
+        for name, noun in nouns.items():
+            if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+                raise ValueError(f"{name!r}: name a person's folder with letters (a-z), digits, - and _ only")
+            if not noun.strip():
+                raise ValueError(f"{name!r} has no class word: say what prompts call them, as in woman or man")
+        return nouns
 
     @field_validator("path")
     @classmethod
@@ -128,6 +141,19 @@ class Suite(Closed):
                 raise ValueError(f"{name}: is given with group: {size} and only then")
             if wanted is not None and wanted > most:
                 raise ValueError(f"{self._people} subjects make {most} {name}, not {wanted}")
+        return self
+
+    @model_validator(mode="after")
+    def _cases_can_name_files(self) -> Suite:
+        people = self.subjects
+        ids = list(people.nouns) if isinstance(people, FolderPeople) else [f"p{people.first + people.count}"] * 3
+        prompt = max((prompt.id for prompt in self.prompts), key=len)
+        longest = f"{'+'.join(sorted(ids, key=len)[-self.group :])}.{prompt}.{max(self.seeds)}"
+        if len(longest) > LONGEST:
+            raise ValueError(
+                f"a picture would have a name of {len(longest)} characters, {LONGEST} are the most: shorten the prompt "
+                f"id {prompt!r} or the names of people's folders"
+            )
         return self
 
     @property

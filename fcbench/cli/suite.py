@@ -15,7 +15,9 @@ app = typer.Typer(help="Look at suites, and make one of your own people.", rich_
 @app.command("show")
 def show_suite(
     suite: Annotated[str, typer.Argument(help="Name or YAML file.")],
-    cases: Annotated[bool, typer.Option("--cases", help="All cases as CSV: name, prompt, seed, photos.")] = False,
+    cases: Annotated[
+        bool, typer.Option("--cases", help="All cases as CSV: name, words, seed, people, photos.")
+    ] = False,
     out: Out = OUT,
 ) -> None:
     """Say what a suite asks for, and what of its people is missing."""
@@ -30,7 +32,8 @@ def show_suite(
 def check_suite(suite: Annotated[str, typer.Argument(help="Name or YAML file.")]) -> None:
     """Name everything that is missing of a suite's people, as of your copy of CelebA; exit code 1 if anything is."""
     from fcbench.config import load_suites
-    from fcbench.run.suites import missing_people, remarks
+    from fcbench.run.remarks import remarks
+    from fcbench.run.suites import missing_people
 
     plans = load_suites(suite)
     found = [missing_people(plan) for plan in plans]

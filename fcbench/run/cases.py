@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -47,7 +46,7 @@ class Group:
 def subjects_of(suite: Suite, out: Path) -> list[Subject]:
     """The suite's subjects; photos of the miniature world are drawn under ``out`` unless they are there.
 
-    Raises DataError for a subject's folder that is missing, empty or badly named, and for a broken photo.
+    Raises DataError for a subject's folder that is missing or empty, and for a broken photo.
     """
     people = suite.subjects
     if isinstance(people, WorldPeople):
@@ -161,8 +160,6 @@ def _from_folder(people: FolderPeople, name: str) -> Subject:
     from fcbench.images import read_image
 
     folder = (people.path / name).resolve()
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-        raise DataError(f"{folder}: name a subject's folder with letters, digits, - and _ only")
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; nouns: in the suite names it")
     photos = tuple(sorted(path for path in folder.iterdir() if is_photo(path)))

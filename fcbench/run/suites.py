@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -15,9 +17,13 @@ from pydantic import Field
 from fcbench.config import Closed, FolderPeople, Suite, load_yaml, validate
 from fcbench.errors import DataError, UsageError
 from fcbench.files import write_text
-from fcbench.images import left_aside, read_image
+from fcbench.images import read_image
 from fcbench.run.cases import cases_of, is_photo, subjects_of, suite_digest
+from fcbench.run.remarks import remarks
 from fcbench.types import PromptKind
+
+ID = 60
+"""Characters of a prompt's words that its id keeps, which becomes a part of file names."""
 
 
 class OwnPrompts(Closed):
@@ -50,24 +56,26 @@ def describe(suite: Suite, out: Path) -> str:
 
 
 def case_table(suite: Suite, out: Path) -> str:
-    """All cases as CSV: the name that a picture must have, the words, the seed, and the photos in order."""
+    """All cases as CSV: the name that a picture must have, the words, the seed, and all that it is drawn from.
+
+    ``subjects``, ``nouns`` and ``photos`` are JSON, lists in the order of the words; ``photos`` has a list of paths for
+    each subject, the reference first. ``template`` is the prompt with its slot.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", "prompt", "kind", "seed", "references"])
+    writer.writerow(["case", "prompt", "kind", "seed", "references", "subjects", "nouns", "template", "photos"])
     for case in cases_of(suite, subjects_of(suite, out)):
-        photos = " ".join(str(subject.reference) for subject in case.subjects)
-        writer.writerow([case.id, case.text, case.prompt.kind, case.seed, photos])
+        references = " ".join(str(subject.reference) for subject in case.subjects)
+        photos = _cell([[str(photo) for photo in subject.images] for subject in case.subjects])
+        people = [_cell([subject.id for subject in case.subjects]), _cell([subject.noun for subject in case.subjects])]
+        shown = [case.id, case.text, case.prompt.kind, case.seed, references]
+        writer.writerow([*shown, *people, case.prompt.text, photos])
     return text.getvalue().rstrip("\n")
 
 
 def missing_people(suite: Suite) -> list[str]:
     """Everything that keeps a suite of photographed people from being run, a line each; empty if nothing does."""
     return list(_faults(suite.subjects)) if isinstance(suite.subjects, FolderPeople) else []
-
-
-def remarks(suite: Suite) -> list[str]:
-    """What of a suite is not as it may be meant and keeps nothing from being run, a line each."""
-    return list(_aside(suite.subjects)) if isinstance(suite.subjects, FolderPeople) else []
 
 
 def new_suite(
@@ -117,19 +125,20 @@ def _faults(people: FolderPeople) -> Iterator[str]:
                 yield str(error)
 
 
-def _aside(people: FolderPeople) -> Iterator[str]:
-    for folder in (people.path / name for name in people.nouns):
-        if folder.is_dir() and (told := left_aside(folder.iterdir())):
-            yield f"{folder}: {told}"
+def _cell(value: list[str] | list[list[str]]) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _id_of(text: str) -> str:
-    """A prompt's id from its words.
+    """A prompt's id from its words: those beyond ``ID`` characters, or of other letters than a to z, as a digest.
 
-    >>> _id_of("a photo of {} in the Snow!")
-    'a-photo-of-in-the-snow'
+    >>> _id_of("a photo of {} in the Snow!"), _id_of("{} в снегу")
+    ('a-photo-of-in-the-snow', 'prompt-9f7e7340')
     """
-    return "-".join(re.findall(r"[a-z0-9]+", text.replace("{}", " ").lower()))
+    words = "-".join(re.findall(r"[a-z0-9]+", text.replace("{}", " ").lower()))
+    if words and len(words) <= ID:
+        return words
+    return f"{words[:ID].strip('-') or 'prompt'}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -90,6 +90,27 @@ def test_a_wrong_suite_is_refused_with_its_file_and_key(tmp_path: Path, old: str
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("people", "message"),
+    [
+        ("{Ann Smith: woman}", "subjects.nouns: 'Ann Smith': name a person's folder with letters (a-z), digits"),
+        ("{b+o: man}", "subjects.nouns: 'b+o': name"),
+        ("{ann: ''}", "subjects.nouns: 'ann' has no class word: say what prompts call them"),
+        ("{ann: ' '}", "subjects.nouns: 'ann' has no class word"),
+        (f"{{{'a' * 230}: woman}}", "have a name of 240 characters, 237 are the most: shorten the prompt id 'red-hat'"),
+    ],
+)
+def test_people_that_a_run_could_not_draw_are_refused_when_the_suite_is_read(
+    tmp_path: Path, people: str, message: str
+) -> None:
+    source = f"subjects: {{source: folder, path: people, nouns: {people}}}"
+    path = write(tmp_path, SUITE.replace(SUITE.splitlines()[1], source))
+    with pytest.raises(UsageError) as error:
+        load_suites(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert message in str(error.value)
+
+
 @pytest.mark.parametrize("text", ["name: [1", "\tname: x", "\0", "name: !!python/object:os.system x"])
 def test_broken_yaml_is_told_in_one_line_with_the_file(tmp_path: Path, text: str) -> None:
     path = write(tmp_path, text)

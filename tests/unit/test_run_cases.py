@@ -69,15 +69,12 @@ def test_a_broken_photo_is_named(tmp_path: Path) -> None:
         subjects_of(suite, tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("folder", "message"), [("bo", "no such folder"), ("b+o", "letters, digits"), ("cy", "no photo")]
-)
-def test_a_folder_that_is_missing_or_badly_named_or_empty_is_named(tmp_path: Path, folder: str, message: str) -> None:
+@pytest.mark.parametrize(("folder", "message"), [("bo", "no such folder"), ("cy", "no photo")])
+def test_a_folder_that_is_missing_or_empty_is_named(tmp_path: Path, folder: str, message: str) -> None:
     suite = folder_suite(tmp_path, {"ann": "woman"})
-    (tmp_path / "b+o").mkdir()
     (tmp_path / "cy").mkdir()
     suite = suite.model_copy(update={"subjects": suite.subjects.model_copy(update={"nouns": {folder: "man"}})})
-    with pytest.raises(DataError, match=f"{folder.replace('+', '.')}.*{message}"):
+    with pytest.raises(DataError, match=f"{folder}.*{message}"):
         subjects_of(suite, tmp_path)
 
 

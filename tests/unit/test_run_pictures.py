@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,8 +20,9 @@ from fcbench.images import read_image
 from fcbench.run import pictures, sanity
 from fcbench.run.cases import cases_of, subject_groups, subjects_of, suite_digest
 from fcbench.run.pictures import adopt
+from fcbench.run.remarks import remarks
 from fcbench.run.sanity import ROWS, side_by_side, write_sanity
-from fcbench.run.suites import case_table, describe, missing_people, new_suite, remarks
+from fcbench.run.suites import case_table, describe, missing_people, new_suite
 from fcbench.store import runs_of
 from fcbench.types import Prompt, Stack
 
@@ -220,6 +223,61 @@ def test_a_suite_of_ones_own_people_is_written_and_never_edited(tmp_path: Path) 
     (suite,) = load_suites(pair)
     assert "1 pair x 2 prompts x 1 seed = 2 cases" in describe(suite, tmp_path)
     assert case_table(suite, tmp_path).splitlines()[1].startswith("ann+bo.in-the-snow.0,a woman and a man in the snow")
+
+
+def test_the_table_of_cases_holds_all_that_is_drawn_from(tmp_path: Path) -> None:
+    folder = tmp_path / "my own"
+    prompts = own_people(folder)
+    draw(folder / "people" / "ann", "2.png")
+    pair = new_suite("two", folder / "people", prompts, stack="mini", pairs=1, folder=tmp_path)
+    (suite,) = load_suites(pair)
+    row = next(csv.DictReader(io.StringIO(case_table(suite, tmp_path))))
+    assert list(row)[:5] == ["case", "prompt", "kind", "seed", "references"]
+    subjects = json.loads(row["subjects"])
+    photos = [[Path(path) for path in paths] for paths in json.loads(row["photos"])]
+    (case, *_) = cases_of(suite, subjects_of(suite, tmp_path))
+    assert subjects == ["ann", "bo"]
+    assert json.loads(row["nouns"]) == ["woman", "man"]
+    assert photos == [list(subject.images) for subject in case.subjects]
+    assert [path.name for path in photos[0]] == ["1.png", "2.png"]
+    assert row["template"] == "{} in the snow"
+    assert row["template"].replace("{}", case.phrase) == row["prompt"]
+
+
+def test_long_prompts_and_prompts_in_other_letters_have_ids_that_files_can_be_named_by(tmp_path: Path) -> None:
+    prompts = own_people(tmp_path)
+    long = "a photo of {} " + "on a very wide beach " * 20
+    texts = [f"{long}at dawn", f"{long}at dusk", "{} в снегу", "{}"]
+    told = yaml.safe_load(prompts.read_text()) | {"prompts": {"context": texts}}
+    prompts.write_text(yaml.safe_dump(told))
+    (suite,) = load_suites(new_suite("friends", tmp_path / "people", prompts, stack="mini", folder=tmp_path))
+    ids = [prompt.id for prompt in suite.prompts]
+    assert len(set(ids)) == 4
+    assert max(map(len, ids)) <= 69
+    assert ids[0].startswith("a-photo-of-on-a-very-wide-beach-")
+    for case in cases_of(suite, subjects_of(suite, tmp_path)):
+        draw(tmp_path / "drawn", f"{case.id}.png")
+    assert len(list((tmp_path / "drawn").iterdir())) == 8
+
+
+def test_prompts_that_the_text_encoder_cuts_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Tokenizer:
+        model_max_length = 77
+
+        def __call__(self, text: str) -> SimpleNamespace:
+            return SimpleNamespace(input_ids=["<", *text.split(), ">"])
+
+    stack = Stack("toy", {"tokenizer": Tokenizer}, 64)
+    monkeypatch.setattr("fcbench.stacks.load_stack", lambda name, random_weights: stack)
+    prompts = own_people(tmp_path)
+    texts = ["{}" + " dancing" * 73, "{}" + " dancing" * 74]  # "a woman" are two more
+    told = yaml.safe_load(prompts.read_text()) | {"prompts": {"action": texts}}
+    prompts.write_text(yaml.safe_dump(told))
+    (suite,) = load_suites(new_suite("friends", tmp_path / "people", prompts, stack="mini", folder=tmp_path))
+    (line,) = remarks(suite)
+    assert (
+        line == f"prompt {suite.prompts[1].id!r} has 78 tokens, start and end counted: what is beyond 77 is not drawn"
+    )
 
 
 def test_missing_people_are_all_named(tmp_path: Path) -> None:
