@@ -71,14 +71,16 @@ class CopyPaste:
 
     The cosine to the reference less the mean cosine to the subject's other photos; the mean over the subjects, the
     largest faces matched greedily. In [-2, 2]; 0 is a person drawn anew, a pasted reference is the distance between
-    two photos of hers. None where a subject has one photo only or the picture no face (after WithAnyone's measure).
+    two photos of hers. None where a reference shows no face, a subject has no other photo that does, or the picture
+    too few (after WithAnyone's measure). A method that is given more photos than the reference was given these others
+    too: its figure says nothing of copying beside that of a method given one.
     """
 
     name = "copy_paste"
     unit = "cosine"
     range = (-2.0, 2.0)
     higher_is_better = False
-    version = 1
+    version = 2
     roles = ("faces",)
     optional = True
 
@@ -93,9 +95,11 @@ class CopyPaste:
     def _score(self, app: Any, generation: Generation) -> Score:
         subjects = generation.case.subjects
         drawn = find_faces(app, [generation.image])[0].embeddings[: len(subjects)]
-        photos = [
-            [faces.embeddings[:1] for faces in find_faces(app, subject.images) if len(faces)] for subject in subjects
-        ]
+        found = [find_faces(app, subject.images) for subject in subjects]
+        faceless = [str(s.reference) for s, faces in zip(subjects, found, strict=True) if not len(faces[0])]
+        if faceless:
+            return Score(None, f"no face in the reference photo {', '.join(faceless)}")
+        photos = [[faces.embeddings[:1] for faces in own if len(faces)] for own in found]
         if len(drawn) < len(subjects):
             return Score(None, "not every subject has a face in the picture")
         if any(len(own) < 2 for own in photos):

@@ -52,6 +52,13 @@ def test_a_pasted_reference_is_told_from_a_person_drawn_anew(tmp_path: Path) -> 
     assert alone["copy_paste"] == Score(None, "a subject has no second photo with a face")
 
 
+def test_where_the_reference_shows_no_face_no_other_photo_stands_in_for_it(tmp_path: Path) -> None:
+    faces = {2: [0.6, 0.8], 3: [0.6, -0.8], 200: [1.0, 0.0]}
+    stack = Stack("toy", {"faces": lambda: Faces({level: [(5.0, face)] for level, face in faces.items()} | {1: []})}, 4)
+    (row,) = CopyPaste()(stack, [made(tmp_path, [[1, 2, 3]], 200)])
+    assert row["copy_paste"] == Score(None, f"no face in the reference photo {tmp_path / '1.png'}")
+
+
 def test_diversity_is_over_the_seeds_of_one_prompt(tmp_path: Path) -> None:
     rows = Diversity()(
         Stack("toy", {"clip": Clip}, 4),
