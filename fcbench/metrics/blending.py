@@ -9,7 +9,7 @@ Two thresholds decide, both measured on real photos of the suite's own subjects 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from itertools import permutations
 from typing import Any, ClassVar
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from fcbench.images import read_image
 from fcbench.metrics.assign import hungarian
 from fcbench.metrics.attributes import likeliest
-from fcbench.metrics.faces import Embeddings, Faces, find_faces
+from fcbench.metrics.faces import NOUNS, Embeddings, Faces, find_faces
 from fcbench.metrics.identity import similarities
 from fcbench.types import Case, Generation, Score, Stack, Subject
 
@@ -72,8 +72,8 @@ class Blending:
     - ``both_right``: each subject has a face that is its own and no blend, and none is swapped.
     - ``blended``: a face looks like two of the subjects, and hardly more like the one than like the other.
     - ``swapped``: both are there, but the man's face is on the woman and hers on him. Asked only where the prompt tells
-      them apart by their class words, and where something reads man and woman: the stack's reader of attributes, or
-      the face pack's own.
+      them apart by their class words, and where something reads these words: the stack's reader of attributes, or the
+      face pack's own, which knows man and woman.
     - ``cloned``: two faces are the same subject's.
     - ``missing``, ``extra``: fewer or more faces than subjects; for single subjects, too.
 
@@ -102,9 +102,9 @@ class Blending:
         pictures = find_faces(app, [generation.image for generation in generations])
         references = _references(app, _subjects(generations))
         thresholds = calibrate(app, generations)
-        nouns = _read_nouns(stack, generations, pictures)
+        nouns, readable = _read_nouns(stack, generations, pictures)
         return [
-            _row(generation.case, faces, references, thresholds, nouns.get(place))
+            _row(generation.case, faces, references, thresholds, nouns.get(place), readable)
             for place, (generation, faces) in enumerate(zip(generations, pictures, strict=True))
         ]
 
@@ -152,6 +152,7 @@ def _row(
     references: Mapping[str, Embeddings],
     thresholds: Thresholds | None,
     nouns: Sequence[str] | None,
+    readable: Set[str],
 ) -> dict[str, Score]:
     wanted = len(case.subjects)
     counts = {"missing": Score(float(len(faces) < wanted)), "extra": Score(float(len(faces) > wanted))}
@@ -166,7 +167,7 @@ def _row(
         similarity = similarities(own, faces.embeddings[:wanted])
         outcome = judge(similarity, thresholds)
         margin = least_margin(similarity, [subject.noun for subject in case.subjects], nouns)
-    swapped = _swapped(case.subjects, outcome, nouns)
+    swapped = _swapped(case.subjects, outcome, nouns, readable)
     right = outcome.shows(wanted) and not swapped.value
     return {
         "both_right": Score(float(right)),
@@ -195,13 +196,18 @@ def least_margin(
     return float(min(margins + [0.0] * (len(given) < subjects)))
 
 
-def _swapped(subjects: Sequence[Subject], outcome: Outcome, nouns: Sequence[str] | None) -> Score:
-    """Whether two subjects of different class words stand in each other's place; ``nouns`` are read by face."""
+def _swapped(subjects: Sequence[Subject], outcome: Outcome, nouns: Sequence[str] | None, readable: Set[str]) -> Score:
+    """Whether two subjects of different class words stand in each other's place; ``nouns`` are read by face.
+
+    ``readable``: the words that can be read; empty where no picture had a face to tell them by.
+    """
     words = [subject.noun for subject in subjects]
     if len(set(words)) < 2:
         return Score(None, "the prompt does not tell the subjects apart")
     if nouns is None:
         return Score(None, "nothing reads class words in this stack")
+    if readable and (unread := [word for word in words if word not in readable]):
+        return Score(None, f"nothing here reads {unread[0]!r}")
     if not outcome.shows(len(subjects)):
         return Score(0.0, "not all subjects are there")
     read = {subject: nouns[face] for face, subject in enumerate(outcome.whose) if subject is not None}
@@ -211,9 +217,15 @@ def _swapped(subjects: Sequence[Subject], outcome: Outcome, nouns: Sequence[str]
     return Score(float(crossed))
 
 
-def _read_nouns(stack: Stack, generations: Sequence[Generation], pictures: Sequence[Faces]) -> dict[int, Sequence[str]]:
-    """The class word of each of the largest faces, by the generation's place, where it can make a difference."""
+def _read_nouns(
+    stack: Stack, generations: Sequence[Generation], pictures: Sequence[Faces]
+) -> tuple[dict[int, Sequence[str]], Set[str]]:
+    """The class word of each of the largest faces, by the generation's place, where it can make a difference.
+
+    And all words that could have been read.
+    """
     told: dict[int, Sequence[str]] = {}
+    readable: set[str] = set()
     asked = []
     for place, (generation, faces) in enumerate(zip(generations, pictures, strict=True)):
         words = {subject.noun for subject in generation.case.subjects}
@@ -221,6 +233,7 @@ def _read_nouns(stack: Stack, generations: Sequence[Generation], pictures: Seque
             continue
         if faces.nouns:
             told[place] = [noun or "" for noun in faces.nouns[: len(generation.case.subjects)]]
+            readable.update(NOUNS.values())
         else:
             asked.append(place)
     if asked and "attributes" in stack.load:
@@ -230,9 +243,10 @@ def _read_nouns(stack: Stack, generations: Sequence[Generation], pictures: Seque
         told |= {
             place: [likeliest(of["noun"]) for of in figures] for place, figures in zip(asked, answers, strict=True)
         }
+        readable.update(*(of["noun"] for figures in answers for of in figures))
     elif told:
         told |= {place: [] for place in asked if not len(pictures[place].boxes)}  # seen like the others: nobody
-    return told
+    return told, readable
 
 
 def _subjects(generations: Sequence[Generation]) -> list[Subject]:

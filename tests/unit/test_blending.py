@@ -50,7 +50,7 @@ def outcome(
     people = [
         Subject(
             f"s{number}",
-            {"m": "man", "w": "woman"}[noun],
+            {"m": "man", "w": "woman", "b": "boy", "g": "girl"}[noun],
             tuple(blue(tmp_path / f"{10 * number + view}.png", 10 * number + view) for view in (0, 1)),
         )
         for number, noun in zip((1, 2, 3, 4), nouns + "mw", strict=True)
@@ -123,6 +123,19 @@ def test_of_three_people_those_of_one_class_word_may_trade_faces() -> None:
 def test_two_men_cannot_be_swapped(tmp_path: Path) -> None:
     score = outcome(tmp_path, [ANN, BO], ["woman", "man"], nouns="mm")["swapped"]
     assert score == Score(None, "the prompt does not tell the subjects apart")
+
+
+@pytest.mark.parametrize(("nouns", "unread"), [("bg", "boy"), ("mg", "girl")])
+@pytest.mark.parametrize("drawn", [[ANN, BO], [ANN], []])
+def test_class_words_that_nothing_reads_are_not_asked_about(
+    drawn: list[list[float]], nouns: str, unread: str, tmp_path: Path
+) -> None:
+    for row in (
+        outcome(tmp_path, drawn, ["man", "woman"], nouns=nouns),
+        outcome(tmp_path, drawn, nouns=nouns, kind=SexedFaces),
+    ):
+        assert row["swapped"] == Score(None, f"nothing here reads '{unread}'")
+        assert row["both_right"].value == float(len(drawn) == 2)
 
 
 def test_without_a_reader_swapping_is_not_asked(tmp_path: Path) -> None:
