@@ -4,8 +4,9 @@ What made a metric's scores stands in their header: the metric's version and opt
 digest of the pictures and photos judged. Scores are made anew when any of it differs, else left alone.
 
 Beyond the protocol of ``fcbench.types.Metric`` a metric may have ``roles``, the roles of the stack that it asks;
-``optional``, True where it is scored only when it is named; and ``facts(stack, generations)``, what is to be written
-beside its scores, as thresholds measured on the suite's own photos.
+``optional``, True where it is scored only when it is named; ``judges()``, the digests by name of models that it brings
+itself, told without loading them; and ``facts(stack, generations)``, what is to be written beside its scores, as
+thresholds measured on the suite's own photos.
 """
 
 from __future__ import annotations
@@ -77,9 +78,15 @@ def _header(metric: Metric, digests: Mapping[str, str], judged: str) -> dict[str
         "range": [limit if isfinite(limit) else None for limit in metric.range],
         **({"ranges": {name: list(limits) for name, limits in ranges.items()}} if ranges else {}),
         "higher_is_better": metric.higher_is_better,
-        "judges": {role: digests.get(role) for role in getattr(metric, "roles", JUDGES)},
+        "judges": {role: digests.get(role) for role in getattr(metric, "roles", JUDGES)} | _own_judges(metric),
         "judged": judged,
     }
+
+
+def _own_judges(metric: Metric) -> dict[str, str | None]:
+    """The models that a metric brings itself, by name, with their digests."""
+    tell = getattr(metric, "judges", None)
+    return {} if tell is None else dict(tell())
 
 
 def _facts(metric: Metric, stack: Stack, generations: Sequence[Generation]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fcbench.files import digest_place
 from fcbench.images import pad_to_square, read_image, resize, to_tensor
 from fcbench.metrics.faces import find_faces
 from fcbench.metrics.identity import similarities
@@ -61,6 +62,18 @@ class Dino(ClipImage):
 
     name = "dino"
     roles = ()
+
+    def judges(self) -> dict[str, str | None]:
+        """The commit of the hub that is in the cache, or the digest of a folder; None where neither is there."""
+        from huggingface_hub import try_to_load_from_cache
+
+        if Path(self.model).exists():
+            return {"dino": digest_place(self.model)}
+        try:
+            cached = try_to_load_from_cache(self.model, "config.json")
+        except ValueError:  # no hub id, nor a folder that is there: loading it says so
+            cached = None
+        return {"dino": Path(cached).parent.name if isinstance(cached, str) else None}
 
     def _features(self, stack: Stack, files: Sequence[Path]) -> dict[Path, Features]:
         return _dino_features(self.model, stack.device, files)

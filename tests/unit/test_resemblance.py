@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from fcbench.errors import MissingError, WeightsError
+from fcbench.files import digest_place
 from fcbench.metrics.identity import FacenetIdentity
 from fcbench.metrics.resemblance import ClipImage, CopyPaste, Dino, Diversity
-from fcbench.score import chosen_metrics
+from fcbench.score import _header, chosen_metrics
 from fcbench.stacks.facenet import WEIGHTS, load_facenet
 from fcbench.types import Case, Generation, Metric, Prompt, Score, Stack, Subject
 from tests.unit.test_metrics import Faces, blue
@@ -70,6 +71,21 @@ def test_diversity_is_over_the_seeds_of_one_prompt(tmp_path: Path) -> None:
 def test_dino_that_is_not_there_says_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="hf download nobody/nothing"):
         Dino(model="nobody/nothing")(Stack("toy", {}, 4), [made(tmp_path, [[1]], 0)])
+
+
+def test_dino_is_known_by_the_commit_that_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    cached = tmp_path / "models--facebook--dinov2-base"
+    assert _header(Dino(), {}, "")["judges"] == {"dino": None}
+    for commit in ("a" * 40, "b" * 40):
+        (cached / "snapshots" / commit).mkdir(parents=True)
+        (cached / "snapshots" / commit / "config.json").write_text("{}")
+        (cached / "refs").mkdir(exist_ok=True)
+        (cached / "refs" / "main").write_text(commit)
+        assert _header(Dino(), {}, "")["judges"] == {"dino": commit}
+    assert Dino(model=str(tmp_path / "no" / "folder")).judges() == {"dino": None}
+    folder = cached / "snapshots" / ("a" * 40)
+    assert _header(Dino(model=str(folder)), {}, "")["judges"] == {"dino": digest_place(str(folder))}
 
 
 @pytest.mark.parametrize("metric", [ClipImage(), Dino(), CopyPaste(), Diversity(), FacenetIdentity()])
