@@ -61,7 +61,13 @@ def pairs(people: int, count: int, prompts: int) -> Shape:
     return Shape(f"{people} people, {count} pairs x {prompts}", people, tuple(twos), prompts)
 
 
-SHAPES = (singles(15, 40), singles(24, 12), singles(50, 12), pairs(15, 105, 21), pairs(24, 24, 8), pairs(50, 100, 12))
+def trios(people: int, count: int, prompts: int) -> Shape:
+    """So many of the trios that the people make."""
+    return Shape(f"{people} people, {count} trios x {prompts}", people, tuple(balanced(people, 3, count)), prompts)
+
+
+ALONE = (singles(15, 40), singles(24, 12), singles(50, 12))
+TOGETHER = (pairs(15, 105, 21), pairs(24, 24, 8), pairs(50, 100, 12), trios(24, 16, 8), trios(50, 100, 12))
 SMALL = (singles(6, 8), pairs(6, 6, 6))
 MIXES = (
     Mix("pictures alone", 0.0, 0.0, 1.0),
@@ -86,7 +92,7 @@ def draw(shape: Shape, mix: Mix, random: np.random.Generator) -> Table:
 
     scores = (member @ effects(shape.people) * mix.people)[:, None] + effects(shape.prompts) * mix.prompts
     scores = scores + mix.pictures * random.standard_normal(scores.shape)
-    if len(shape.groups[0]) > 1:  # two together are more than the sum of them
+    if len(shape.groups[0]) > 1:  # several together are more than the sum of them
         scores = scores + 0.3 * random.standard_normal((len(scores), 1))
     return Table(scores, np.ones_like(scores), member)
 
@@ -130,7 +136,7 @@ def main() -> None:
     error = 100 * np.sqrt(0.05 * 0.95 / draws)
     print(f"{draws} draws a line; the simulation's own standard error is {error:.1f} points")
     print(f"{'suite':30} {'what scores are made of':22} {'covered %':>10} {'found %':>8}")
-    for shape in (*SHAPES, *SMALL):
+    for shape in (*ALONE, *TOGETHER, *SMALL):
         for mix in (*MIXES, SKEWED, *RARE):
             row = 100 * covered(shape, mix, draws), 100 * found(shape, mix, draws)
             print(f"{shape.name:30} {mix.name:22} {row[0]:10.1f} {row[1]:8.1f}", flush=True)

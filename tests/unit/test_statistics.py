@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 
-from benchmarks.simulate_statistics import RARE, SKEWED, Mix, Shape, covered, found, pairs, singles
+from benchmarks.simulate_statistics import RARE, SKEWED, Array, Mix, Shape, covered, draw, found, pairs, singles, trios
 from fcbench.report.statistics import Group, difference, holm, mean
 from fcbench.report.statistics.bootstrap import standard_error
 from fcbench.report.statistics.flips import sign_flip
 from fcbench.report.statistics.table import Table, tabulate
+from fcbench.report.statistics.variance import resampled_means, subject_part
 
 PEOPLE = 12
 SINGLES: list[Group] = [(f"s{i}",) for i in range(PEOPLE) for _ in range(8)]
@@ -15,6 +18,8 @@ RING: list[Group] = [(f"s{i}", f"s{(i + 1) % PEOPLE}") for i in range(PEOPLE) fo
 PROMPTS = [f"p{i % 8}" for i in range(len(SINGLES))]
 MIX = Mix("people and prompts", 1.0, 0.5, 1.0)
 SHAPES = [singles(15, 12), pairs(15, 105, 8), pairs(24, 24, 8)]
+TRIOS = trios(24, 16, 8)  # as mini-trio
+UNEVEN = Shape("of one to four", 8, ((0,), (1, 2), (0, 1, 2), (1, 2, 3), (0, 3, 4, 5), (3, 4, 5, 6), (7,)), 8)
 
 
 def scores(seed: int = 0, shift: float = 0.3) -> list[float]:
@@ -40,9 +45,56 @@ def test_few_pictures_that_make_the_whole_difference_make_a_wide_interval_and_no
     assert 1.9 * error < estimate.value - estimate.low < 6 * error
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+@pytest.mark.parametrize("shape", [*SHAPES, TRIOS], ids=lambda shape: shape.name)
 def test_methods_that_are_alike_are_seldom_told_apart(shape: Shape) -> None:
     assert found(shape, SKEWED, 200, resamples=499) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
+
+
+@pytest.mark.parametrize("shape", [singles(8, 8), pairs(8, 12, 8), trios(8, 16, 8), UNEVEN], ids=lambda s: s.name)
+def test_groups_that_share_people_are_summed_once_however_many_they_share(shape: Shape) -> None:
+    table = draw(shape, MIX, np.random.default_rng(2))
+    people, deviations = table.subjects, table.sums.sum(1)
+    everyone, once = np.ones((1, people)), np.ones((1, len(deviations)))
+    shared = deviations @ (table.member @ table.member.T > 0) @ deviations
+    expected = shared * people / (people - 1)
+    assert expected > (deviations**2).sum()  # below that it would be taken for that
+    assert subject_part(table, deviations[None], everyone, once) == pytest.approx(expected)
+
+
+def copied(table: Table, subjects: Array) -> Table:
+    """The table of people who were drawn so often each, copies as people of their own: the long way round."""
+    owner = np.repeat(np.arange(table.subjects), subjects.astype(int))
+    rows, members = [], []
+    for row, group in enumerate(table.member):
+        for copies in product(*(np.flatnonzero(owner == person) for person in np.flatnonzero(group))):
+            rows.append(row)
+            members.append(np.isin(np.arange(len(owner)), copies).astype(np.float64))
+    return Table(table.sums[rows], table.counts[rows], np.array(members))
+
+
+@pytest.mark.parametrize("shape", [singles(8, 8), pairs(8, 12, 8), trios(8, 16, 8), UNEVEN], ids=lambda s: s.name)
+def test_people_drawn_again_are_people_beside_the_first(shape: Shape) -> None:
+    table = draw(shape, MIX, np.random.default_rng(3))
+    subjects = np.array([1.0, 2.0, 3.0, 1.0, 0.0, 1.0, 0.0, 2.0])[: table.subjects]
+    means, errors = resampled_means(table, subjects[None], np.ones((1, table.prompts)))
+    there = copied(table, subjects)
+    assert means[0] == pytest.approx(there.mean)
+    assert errors[0] == pytest.approx(standard_error(there))
+
+
+@pytest.mark.parametrize("absent", [0, 1, 2])
+def test_a_trio_counts_where_all_three_were_drawn(absent: int) -> None:
+    table = Table(
+        np.array([[1.0] * 8, [3.0] * 8]), np.ones((2, 8)), np.array([[1.0] * 3 + [0.0] * 3, [0.0] * 3 + [1.0] * 3])
+    )
+    subjects = np.ones((2, 6))
+    subjects[0, absent], subjects[1, absent] = 0.0, 3.0
+    means, _ = resampled_means(table, subjects, np.ones((2, 8)))
+    assert list(means) == pytest.approx([3.0, 1.5])
+
+
+def test_intervals_of_trios_cover_the_truth_at_least_as_often_as_they_say() -> None:
+    assert covered(TRIOS, MIX, 60, resamples=299) >= 0.90
 
 
 def test_a_plain_standard_error_of_pictures_would_be_far_too_small() -> None:

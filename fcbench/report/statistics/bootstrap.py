@@ -1,12 +1,13 @@
 """Intervals by the bootstrap-t: how far off, in standard errors, the mean of resampled people and prompts is.
 
-People are drawn with replacement, and prompts apart from them; of pairs those count whose two people were drawn, as
-often as both were. A plain percentile interval is too narrow at 15 people, as it takes the standard error for known;
+People are drawn with replacement, and prompts apart from them; a group counts where all its people were drawn, as often
+as the product says. A plain percentile interval is too narrow at 15 people, as it takes the standard error for known;
 here each draw is measured in its own. (Efron, "Nonparametric standard errors and confidence intervals", Canadian
 Journal of Statistics 1981; resampling both ways: Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 2007.)
 
 Where few pictures make the whole difference, a draw without them knows hardly any error, and lies absurdly many of its
-own errors away from the mean: so a little of the table's variance (``SHARE``) goes into each draw's.
+own errors away from the mean: so a little of the table's variance (``SHARE``) goes into each draw's. Of trios few are
+left in a draw: sixteen of them get intervals that are too wide, never too narrow.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Whether two methods differ: their paired differences with signs flipped at random.
 
 If the methods were alike, what a person adds to the difference would be as likely to be added to the other method, and
-what a prompt adds likewise. So the differences are taken apart into what people, pairs, prompts and single cells add,
+what a prompt adds likewise. So the differences are taken apart into what people, groups, prompts and single cells add,
 each of these parts gets a coin's sign, and the whole is put together again. The p value is the share of such tables
 whose mean is as many standard errors from 0 as the observed one. Each table is measured in its own standard error: that
-keeps the test honest where pairs share people and cells share prompts, whose signs no exact test could flip one by one.
+keeps the test honest where groups share people, and cells prompts, whose signs no exact test could flip one by one.
 """
 
 from __future__ import annotations

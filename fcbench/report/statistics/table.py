@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ class Table:
     """Sums and counts by cell; seeds are summed over, a cell without a picture has count 0.
 
     ``sums`` and ``counts`` have shape (groups, prompts); ``member``, shape (groups, subjects), is 1 where a subject is
-    in a group. Groups of one subject are *singles*; groups that share subjects are *pairs*.
+    in a group. Groups of one subject are *singles*; larger ones can share subjects.
     """
 
     sums: Array
@@ -36,9 +37,24 @@ class Table:
         return int(self.sums.shape[1])
 
     @property
+    def sizes(self) -> Array:
+        """How many subjects each group has."""
+        return np.asarray(self.member.sum(1))
+
+    @property
+    def largest(self) -> int:
+        """How many subjects the largest group has."""
+        return int(self.sizes.max())
+
+    @property
     def overlap(self) -> bool:
         """Whether a picture may hold several subjects, so that groups can share one."""
-        return bool((self.member.sum(1) > 1).any())
+        return self.largest > 1
+
+    def together(self, size: int) -> npt.NDArray[np.int64]:
+        """Every ``size`` subjects that stand in one group, shape (sets, size)."""
+        sets = {found for row in self.member for found in combinations(np.flatnonzero(row).tolist(), size)}
+        return np.array(sorted(sets), dtype=np.int64).reshape(-1, size)
 
     @property
     def mean(self) -> float:

@@ -2,7 +2,7 @@
 
 Two pictures depend on each other when they share a subject or a prompt. The variance is that of subjects plus that of
 prompts minus that of single cells, which both hold (two-way clustering: Cameron, Gelbach, Miller, "Robust inference
-with multiway clustering", JBES 2011); of pairs, two that share a person are dependent (dyadic clustering: Aronow,
+with multiway clustering", JBES 2011); of groups, two that share a person are dependent (dyadic clustering: Aronow,
 Samii, Assenova, Political Analysis 2015). It is never taken below either part alone, as the difference can be.
 """
 
@@ -19,8 +19,8 @@ LEAST_CLUSTERS = 6
 def resampled_means(table: Table, subjects: Array, prompts: Array) -> tuple[Array, Array]:
     """Means and their standard errors where subject ``s`` was drawn ``subjects[b, s]`` times, prompts alike.
 
-    ``subjects`` has shape (draws, subjects), ``prompts`` (draws, prompts), whole numbers from 0; a pair counts as often
-    as the product of its two. Returns two arrays of shape (draws,); of a draw without a picture both are nan.
+    ``subjects`` has shape (draws, subjects), ``prompts`` (draws, prompts), whole numbers from 0; a group counts as
+    often as the product of its members. Returns two arrays of shape (draws,); of a draw without a picture both are nan.
     """
     groups = _group_weights(table, subjects)
     sums, counts = prompts @ table.sums.T, prompts @ table.counts.T
@@ -36,16 +36,24 @@ def resampled_means(table: Table, subjects: Array, prompts: Array) -> tuple[Arra
 
 
 def subject_part(table: Table, deviations: Array, subjects: Array, groups: Array) -> Array:
-    """Sum over people of the squared sums of their pictures' deviations; pairs, counted at both ends, once less.
+    """Sum over every two groups that share people, and every group with itself, of the product of their deviations.
 
+    Summed by person it counts two groups once for each person whom they share: so what two people share is taken off,
+    what three share is added again, and so on up to whole groups, which share their members with themselves alone.
     ``deviations``, by group, and ``groups``, how often each counts, have shape (draws, groups).
     """
-    weighted = (groups * deviations) @ table.member
-    nodes = (weighted**2 / np.where(subjects > 0, subjects, 1.0)).sum(1)
+    weighted, copies = groups * deviations, np.where(subjects > 0, subjects, 1.0)
+    shared = ((weighted @ table.member) ** 2 / copies).sum(1)
     if not table.overlap:
-        return _scaled(nodes, subjects.sum(1))
-    pairs = (groups * deviations**2).sum(1)
-    return np.asarray(np.maximum(_scaled(nodes - pairs, subjects.sum(1)), pairs))
+        return _scaled(shared, subjects.sum(1))
+    own = groups * deviations**2
+    for size in range(2, table.largest):
+        people = table.together(size)
+        both = weighted @ table.member[:, people].prod(2)
+        shared = shared + (-1) ** (size - 1) * (both**2 / copies[:, people].prod(2)).sum(1)
+    whole = np.where(table.sizes == table.largest, own, 0.0).sum(1)
+    shared = shared + (-1) ** (table.largest - 1) * whole
+    return np.asarray(np.maximum(_scaled(shared, subjects.sum(1)), own.sum(1)))
 
 
 def prompt_part(deviations: Array, prompts: Array) -> Array:
@@ -60,11 +68,10 @@ def together(between: Array, across: Array, within: Array) -> Array:
 
 def _group_weights(table: Table, subjects: Array) -> Array:
     """The product of the members' weights, shape (draws, groups)."""
-    first = table.member.argmax(1)
-    weights = subjects[:, first]
-    if table.overlap:
-        last = table.subjects - 1 - table.member[:, ::-1].argmax(1)
-        weights = weights * np.where(first == last, 1.0, subjects[:, last])
+    members = np.argsort(-table.member, axis=1, kind="stable")  # a group's own come first
+    weights = subjects[:, members[:, 0]]
+    for place in range(1, table.largest):
+        weights = weights * np.where(place < table.sizes, subjects[:, members[:, place]], 1.0)
     return np.asarray(weights)
 
 
