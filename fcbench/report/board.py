@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from fcbench.report.breakdown import Grouping, Part, by_group, by_kind, by_subject, everyones_identity
-from fcbench.report.claims import OURS, UNLOCALIZED, Claim, Size, claims
+from fcbench.report.claims import OURS, UNLOCALIZED, Claim, claims
 from fcbench.report.commands import report_command, run_command
 from fcbench.report.frontier import Frontier, frontiers
 from fcbench.report.outcomes import thresholds
 from fcbench.report.published import Line, Published, read_published, three_columns
 from fcbench.report.runs import Run
+from fcbench.report.size import Size, size_of
 from fcbench.report.statistics import Difference, Estimate
 from fcbench.report.table import Ranking, compare, rankings
 
@@ -53,12 +54,12 @@ def make_board(runs: Sequence[Run], suite: str, *, out: Path, beside: Sequence[R
     by_label = {run.label: run for run in runs}
     ordered = [by_label[row.method] for ranking in ranked for row in ranking.rows]
     methods = [by_label[row.method] for ranking in ranked for row in ranking.of("method") if row.scores]
-    size = _size(runs)
+    size = size_of(runs)
     boards: dict[Size, Ranking] = {size: ranked[0]}
-    if beside and _size(beside) != size:
-        boards[_size(beside)] = rankings(beside, suite)[0]
+    if beside and size_of(beside) != size:
+        boards[size_of(beside)] = rankings(beside, suite)[0]
     curves = frontiers(runs)
-    of_size: dict[Size, list[Frontier]] = {_size(beside): frontiers(beside)} if beside else {}
+    of_size: dict[Size, list[Frontier]] = {size_of(beside): frontiers(beside)} if beside else {}
     of_size[size] = curves
     published = read_published()
     return Board(
@@ -87,8 +88,3 @@ def _unlocalized(runs: Sequence[Run]) -> Difference | None:
     if ours is None or without is None or ours.setting != without.setting:
         return None
     return compare(without, ours, "blended")
-
-
-def _size(runs: Sequence[Run]) -> Size:
-    pairs = any(len(case.subjects) > 1 for run in runs for case in run.cases.values())
-    return "pair" if pairs else "single"

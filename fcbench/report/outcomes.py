@@ -1,4 +1,4 @@
-"""What became of pictures of two people: both right, or in what way not."""
+"""What became of pictures of several people: all right, or in what way not."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from fcbench.report.numbers import quality, share
 from fcbench.report.runs import Run
+from fcbench.report.size import Size
 from fcbench.report.table import Row
 
 OUTCOMES = {
@@ -25,11 +26,12 @@ MARGIN = "margin"
 FAILED = tuple(name for name in OUTCOMES if name != "both_right")
 
 
-def outcomes(rows: Sequence[Row]) -> dict[str, str]:
-    """The outcomes that were judged in any of the rows, with their headings; none where no picture is of two people."""
+def outcomes(rows: Sequence[Row], size: Size) -> dict[str, str]:
+    """The outcomes that were judged in any of the rows, with their headings; none where nobody shares a picture."""
     if not any("both_right" in row.scores and row.scores["both_right"].count for row in rows):
         return {}
-    return {name: heading for name, heading in OUTCOMES.items() if any(name in row.scores for row in rows)}
+    headings = OUTCOMES if size == "pair" else {**OUTCOMES, "both_right": "all right"}
+    return {name: heading for name, heading in headings.items() if any(name in row.scores for row in rows)}
 
 
 def thresholds(runs: Sequence[Run]) -> dict[str, Mapping[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from fcbench.config import Closed, read_yaml, shipped, validate
 from fcbench.report.numbers import ABSENT, amount, interval, quality
+from fcbench.report.size import Size
 from fcbench.report.table import Ranking, Row
 
 QUANTITIES = {
@@ -73,8 +74,8 @@ def read_published() -> Published:
     return validate(read_yaml(path), Published, path)
 
 
-def three_columns(published: Published, ranking: Ranking, *, suite: str, size: Literal["single", "pair"]) -> list[Line]:
-    """Every published quantity and what was measured here."""
+def three_columns(published: Published, ranking: Ranking, *, suite: str, size: Size) -> list[Line]:
+    """Every published quantity and what was measured here; nothing is published of more than two people."""
     rows = {row.method: row for row in ranking.of("method")}
     figures = [figure for figure in published.figures if figure.suite == size]
     named = [name for name in published.methods if any(figure.method == name for figure in figures)]

@@ -23,6 +23,7 @@ from fcbench.report.gallery import gallery
 from fcbench.report.outcomes import MARGIN, calibrations, outcomes
 from fcbench.report.plots import bar, legend
 from fcbench.report.reading import reading
+from fcbench.report.size import PEOPLE
 from fcbench.report.statistics import LEAST_CLUSTERS
 from fcbench.report.table import COMPARED, NOTHING, Ranking
 
@@ -45,6 +46,7 @@ def to_html(board: Board) -> str:
     script = _own("page.js")
     return environment.get_template("leaderboard.html.j2").render(
         board=board,
+        people=PEOPLE[board.size],
         style=_own("page.css"),
         script=script,
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -84,7 +86,7 @@ def _section(board: Board, ranking: Ranking, colours: Mapping[str, int]) -> dict
         "ranking": ranking,
         "place": board.rankings.index(ranking),
         "attributes": any("attributes" in row.scores for row in ranking.rows),
-        "outcomes": outcomes(ranking.rows),
+        "outcomes": outcomes(ranking.rows, board.size),
         "calibrations": calibrations(
             {row.method: board.thresholds[row.method] for row in ranking.rows if row.method in board.thresholds}
         ),

@@ -10,18 +10,19 @@ from fcbench.report.columns import columns
 from fcbench.report.numbers import interval, p_value, quality, share, signed
 from fcbench.report.outcomes import MARGIN, outcomes
 from fcbench.report.reading import reading
+from fcbench.report.size import Size
 from fcbench.report.table import NOTHING, Ranking, Row
 
 
 def to_markdown(board: Board) -> str:
-    """The tables, what became of pairs, differences to the baseline, the paper's claims, and how to read it all."""
+    """The tables, what became of groups, differences to the baseline, the paper's claims, and how to read it all."""
     parts = [f"# Leaderboard: {escape(board.suite)}"]
     for ranking in board.rankings:
         parts += [f"## {escape(ranking.title)}", _leaderboard(ranking, ranking.of("method"))]
         if unranked := [*ranking.of("sweep"), *ranking.of("sanity")]:
             parts += ["Sweeps of alpha and yardsticks, not ranked:", _leaderboard(ranking, unranked)]
         parts += ["\n".join(f"- {escape(row.method)}: {escape(row.note)}" for row in ranking.rows if row.note)]
-        parts += [_outcomes(ranking)]
+        parts += [_outcomes(ranking, board.size)]
         if ranking.comparisons:
             parts += [f"Paired differences to {escape(ranking.baseline)}:", _differences(ranking)]
     claims = [[claim.text, claim.verdict, claim.numbers] for claim in board.claims]
@@ -47,9 +48,9 @@ def _leaderboard(ranking: Ranking, rows: Sequence[Row]) -> str:
     )
 
 
-def _outcomes(ranking: Ranking) -> str:
-    """Shares of pictures of two people, where they were judged, and their margin."""
-    judged = outcomes(ranking.rows)
+def _outcomes(ranking: Ranking, size: Size) -> str:
+    """Shares of pictures of several people, where they were judged, and their margin."""
+    judged = outcomes(ranking.rows, size)
     rows = []
     for row in ranking.rows:
         found = [row.scores[name] for name in judged if name in row.scores]

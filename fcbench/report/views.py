@@ -34,7 +34,7 @@ def facts(board: Board) -> list[tuple[str, str]]:
     counts = [
         ("method", len(board.methods)),
         ("subject", len({subject for group in groups for subject in group})),
-        *([("pair", len(groups))] if board.size == "pair" else []),
+        *([(board.size, len(groups))] if board.size != "single" else []),
         ("prompt", len({case.prompt.id for case in cases.values()})),
         ("seed", len({case.seed for case in cases.values()})),
     ]

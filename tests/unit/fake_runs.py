@@ -78,6 +78,12 @@ def cases(people: Sequence[Subject], *, pairs: bool = False, prompts: Sequence[P
     return [Case(group, prompt, 0) for group, prompt in product(groups, prompts)]
 
 
+def trio_cases(people: Sequence[Subject]) -> list[Case]:
+    """Every subject with the next two, under every prompt."""
+    trios_of = zip(people, [*people[1:], *people[:1]], [*people[2:], *people[:2]], strict=True)
+    return [Case(group, prompt, 0) for group, prompt in product(trios_of, PROMPTS)]
+
+
 def fake_run(
     out: Path,
     suite: str,

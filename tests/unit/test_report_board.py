@@ -21,7 +21,7 @@ from fcbench.report.statistics.estimate import Estimate
 from fcbench.report.to_html import to_html
 from fcbench.store import report_folder, run_folder
 from fcbench.types import Score
-from tests.unit.fake_runs import cases, fake_run, rich_suite, subjects
+from tests.unit.fake_runs import cases, fake_run, rich_suite, subjects, trio_cases
 
 
 @pytest.fixture(scope="module")
@@ -238,6 +238,19 @@ def test_of_two_in_a_picture_each_is_judged_by_its_own_face(tmp_path: Path, monk
     monkeypatch.setattr(views, "lanes", lambda rows, axis, title: drawn.extend(rows))
     views.plots(board.rankings[0], board.subjects, board.everyone, {"a": 0})
     assert [lane.marks for lane in drawn if lane.cloud] == [(("", 0.5),)]
+
+
+def test_trios_are_called_so_and_stand_beside_nothing_published(tmp_path: Path) -> None:
+    wanted = trio_cases(subjects(tmp_path, "s", 6))
+    fake_run(tmp_path, "s", "fastcomposer", wanted, outcomes=(0.5, 0.1, 0.0, 0.0, 0.0, 0.0))
+    board = make_board(read_runs(tmp_path, "s"), "s", out=tmp_path)
+    assert (board.size, board.lines) == ("trio", ())
+    assert views.facts(board)[1:3] == [("subjects", "6"), ("trios", "6")]
+    page = to_html(board)
+    assert "What became of three people" in page
+    assert "all right" in page
+    assert "both right" not in page
+    assert "published" not in page.partition("<main>")[2].partition('<h2 id="provenance">')[0]
 
 
 def test_the_thresholds_of_outcomes_stand_beside_them(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from fcbench.report import numbers, read_runs, write_report
 from fcbench.report.board import Board, make_board
 from fcbench.report.claims import OURS, Claim, claims
 from fcbench.types import Case
-from tests.unit.fake_runs import PROMPTS, cases, fake_run, rich_suite, subjects
+from tests.unit.fake_runs import PROMPTS, cases, fake_run, rich_suite, subjects, trio_cases
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +92,17 @@ def test_above_all_tuned_methods_is_not_measured_where_one_was_left_out(tmp_path
     assert left_out.verdict == "not measured"
     assert "to custom-diffusion, p " in left_out.numbers
     assert left_out.numbers.endswith("no run of dreambooth here")
+
+
+def test_of_three_in_a_picture_the_paper_claims_nothing(tmp_path: Path) -> None:
+    wanted = trio_cases(subjects(tmp_path, "s", 12))
+    tuned: dict[str, Any] = {"capabilities": {"needs_tuning": True}}
+    fake_run(tmp_path, "s", "fastcomposer", wanted, quality=(0.8, 0.25), outcomes=(0.9, 0.0, 0, 0, 0, 0))
+    fake_run(tmp_path, "s", "fastcomposer@no-localization", wanted, outcomes=(0.1, 0.9, 0, 0, 0, 0))
+    fake_run(tmp_path, "s", "dreambooth", wanted, quality=(0.1, 0.25), **tuned)
+    found = make_board(read_runs(tmp_path, "s"), "s", out=tmp_path).claims[3:6]
+    assert [claim.verdict for claim in found] == ["not measured"] * 3
+    assert found[2].numbers == "no suite of pairs was reported here"
 
 
 def sweep(out: Path, suite: str, *, stack: str = "mini", name: str = "", gain: float = 0.5) -> list[Case]:
