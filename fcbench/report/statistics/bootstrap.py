@@ -7,7 +7,7 @@ Journal of Statistics 1981; resampling both ways: Owen, "The pigeonhole bootstra
 
 Where few pictures make the whole difference, a draw without them knows hardly any error, and lies absurdly many of its
 own errors away from the mean: so a little of the table's variance (``SHARE``) goes into each draw's. Of trios few are
-left in a draw: sixteen of them get intervals that are too wide, never too narrow.
+left in a draw: of sixteen trios the interval is too wide (it covers 98 to 100 %).
 """
 
 from __future__ import annotations
