@@ -48,6 +48,7 @@ def _check_options(method: Method) -> None:
     assert facts == method.capabilities, "capabilities must be constant"
     assert facts.max_subjects is None or facts.max_subjects >= 1, "max_subjects must be at least 1, or None"
     assert facts.images_per_subject >= 0, "images_per_subject must not be negative"
+    assert isinstance(facts.sees, tuple), 'sees must be a tuple of names: ("insightface",)'
     plugin: Any = method
     if dataclasses.is_dataclass(plugin) and not isinstance(plugin, type):
         options = {field.name: getattr(plugin, field.name) for field in dataclasses.fields(plugin) if field.init}

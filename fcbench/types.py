@@ -141,6 +141,8 @@ class Capabilities:
     """Whether a fit that was killed goes on from what it left in its work folder."""
     own_unet: bool = False
     """Whether it draws with a U-Net of its own, so that the stack's need not be in memory beside it."""
+    sees: tuple[str, ...] = ()
+    """What else it uses that a judge uses too, or that others are not given: ``("insightface", "boxes")``."""
 
 
 class Sampler(Protocol):

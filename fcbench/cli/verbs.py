@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -205,6 +205,10 @@ def score(
     suite: Suites = None,
     name: Annotated[str, typer.Option(help="What the pictures' method is called: METHOD or METHOD@VARIANT.")] = "",
     images_per_subject: Annotated[int, typer.Option(min=0, help="How many photos of each subject it was given.")] = 1,
+    sees: Annotated[
+        list[str] | None, typer.Option(help="What it used beside prompt and photos, as insightface; may be repeated.")
+    ] = None,
+    note: Annotated[str, typer.Option(help="A line for the row's note, as the base model.")] = "",
     metric: Annotated[list[str] | None, typer.Option(help="Another metric beside the usual; may be repeated.")] = None,
     stack: Annotated[str | None, typer.Option(help="Another stack to judge with than the run's.")] = None,
     device: Device = "auto",
@@ -217,7 +221,10 @@ def score(
     fcbench/_data/docs/pictures.md, says the rest.
     """
     if pictures is not None:
-        _adopt(pictures, suite or [], name, images_per_subject, stack, out)
+        told = {"images_per_subject": images_per_subject, "sees": sees or (), "note": note, "stack_name": stack}
+        _adopt(pictures, suite or [], name, out, told)
+    elif sees or note:
+        raise UsageError("--sees and --note tell of pictures made elsewhere: name their folder")
     for plan in _reported(suite, out):
         _score(plan, metric or (), stack, device, out)
 
@@ -316,17 +323,15 @@ def _write_sanity(plans: Sequence[Suite], stack: str | None, out: Path, given: M
             print(folder.path)
 
 
-def _adopt(
-    pictures: Path, suites: Sequence[str], name: str, images_per_subject: int, stack: str | None, out: Path
-) -> None:
-    """Take a folder of pictures over as a run."""
+def _adopt(pictures: Path, suites: Sequence[str], name: str, out: Path, told: Mapping[str, Any]) -> None:
+    """Take a folder of pictures over as a run; ``told`` is what else ``adopt`` is told of them."""
     from fcbench.config import load_suites
     from fcbench.run.pictures import adopt
 
     plans = [plan for suite in suites for plan in load_suites(suite)]
     if len(plans) != 1 or not name:
         raise UsageError(f"{pictures}: --suite must name the one suite that they are of, --name their method")
-    folder = adopt(plans[0], pictures, out=out, label=name, images_per_subject=images_per_subject, stack_name=stack)
+    folder = adopt(plans[0], pictures, out=out, label=name, **told)
     print(f"{folder.path}: {len(folder.generations())} pictures, {len(folder.failures())} cases without one")
 
 

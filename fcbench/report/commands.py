@@ -19,7 +19,13 @@ def run_command(run: Run, out: Path) -> str:
     if not run.costs_measured:
         photos = str(config.get("images_per_subject", 1))
         words = ["fcbench", "score", str(config.get("pictures", "PICTURES")), "--suite", suite, "--name", run.label]
-        return shlex.join([*words, "--images-per-subject", photos, *_files(config), *_under(out)])
+        words += [
+            "--images-per-subject",
+            photos,
+            *(word for name in config.get("sees", ()) for word in ("--sees", name)),
+        ]
+        words += ["--note", str(config["note"])] if config.get("note") else []
+        return shlex.join([*words, *_files(config), *_under(out)])
     if "options" not in config:
         return ""
     words = ["fcbench", "run", "--suite", suite, "--method", str(config.get("method", ""))]

@@ -14,7 +14,7 @@ MANIFEST = "manifest.json"
 
 KEPT = (
     *("method", "options", "suite_digest", "stack", "stack_file", "stack_digests", "sampling", "random_weights"),
-    *("low_memory", "sanity", "device", "memory_kind", "versions", "cases"),
+    *("low_memory", "sanity", "sees", "note", "device", "memory_kind", "versions", "cases"),
 )
 """What of a run's configuration is published."""
 

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 from fcbench.report.costs import Costs, costs
 from fcbench.report.numbers import amount
 from fcbench.report.runs import METRICS, Run, group_of
+from fcbench.report.seen import seen
 from fcbench.report.statistics import Difference, Estimate, difference, holm, mean
 
 BASELINE = "stable-diffusion"
@@ -242,9 +243,9 @@ def _note(run: Run, identity: Estimate) -> str:
     low = ["--low-memory: slower, with less memory"] if run.config.get("low_memory") else []
     without = sorted({score.note for score in run.scores.get("identity", {}).values() if score.value is None})
     missing = [] if run.is_complete else [f"{run.expected - len(run.generations)} of {run.expected} pictures missing"]
-    return "; ".join(
-        [*missing, *([identity.note] if identity.note else []), *without, *low, *_tuning(run), *run.outdated]
-    )
+    few = [identity.note] if identity.note else []
+    own = [str(run.config["note"])] if run.config.get("note") else []
+    return "; ".join([*missing, *few, *without, *low, *_tuning(run), *seen(run), *own, *run.outdated])
 
 
 def _tuning(run: Run) -> list[str]:

@@ -30,11 +30,14 @@ def adopt(
     out: Path,
     label: str,
     images_per_subject: int = 1,
+    sees: Sequence[str] = (),
+    note: str = "",
     stack_name: str | None = None,
 ) -> store.RunFolder:
     """Take over a folder of pictures, named by case, as a run of ``suite``; docs/pictures.md has the contract.
 
-    ``stack_name`` is the stack that judges them, where it is not the suite's. A case without a picture becomes a
+    ``sees`` is what their method used beside prompt and photos, ``note`` what else a reader is to know, ``stack_name``
+    the stack that judges them, where it is not the suite's. A case without a picture becomes a
     failure. Raises UsageError for a label that cannot name a folder, for a picture of no case, or where the run that
     is there was made otherwise; DataError for a picture that cannot be read.
     """
@@ -48,7 +51,12 @@ def adopt(
     def draw(case: Case) -> Image | str:
         return read_image(files[case.id]) if case.id in files else f"no picture in {pictures}"
 
-    facts = {"images_per_subject": images_per_subject, "pictures": str(pictures.resolve())}
+    facts = {
+        "images_per_subject": images_per_subject,
+        "sees": list(sees),
+        "note": note,
+        "pictures": str(pictures.resolve()),
+    }
     return write_run(suite, subjects, out=out, label=label, stack_name=stack_name, draw=draw, facts=facts)
 
 

@@ -33,6 +33,7 @@ def describe_method(method: Method) -> dict[str, Any]:
         "options": {field.name: getattr(plugin, field.name) for field in fields if field.init},
         "capabilities": dataclasses.asdict(method.capabilities),
         "images_per_subject": method.capabilities.images_per_subject,
+        "sees": list(method.capabilities.sees),
     }
 
 

@@ -16,6 +16,7 @@ from fcbench import __version__, cli
 from fcbench.cli import make_stack, verbs
 from fcbench.config import Recipe, Suite, load_yaml
 from fcbench.errors import DataError, MethodError, MissingError, UsageError
+from fcbench.store import RunFolder
 
 VERBS = ["build-data", "train", "run", "score", "report", "suite", "demo", "doctor", "make-stack", "world"]
 VERBS += ["checkpoint"]
@@ -253,6 +254,26 @@ def test_a_training_is_told_keys_of_its_recipe_and_its_own_options_last(
     assert cli.main(["train", *words, "--save-every", "5", "--device", "cpu", "--out", str(tmp_path)]) == 0
     asked = {"steps": 7, "learning_rate": 3e-5, "gradient_checkpointing": True, "start": "a/b@main", "save_every": 5}
     assert trained == [load_yaml("mini", Recipe, "recipes").model_copy(update=asked)]
+
+
+def test_what_is_told_of_pictures_made_elsewhere_is_kept_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept: list[dict[str, object]] = []
+
+    def adopt(plan: object, pictures: Path, **told: object) -> RunFolder:
+        kept.append(told)
+        return RunFolder(tmp_path / "run")
+
+    monkeypatch.setattr("fcbench.run.pictures.adopt", adopt)
+    told = ["--sees", "insightface", "--sees", "boxes", "--note", "base model: SDXL", "--stack", "sd15"]
+    theirs = ["--suite", "mini-single", "--name", "theirs", "--out", str(tmp_path)]
+    assert cli.main(["score", str(tmp_path), *theirs, *told]) == 0
+    (facts,) = kept
+    expected = {"sees": ["insightface", "boxes"], "note": "base model: SDXL", "stack_name": "sd15"}
+    assert facts == {"out": tmp_path, "label": "theirs", "images_per_subject": 1, **expected}
+    assert cli.main(["score", "--note", "of no pictures"]) == 2
+    assert "--sees and --note tell of pictures made elsewhere: name their folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("recipe", ["mini", "paper"])

@@ -5,6 +5,7 @@ from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +66,21 @@ def test_no_text_becomes_a_tag(hostile: Path) -> None:
 def test_the_page_needs_nothing_but_itself(hostile: Path) -> None:
     assert all(link.startswith(("data:image/webp;base64,", "#")) for link in Tags(hostile.read_text()).links)
     assert not re.search(r"@import|url\(", hostile.read_text())
+
+
+def test_the_note_says_what_a_method_saw_and_what_its_author_adds(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 2), prompts=PROMPTS[:1])
+    told: dict[str, Any] = {"sees": ["insightface", "facenet", "boxes"], "note": "base <b>SDXL</b>"}
+    fake_run(tmp_path, "s", "theirs", wanted, costs_measured=False, pictures="/there", **told)
+    fake_run(tmp_path, "s", "ours", wanted)
+    board = make_board(read_runs(tmp_path, "s"), "s", out=Path("out"))
+    notes = {row.method: row.note for row in board.rankings[0].rows}
+    assert "; sees insightface, which judges identity; sees facenet; sees boxes; base <b>SDXL</b>" in notes["theirs"]
+    assert "sees" not in notes["ours"]
+    assert "<b>SDXL" not in to_html(board) + to_markdown(board)
+    assert "base &lt;b&gt;SDXL&lt;/b&gt;." in to_html(board)
+    words = "--sees insightface --sees facenet --sees boxes --note 'base <b>SDXL</b>'"
+    assert board.commands["theirs"].endswith(f"--images-per-subject 1 {words}")
 
 
 def test_every_row_of_the_markdown_has_as_many_cells_as_its_head(hostile: Path) -> None:

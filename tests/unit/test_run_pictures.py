@@ -56,13 +56,14 @@ def test_pictures_named_by_case_become_a_run_and_the_missing_ones_failures(tmp_p
     cases = cases_of(suite, subjects_of(suite, tmp_path))
     for case in cases[1:]:
         draw(tmp_path / "theirs", f"{case.id}.png")
-    folder = adopt(suite, tmp_path / "theirs", out=tmp_path, label="theirs@v2", images_per_subject=3)
+    folder = adopt(suite, tmp_path / "theirs", out=tmp_path, label="theirs@v2", images_per_subject=3, sees=("boxes",))
     assert {g.case.id for g in folder.generations()} == {case.id for case in cases[1:]}
     assert folder.failures() == {cases[0].id: f"no picture in {tmp_path / 'theirs'}"}
     record = read_json(folder.config)
     assert record["suite_digest"] == suite_digest(suite, subjects_of(suite, tmp_path))
     assert (record["method"], record["variant"], record["images_per_subject"]) == ("theirs", "v2", 3)
     assert record["costs_measured"] is False
+    assert record["sees"] == ["boxes"]
     assert record["device"] is None
     draw(tmp_path / "theirs", f"{cases[0].id}.png")
     assert not adopt(suite, tmp_path / "theirs", out=tmp_path, label="theirs@v2").failures()

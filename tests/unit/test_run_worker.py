@@ -8,7 +8,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,10 @@ from fcbench.files import locked, read_json, write_image, write_json
 from fcbench.run import cases
 from fcbench.run.measure import ResidentMeter
 from fcbench.run.possible import refuse_any_impossible
+from fcbench.run.record import describe_method
 from fcbench.run.worker import Job, work
 from fcbench.store import RunFolder
-from fcbench.types import Stack
+from fcbench.types import Capabilities, Stack
 
 PROMPTS = [
     {"id": "snow", "kind": "context", "text": "{} in the snow"},
@@ -366,3 +367,8 @@ def test_a_fit_that_was_cut_short_starts_from_nothing(toy: Toy, tmp_path: Path) 
     folder.fit("ann").unlink()
     toy("Tuned")
     assert (tmp_path / "fits.txt").read_text().split("\n")[-2] == "ann fresh"
+
+
+def test_what_a_method_sees_is_on_record() -> None:
+    method: Any = SimpleNamespace(capabilities=Capabilities(max_subjects=1, sees=("insightface", "boxes")))
+    assert json.loads(json.dumps(describe_method(method)))["sees"] == ["insightface", "boxes"]
