@@ -15,7 +15,8 @@ READING = {
     "Prompt": "is the CLIP cosine between the picture and the prompt in class words.",
     "Attributes": "is the share of what the prompt asks for (hat, scarf, place, style, ...) that a reader trained on "
     "drawn pictures finds: it reads no text, and so checks the prompt by other means.",
-    "Own prompt first": "is the share of pictures that are nearer to their own prompt than to any other of the suite.",
+    "Own prompt first": "is the share of pictures that are nearer to their own prompt than to any other of the suite; "
+    "of an incomplete run, than to any other that it has a picture of, which may be fewer.",
     "Faces found": "is the share of the people asked for whose face was found; further faces do not count.",
     "Ranks": "are the places by identity that cannot be excluded at 5 % after comparing all pairs of complete runs "
     f"(sign-flip test, Holm): “{rank(2, 4)}” means that the method may hold any of the places 2 to 4. “{ABSENT}” is no "

@@ -256,6 +256,20 @@ def test_a_training_is_told_keys_of_its_recipe_and_its_own_options_last(
     assert trained == [load_yaml("mini", Recipe, "recipes").model_copy(update=asked)]
 
 
+def test_yardsticks_are_written_for_the_stack_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    def write_sanity(plan: Suite, *, out: Path, stack_name: str | None) -> list[RunFolder]:
+        asked.append((plan.name, stack_name))
+        return []
+
+    monkeypatch.setattr("fcbench.run.sanity.write_sanity", write_sanity)
+    verbs.run(suite=["mini-single"], sanity=True, device="cpu", out=tmp_path)
+    given = ["--suite", "mini-single", "--sanity", "--stack", "my.safetensors", "--out", str(tmp_path)]
+    assert cli.main(["run", *given]) == 0
+    assert asked == [("mini-single", None), ("mini-single", "my.safetensors")]
+
+
 def test_what_is_told_of_pictures_made_elsewhere_is_kept_with_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
