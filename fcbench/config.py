@@ -222,6 +222,8 @@ class Recipe(Closed):
     """How many checkpoints on the way are kept, the newest ones."""
     sample_every: int = Field(default=0, ge=0)
     """Steps from one sheet of samples to the next; 0 draws none."""
+    validate_every: int = Field(default=0, ge=0)
+    """Steps from one loss on photos of the validation split to the next; 0 takes none."""
     wandb: str = ""
     """Project of Weights & Biases that the scalars are sent to as well; empty: none."""
 
@@ -231,8 +233,8 @@ class Recipe(Closed):
 
         Not ``start``: what lies there decides, and is told apart by its digest.
         """
-        saving = {"save_every", "keep", "sample_every", "wandb"}
-        return self.model_dump(exclude={"start", "accumulation", "precision", "gradient_checkpointing"} | saving)
+        beside = {"save_every", "keep", "sample_every", "validate_every", "wandb"}
+        return self.model_dump(exclude={"start", "accumulation", "precision", "gradient_checkpointing"} | beside)
 
 
 class Collection(Closed):

@@ -13,6 +13,7 @@ from fcbench.fastcomposer.keeping import WINDOW, diverged, exploded, keep_checkp
 from fcbench.fastcomposer.processes import check_replicas
 from fcbench.fastcomposer.shares import enough_memory
 from fcbench.fastcomposer.tracking import Tracker
+from fcbench.fastcomposer.unseen import Unseen
 from fcbench.store import TrainingFolder
 
 if TYPE_CHECKING:
@@ -20,13 +21,24 @@ if TYPE_CHECKING:
 
 
 class Course:
-    """The steps of one training, and what is due between them: log, samples, checkpoints, the end if it diverges."""
+    """The steps of one training, and what is due between them: log, samples, checkpoints, the end if it diverges.
 
-    def __init__(self, trainer: Trainer, folder: TrainingFolder, recipe: Recipe, facts: dict[str, Any]) -> None:
+    ``unseen``: photos that the first process takes a loss on, where the recipe asks for it.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        folder: TrainingFolder,
+        recipe: Recipe,
+        facts: dict[str, Any],
+        unseen: Unseen | None = None,
+    ) -> None:
         self._trainer, self._folder, self._recipe, self._facts = trainer, folder, recipe, facts
         self._losses: deque[float] = deque(maxlen=WINDOW)
         self._writes = trainer.accelerator.is_main_process
         self._tracker = Tracker(folder, recipe) if self._writes else None
+        self._unseen = unseen
         self._samples = trainer.samples() if self._writes and recipe.sample_every else None
 
     def step(self, k: int) -> dict[str, float]:
@@ -40,6 +52,9 @@ class Course:
             stop(self._folder, k + 1, reason, names, writes=self._writes)
         if self._recipe.save_every and (k + 1) % self._recipe.save_every == 0:
             check_replicas(self._trainer.accelerator, self._trainer.bare)  # what is kept now stands for all of them
+        if self._unseen is not None and (k + 1) % self._recipe.validate_every == 0:
+            with self._trainer.evaluating() as parts, self._trainer.accelerator.autocast():
+                values["validation_loss"] = self._unseen.loss(parts)
         if self._tracker is not None:
             self._tracker.scalars(k + 1, {name: value for name, value in values.items() if math.isfinite(value)})
             self._keep(k + 1, self._tracker)

@@ -55,6 +55,21 @@ def open_photos(data: Path, min_margin: float = 0.0) -> Photos:
     return ParquetPhotos(folder.shards("train"), min_margin)
 
 
+def open_unseen(data: Path, min_margin: float = 0.0) -> Photos:
+    """The validation photos, which nothing is trained on; UsageError where none of them shows a subject."""
+    shards = [] if is_official(data) else sorted((data / "data").glob("validation-*.parquet"))
+    photos = ParquetPhotos(shards, min_margin)
+    if not any(photos.segments):
+        raise UsageError(f"{data}: no photo of a validation split shows a subject; --set validate_every=0 does without")
+    return photos
+
+
+def without_chance(recipe: Recipe) -> Recipe:
+    """The recipe with all subjects of each photo, cut out of it as it is: for what is looked at again and again."""
+    chances = ("unconditional", "text_only", "subject_drop", "other_photo", "mirror")
+    return recipe.model_copy(update={**dict.fromkeys(chances, 0.0), "augment": False})
+
+
 def make_example(
     photos: Photos, row: int, tokenizer: Any, recipe: Recipe, random: Random, *, side: int, reference_side: int
 ) -> Example:

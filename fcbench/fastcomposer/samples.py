@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 
 from fcbench.config import Recipe
 from fcbench.fastcomposer.checkpoint import Checkpoint
-from fcbench.fastcomposer.data import Example, make_example
+from fcbench.fastcomposer.data import Example, make_example, without_chance
 from fcbench.fastcomposer.encoder import embed_subjects
 from fcbench.fastcomposer.photos import Photos
 from fcbench.fastcomposer.transforms import fit_photo, resize
@@ -27,16 +28,7 @@ class Samples:
     def __init__(self, photos: Photos, stack: Stack, recipe: Recipe) -> None:
         self._stack = stack
         self._side = stack.image_size
-        plain = recipe.model_copy(
-            update={
-                "unconditional": 0.0,
-                "text_only": 0.0,
-                "subject_drop": 0.0,
-                "other_photo": 0.0,
-                "mirror": 0.0,
-                "augment": False,
-            }
-        )
+        plain = without_chance(recipe)
         sides = {"side": self._side, "reference_side": stack.role("image_encoder").config.image_size}
         tokenizer = stack.role("tokenizer")
         rows = [row for row in range(len(photos)) if photos.segments[row]][:CASES]
@@ -52,7 +44,7 @@ class Samples:
         """
         if not self._examples:
             return None
-        text, augmented = self._conditioning(parts)
+        text, augmented = conditioning(self._stack, parts, self._examples)
         seeds = range(len(self._examples))
         plain = draw(self._stack, lambda call: text, seeds, unet=parts.unet)
         drawn = draw(self._stack, lambda call: augmented, seeds, unet=parts.unet)
@@ -65,17 +57,18 @@ class Samples:
             rows.append(np.concatenate([resize(cell, self._side, self._side) for cell in cells], axis=1))
         return np.concatenate(rows)
 
-    def _conditioning(self, parts: Checkpoint) -> tuple[torch.Tensor, torch.Tensor]:
-        device = self._stack.device
-        ids = torch.tensor([example.ids for example in self._examples], device=device)
-        text: Any = self._stack.role("text_encoder")(ids).last_hidden_state.float()
-        at = _subject_places(self._examples, text.shape[1]).to(device)
-        pictures = [picture for example in self._examples for picture in example.references]
-        subjects = embed_subjects(parts.image_encoder, to_tensor(pictures, device))
-        return text, parts.fusion(text, subjects, at)
+
+def conditioning(stack: Stack, parts: Checkpoint, examples: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Text of examples (n, tokens, width), and the same with their subjects in it; one of them must show a subject."""
+    ids = torch.tensor([example.ids for example in examples], device=stack.device)
+    text: Any = stack.role("text_encoder")(ids).last_hidden_state.float()
+    at = _subject_places(examples, text.shape[1]).to(stack.device)
+    pictures = [picture for example in examples for picture in example.references]
+    subjects = embed_subjects(parts.image_encoder, to_tensor(pictures, stack.device))
+    return text, parts.fusion(text, subjects, at)
 
 
-def _subject_places(examples: list[Example], tokens: int) -> torch.Tensor:
+def _subject_places(examples: Sequence[Example], tokens: int) -> torch.Tensor:
     at = torch.zeros(len(examples), tokens, dtype=torch.bool)
     for row, example in enumerate(examples):
         at[row, example.positions] = True

@@ -29,7 +29,7 @@ from fcbench.config import Recipe
 from fcbench.diffusion import add_noise, training_scheduler
 from fcbench.fastcomposer.checkpoint import MODELS, Checkpoint, load_checkpoint, place_of_start, save_checkpoint
 from fcbench.fastcomposer.course import Course
-from fcbench.fastcomposer.data import Example, open_photos
+from fcbench.fastcomposer.data import Example, open_photos, open_unseen
 from fcbench.fastcomposer.encoder import Fusion, embed_subjects
 from fcbench.fastcomposer.keeping import claim, training_facts
 from fcbench.fastcomposer.latents import encode_latents, join_latents, open_latents, take_latents
@@ -41,6 +41,7 @@ from fcbench.fastcomposer.processes import check_begun, check_replicas, joined_p
 from fcbench.fastcomposer.samples import Samples
 from fcbench.fastcomposer.shares import share_of
 from fcbench.fastcomposer.tracking import Meter, require_wandb
+from fcbench.fastcomposer.unseen import Unseen
 from fcbench.files import locked
 from fcbench.images import to_tensor
 from fcbench.loop import Clock, batch_generator, cosine, run_steps
@@ -56,10 +57,11 @@ def train(data: Path, checkpoint: Path, stack: Stack, recipe: Recipe, clock: Clo
 
     Called by every process that torchrun or accelerate began; the first one writes. Raises OutOfTimeError when the
     clock says so, DataError for a dataset that cannot be read, UsageError when there is none or when the folder holds a
-    training of another recipe, dataset or stack, DivergedError when the loss is not finite, and what
-    ``load_checkpoint`` raises when the recipe starts from a checkpoint.
+    training of another recipe, dataset or stack, DivergedError when the loss is not finite, FcbenchError when memory
+    runs out, and what ``load_checkpoint`` raises when the recipe starts from a checkpoint.
     """
     photos = open_photos(data, recipe.min_margin)  # before the other processes are waited for: it may not be there
+    unseen = open_unseen(data, recipe.min_margin) if recipe.validate_every else None
     require_wandb(recipe)
     require_bitsandbytes(recipe)
     folder = TrainingFolder(checkpoint)
@@ -71,11 +73,12 @@ def train(data: Path, checkpoint: Path, stack: Stack, recipe: Recipe, clock: Clo
         joined_processes(recipe, stack) as accelerator,
         locked(folder.lock, busy) if accelerator.is_main_process else nullcontext(),
     ):
-        _train(photos, folder, stack, recipe, clock, accelerator)
+        _train(photos, unseen, folder, stack, recipe, clock, accelerator)
 
 
 def _train(
     photos: Photos,
+    unseen: Photos | None,
     folder: TrainingFolder,
     stack: Stack,
     recipe: Recipe,
@@ -108,9 +111,10 @@ def _train(
         join_latents(photos, folder.latents)
     accelerator.wait_for_everyone()
     latents = open_latents(folder.latents, patience=0 if first else _NFS_SECONDS)
+    judged = Unseen(unseen, stack, recipe) if first and unseen is not None else None
     trainer = Trainer(photos, latents, stack, recipe, accelerator, start)
     del latents
-    with closing(Course(trainer, folder, recipe, facts)) as course:
+    with closing(Course(trainer, folder, recipe, facts, judged)) as course:
         run_steps(
             "train",
             recipe.steps,

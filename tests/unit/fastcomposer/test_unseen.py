@@ -1,0 +1,60 @@
+"""The loss on validation photos, on the way of a training."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as parquet
+import pytest
+
+from fcbench.config import Recipe
+from fcbench.errors import UsageError
+from fcbench.fastcomposer.checkpoint import load_checkpoint
+from fcbench.fastcomposer.data import open_unseen
+from fcbench.fastcomposer.train import train
+from fcbench.fastcomposer.unseen import Unseen
+from fcbench.store import DataFolder, TrainingFolder
+from fcbench.types import Stack
+
+
+@pytest.fixture
+def held_out(data: Path, tmp_path: Path) -> Path:
+    """The dataset with two photos as its validation split."""
+    folder = DataFolder(tmp_path / "data")
+    folder.shard("train").parent.mkdir(parents=True)
+    shutil.copy(DataFolder(data).shard("train"), folder.shard("train"))
+    parquet.write_table(parquet.read_table(folder.shard("train")).slice(1, 2), folder.shard("validation"))
+    return folder.path
+
+
+def test_the_loss_on_unseen_photos_is_logged_and_leaves_the_training_as_it_was(
+    held_out: Path, stack: Stack, recipe: Recipe, tmp_path: Path
+) -> None:
+    folder = TrainingFolder(tmp_path / "judged")
+    averaged = recipe.model_copy(update={"steps": 3, "average": 0.5})
+    train(held_out, tmp_path / "plain", stack, averaged)
+    train(held_out, folder.checkpoint, stack, averaged.model_copy(update={"validate_every": 2}))
+    for file in ("unet/diffusion_pytorch_model.safetensors", "fusion.safetensors"):
+        assert (tmp_path / "plain" / file).read_bytes() == (folder.checkpoint / file).read_bytes()
+    lines = [json.loads(line) for line in folder.log.read_text().splitlines()]
+    assert ["validation_loss" in line for line in lines] == [False, True, False]
+
+
+def test_the_loss_is_of_the_averaged_weights_and_the_same_each_time(
+    held_out: Path, stack: Stack, recipe: Recipe, tmp_path: Path
+) -> None:
+    folder = TrainingFolder(tmp_path / "x")
+    train(held_out, folder.checkpoint, stack, recipe.model_copy(update={"average": 0.5, "validate_every": 2}))
+    unseen, parts = Unseen(open_unseen(held_out), stack, recipe), load_checkpoint(str(folder.checkpoint), stack)
+    logged = json.loads(folder.log.read_text().splitlines()[-1])["validation_loss"]
+    assert unseen.loss(parts) == unseen.loss(parts) == pytest.approx(logged, rel=1e-3)  # saved in float16
+
+
+def test_a_dataset_without_validation_photos_is_refused_where_a_loss_on_them_is_asked_for(
+    data: Path, stack: Stack, recipe: Recipe, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="no photo of a validation split shows a subject; --set validate_every=0"):
+        train(data, tmp_path / "x", stack, recipe.model_copy(update={"validate_every": 1}))
+    assert not (tmp_path / "x").exists()
