@@ -10,7 +10,14 @@ from pathlib import Path
 from time import perf_counter
 
 from fcbench import store
-from fcbench.errors import FcbenchError, MethodError, MissingError, UsageError, WeightsError, is_out_of_memory, is_out_of_memory
+from fcbench.errors import (
+    FcbenchError,
+    MethodError,
+    MissingError,
+    UsageError,
+    WeightsError,
+    is_out_of_memory,
+)
 from fcbench.files import read_json, write_json
 from fcbench.run.measure import Cost, LoadClock, Meter
 

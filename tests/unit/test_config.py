@@ -6,6 +6,7 @@ import pytest
 
 from fcbench.config import FolderPeople, Recipe, WorldPeople, load_suites, load_yaml, names, shipped
 from fcbench.errors import DataError, UsageError
+from fcbench.fastcomposer.shares import share_of
 
 SUITE = """\
 name: tiny
@@ -203,6 +204,12 @@ def test_a_recipe_has_the_values_of_the_paper_unless_told(tmp_path: Path) -> Non
 def test_a_probability_above_one_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unconditional: Input should be less than or equal to 1"):
         load_yaml(write(tmp_path, "name: mine\nunconditional: 1.5"), Recipe, "recipes")
+
+
+def test_the_recipe_for_few_photos_goes_on_from_the_published_weights_and_fits_one_gpu_or_eight() -> None:
+    recipe = load_yaml("sd15-more", Recipe, "recipes")
+    assert (recipe.stack, recipe.start) == ("sd15", "mit-han-lab/fastcomposer")
+    assert [share_of(recipe, gpus) for gpus in (1, 2, 4, 8)] == [8, 4, 2, 1]
 
 
 @pytest.mark.parametrize("name", names("recipes"))

@@ -20,14 +20,15 @@ from fcbench import cli, plugins, run, store
 from fcbench.build.records import Photo
 from fcbench.build.segment import segment
 from fcbench.build.source import open_source
-from fcbench.config import load_suites
+from fcbench.config import Recipe, load_suites, load_yaml
+from fcbench.fastcomposer.shares import share_of
 from fcbench.files import write_image
 from fcbench.testing import check_method
 from fcbench.types import Prompt, Stack, Subject
 
 ROOT = Path(__file__).parents[2]
 TOYS = ROOT / "tests" / "toys"
-METHODS, SUITES, DATA = (ROOT / "docs" / f"{page}.md" for page in ("methods", "suites", "build-data"))
+METHODS, SUITES, DATA, TRAIN = (ROOT / "docs" / f"{page}.md" for page in ("methods", "suites", "build-data", "train"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -164,6 +165,36 @@ def test_the_columns_on_the_page_of_data_are_read_out_of_a_table(tmp_path: Path)
             assert isinstance(item, Photo), item
             assert item.sidecar.caption == "a woman"
             assert {getattr(item.sidecar.licence, term) for term in columns["terms"]} == set(columns["terms"])
+
+
+def test_the_commands_on_the_page_of_training_train_with_the_page_s_recipe_and_the_shipped_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (own,) = blocks(TRAIN, "yaml")
+    Path("own.yaml").write_text(own)
+    trained: list[tuple[str, str, float]] = []
+
+    def training(data: Path, checkpoint: Path, stack: Stack, recipe: Recipe) -> None:
+        trained.append((recipe.name, recipe.start, recipe.learning_rate))
+
+    monkeypatch.setattr("fcbench.fastcomposer.train.train", training)
+    for words in commands(TRAIN, "train"):
+        assert cli.main([*words, "--device", "cpu"]) == 0, capsys.readouterr().err
+    assert trained == [(name, "mit-han-lab/fastcomposer", rate) for name, rate in (("own", 5e-6), ("sd15-more", 1e-5))]
+
+
+def test_the_page_of_training_names_keys_of_a_recipe_and_numbers_that_share_out_a_batch() -> None:
+    text = TRAIN.read_text()
+    keys = re.findall(r"^\| (`.+?`) \|", text.partition("## A recipe")[2].partition("\n## ")[0], re.MULTILINE)
+    named = {key for cell in keys for key in re.findall(r"`(\w+)`", cell)}
+    assert named <= set(Recipe.model_fields)
+    assert {"accumulation", "start", "validate_every"} <= named
+    rows = [tuple(map(int, row)) for row in re.findall(r"^\| (\d+) \| (\d+) \| (\d+) \|$", text, re.MULTILINE)]
+    paper = load_yaml("paper", Recipe, "recipes")
+    assert {gpus for gpus, *_ in rows} == {1, 2, 4, 8}
+    for gpus, accumulation, share in rows:
+        assert share_of(paper.model_copy(update={"accumulation": accumulation}), gpus) == share
 
 
 def test_every_page_that_a_page_links_to_is_there() -> None:
