@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fcbench.errors import WeightsError, one_line
+from fcbench.files import write_text
 
 if TYPE_CHECKING:
     import torch
@@ -50,9 +51,14 @@ def quiet() -> None:
 
 
 def save_half(folder: Path, model: Any) -> None:
-    """Save a diffusers or transformers model in float16; the model itself stays as it is."""
+    """Save a diffusers or transformers model in float16; the model itself stays as it is.
+
+    Where it was read from, which the libraries write down, is nobody's business who is given it.
+    """
     quiet()
     copy.deepcopy(model).half().save_pretrained(folder, safe_serialization=True)
+    config = folder / "config.json"
+    write_text(config, re.sub(r'\n *"_name_or_path": "[^"]*",', "", config.read_text(encoding="utf-8")))
 
 
 def read_folder(folder: Path, *, shapes_only: bool = False) -> dict[str, torch.Tensor]:

@@ -29,6 +29,7 @@ def make_stack(
     """
     from fcbench import build, make_stack, store
     from fcbench.config import Recipe, load_suites, load_yaml
+    from fcbench.fastcomposer.checkpoint import MODELS
     from fcbench.fastcomposer.train import train
     from fcbench.files import locked
     from fcbench.loop import Clock
@@ -40,18 +41,21 @@ def make_stack(
     clock, work, description, device = Clock(minutes), out / "work", str(out / "stack.yaml"), find_device(device)
     with locked(work / ".lock", f"{work}: another make-stack is at work there; wait for it, or end it"):
         make_stack.make_base(out, work, clock, device=device)
-        stack = load_stack(description, device=device)
+        stack = load_stack(description, device=device, unrounded=MODELS)
         clock.check("photos are built")
         build.build_data(work, photos=make_stack.PHOTOS, stack=stack)
-        data, first = store.data_folder(work, "world").path, store.checkpoint_folder(work, "first")
-        train(data, first, stack, load_yaml("mini", Recipe, "recipes"), clock)
-        more = load_yaml("mini-more", Recipe, "recipes").model_copy(update={"start": str(first)})
-        train(data, out / "fastcomposer", stack, more, clock)
+        data, start = store.data_folder(work, "world").path, ""
+        for recipe in make_stack.RECIPES:
+            last = recipe == make_stack.RECIPES[-1]
+            checkpoint = out / "fastcomposer" if last else store.checkpoint_folder(work, recipe)
+            asked = load_yaml(recipe, Recipe, "recipes").model_copy(update={"start": start})
+            train(data, checkpoint, stack, asked, clock)
+            start = str(checkpoint)
         boards = {}
         for suite in [suite for known in ("mini-single", "mini-pair") for suite in load_suites(known)]:
             clock.check(f"{suite.name} is drawn")
             run(suite=[suite.name], stack=description, device=device, out=work)
-            run(suite=[suite.name], device=device, out=work, sanity=True)
+            run(suite=[suite.name], stack=description, device=device, out=work, sanity=True)
             report(suite=[suite.name], stack=description, device=device, out=work)
             boards[suite.name] = leaderboard(work, suite.name)
         make_stack.write_card(out, load_stack(description), work, boards)

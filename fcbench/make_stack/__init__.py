@@ -47,8 +47,10 @@ class Sizes:
 
 
 SIZES = Sizes()
-PHOTOS = 24_000
+PHOTOS = 40_000
 """How many photos FastComposer is trained on."""
+RECIPES = ("mini", "mini-more", "mini-most")
+"""How it is trained, each recipe from what the one before left."""
 IMAGE_ENCODER = "fastcomposer/image_encoder"
 """FastComposer's training leaves it as it is: the checkpoint's own serves both."""
 MODELS = ("tokenizer", "text_encoder", "matcher", "segmenter", "clip", IMAGE_ENCODER, "vae", "scheduler", "unet")
@@ -211,4 +213,4 @@ def _make_denoiser(
     _make(folder / "unet", unet)
 
 
-__all__ = ["PHOTOS", "SIZES", "Sizes", "make_base", "make_captioner", "write_card"]
+__all__ = ["PHOTOS", "RECIPES", "SIZES", "Sizes", "make_base", "make_captioner", "write_card"]

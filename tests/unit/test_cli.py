@@ -227,6 +227,30 @@ def test_a_stack_is_made_on_a_device_that_is_there(
     assert len(asked) == len(given)
 
 
+def test_each_recipe_of_make_stack_goes_on_from_what_the_one_before_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[tuple[str, str, Path]] = []
+
+    def train(data: Path, checkpoint: Path, stack: object, recipe: Recipe, clock: object) -> None:
+        assert data == tmp_path / "work" / "data" / "world"
+        trained.append((recipe.name, recipe.start, checkpoint))
+        if recipe.name == "mini-most":
+            raise MethodError("stop here")
+
+    monkeypatch.setattr("fcbench.make_stack.make_base", lambda *places, **rest: None)
+    monkeypatch.setattr("fcbench.stacks.load_stack", lambda *names, **rest: None)
+    monkeypatch.setattr("fcbench.build.build_data", lambda *places, **rest: None)
+    monkeypatch.setattr("fcbench.fastcomposer.train.train", train)
+    assert cli.main(["make-stack", "--device", "cpu", "--out", str(tmp_path)]) == 1
+    first, second = (tmp_path / "work" / "checkpoints" / name for name in ("mini", "mini-more"))
+    assert trained == [
+        ("mini", "", first),
+        ("mini-more", str(first), second),
+        ("mini-most", str(second), tmp_path / "fastcomposer"),
+    ]
+
+
 @pytest.mark.parametrize(
     "option", [["--checkpoint", "mine"], ["--alpha", "0.5"], ["--checkpoint", "m", "--alpha", "0"]]
 )

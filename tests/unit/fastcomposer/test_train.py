@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import shutil
 from pathlib import Path
@@ -95,6 +96,13 @@ def test_the_stack_stays_as_it_was(data: Path, stack: Stack, recipe: Recipe, tmp
     before = copy.deepcopy(stack.role("unet").state_dict())
     train(data, tmp_path, stack, recipe)
     assert all(torch.equal(value, before[key]) for key, value in stack.role("unet").state_dict().items())
+
+
+def test_a_checkpoint_does_not_tell_where_it_was_trained(trained: Path) -> None:
+    for model in ("unet", "image_encoder"):
+        config = json.loads((trained / model / "config.json").read_text())
+        assert config["_class_name" if model == "unet" else "architectures"]
+        assert "_name_or_path" not in config
 
 
 def test_what_was_read_for_a_copy_alone_is_let_go(recipe: Recipe) -> None:
