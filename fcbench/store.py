@@ -28,7 +28,7 @@
         scores/<metric>.jsonl             one line a case
         scores/facts.json                 by metric: what was measured for its scores, as thresholds
         work/  locks/                     the method's own; held by commands that share the run
-      reports/<suite>/leaderboard.{csv,md,tex,json,html}  manifest.json
+      reports/<suite>/leaderboard.{csv,md,tex,json,html}  generations.parquet  manifest.json
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The verb ``report``: a suite's scored runs -> leaderboard.{csv,md,tex,json,html}. Loads no model and no torch."""
+"""The verb ``report``: a suite's scored runs -> leaderboard.{csv,md,tex,json,html}, generations.parquet. No torch."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ def write_report(out: Path, suite: str) -> Path:
     from fcbench.report.to_html import to_html
     from fcbench.report.to_json import to_json
     from fcbench.report.to_markdown import to_markdown
+    from fcbench.report.to_parquet import to_parquet
     from fcbench.report.to_tex import to_tex
 
     runs = read_runs(out, suite)
@@ -39,6 +40,7 @@ def write_report(out: Path, suite: str) -> Path:
     write_text(folder / "leaderboard.md", to_markdown(board))
     write_text(folder / "leaderboard.tex", to_tex(board.rankings, suite))
     write_text(folder / "leaderboard.json", to_json(board))
+    write_bytes(folder / "generations.parquet", to_parquet(board.runs))
     page = folder / "leaderboard.html"
     write_text(page, to_html(board))
     write_manifest(folder, board)
@@ -47,12 +49,11 @@ def write_report(out: Path, suite: str) -> Path:
 
 def publish(out: Path, suite: str, target: Path) -> Path:
     """Copy a suite's report, its manifest last, to ``target``; returns the folder there."""
-    from fcbench.report.manifest import MANIFEST
+    from fcbench.report.manifest import MANIFEST, files_of
 
     folder, copy = report_folder(out, suite), target / suite
-    for path in sorted(folder.glob("leaderboard.*")):
+    for path in (*files_of(folder), folder / MANIFEST):
         write_bytes(copy / path.name, path.read_bytes())
-    write_bytes(copy / MANIFEST, (folder / MANIFEST).read_bytes())
     return copy
 
 

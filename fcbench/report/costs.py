@@ -48,7 +48,7 @@ class Costs:
 def costs(run: Run) -> Costs:
     """The costs of a run; a yardstick has none, as nothing was drawn for it, nor have pictures made elsewhere."""
     kind = str(run.config.get("memory_kind", ""))
-    if run.is_sanity or not run.costs_measured or not run.generations:
+    if not run.has_costs or not run.generations:
         return Costs(kind)
     made = run.generations.values()
     alone = _told(run, "single_peak_bytes")

@@ -21,15 +21,19 @@ KEPT = (
 
 def write_manifest(folder: Path, board: Board) -> None:
     """Name the runs, judges and files of the report in ``folder``; written last."""
-    files = sorted(folder.glob("leaderboard.*"))
     manifest = {
         "suite": board.suite,
         "fcbench": __version__,
         "command": board.command,
         "runs": {run.label: describe(run, board.commands[run.label]) for run in board.runs},
-        "files": {path.name: digest_file(path) for path in files},
+        "files": {path.name: digest_file(path) for path in files_of(folder)},
     }
     write_json(folder / MANIFEST, manifest)
+
+
+def files_of(folder: Path) -> list[Path]:
+    """The files of the report in ``folder``, but the manifest."""
+    return sorted([*folder.glob("leaderboard.*"), *folder.glob("generations.*")])
 
 
 def describe(run: Run, command: str) -> dict[str, Any]:

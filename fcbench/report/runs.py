@@ -67,6 +67,11 @@ class Run:
         return bool(self.config.get("costs_measured", True))
 
     @property
+    def has_costs(self) -> bool:
+        """Whether a method drew the pictures here: nothing was drawn for a yardstick."""
+        return self.costs_measured and not self.is_sanity
+
+    @property
     def is_complete(self) -> bool:
         """Whether every case of the suite has a picture."""
         return len(self.generations) == self.expected

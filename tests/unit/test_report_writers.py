@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import re
 from dataclasses import replace
 from html import unescape
@@ -9,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas
 import pytest
 
 from fcbench import report
 from fcbench.files import write_image
-from fcbench.report import numbers, read_runs, write_report
+from fcbench.report import numbers, publish, read_runs, stale_reports, write_report
 from fcbench.report.board import make_board
 from fcbench.report.plots import Axis, Point, linear_axis, log_axis, scatter
 from fcbench.report.statistics import Difference, Estimate
@@ -258,3 +260,32 @@ def _contrast(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> f
 
     bright, faint = sorted((luminance(one), luminance(other)), reverse=True)
     return (bright + 0.05) / (faint + 0.05)
+
+
+def test_every_picture_of_a_leaderboard_is_a_row_to_compute_with(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 6), pairs=True)
+    lost, late = wanted[3], wanted[4]
+    for label, failed in (("a", {lost.id: "MethodError: nan", late.id: "MethodError: late"}), ("b", {late.id: "late"})):
+        fake_run(tmp_path, "s", label, wanted, failures=failed, fit_seconds=9.5)
+    fake_run(tmp_path, "s", "real-photos", wanted, sanity=True)
+    folder = write_report(tmp_path, "s").parent
+    table = pandas.read_parquet(folder / "generations.parquet")
+    assert len(table) == 3 * len(wanted)
+    of_a = table[table.method == "a"].set_index("case")
+    (row,) = csv.DictReader((folder / "leaderboard.csv").read_text().splitlines()[:2])
+    assert row["method"] == "a"
+    assert f"{of_a.identity.mean():.6f}" == row["identity"]
+    assert of_a.fit_seconds.dropna().unique().tolist() == [9.5]
+    assert table[table.method == "real-photos"].sample_seconds.isna().all()
+    first = of_a.loc[wanted[0].id]
+    assert (first.text, first.prompt_kind, first.seed) == (wanted[0].text, wanted[0].prompt.kind, 0)
+    assert [*first.subjects] == [subject.id for subject in wanted[0].subjects]
+    for case, told in ((lost, "MethodError: nan"), (late, "MethodError: late")):
+        assert (of_a.failure[case.id], np.isnan(of_a.identity[case.id])) == (told, True)
+        assert of_a.text[case.id] == case.text  # another run drew it
+    without_face = of_a[of_a.notes.map(lambda notes: "identity: no face found" in list(notes))]
+    assert set(without_face.index) == set(of_a.index[of_a.identity == 0])
+    assert publish(tmp_path, "s", tmp_path / "p").joinpath("generations.parquet").is_file()
+    assert not [reason for reason in stale_reports(tmp_path, {}, ["s"]) if "generations" in reason]
+    folder.joinpath("generations.parquet").write_bytes(b"")
+    assert [r for r in stale_reports(tmp_path, {}, ["s"]) if "generations.parquet was changed" in r]

@@ -1,0 +1,72 @@
+"""Every picture behind a leaderboard, a row each: for whoever wants other statistics than ours, or pairs with them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet as parquet
+
+from fcbench.report.runs import Run
+from fcbench.types import Case
+
+FIXED = pyarrow.schema(
+    [
+        pyarrow.field("method", pyarrow.string(), nullable=False),
+        pyarrow.field("case", pyarrow.string(), nullable=False),
+        ("subjects", pyarrow.list_(pyarrow.string())),
+        ("nouns", pyarrow.list_(pyarrow.string())),
+        ("prompt_id", pyarrow.string()),
+        ("prompt_kind", pyarrow.string()),
+        ("text", pyarrow.string()),
+        ("seed", pyarrow.int64()),
+        ("device", pyarrow.string()),
+        ("failure", pyarrow.string()),
+        ("fit_seconds", pyarrow.float64()),
+        ("sample_seconds", pyarrow.float64()),
+    ]
+)
+
+
+def to_parquet(runs: Sequence[Run]) -> bytes:
+    """One row a case of each run, drawn or failed; runs in their order, cases by id.
+
+    The scores follow, a column each: null where it does not apply, and then ``notes`` says why. ``text`` is the prompt
+    that is scored. Costs of yardsticks and of pictures made elsewhere are null; ``fit_seconds`` is the whole fit of the
+    case's subjects, ``sample_seconds`` the picture's share of its batch.
+    """
+    known = {name: case for run in runs for name, case in run.cases.items()}
+    columns = sorted({column for run in runs for column in run.scores})
+    schema = pyarrow.schema(
+        [
+            *FIXED,
+            *(pyarrow.field(column, pyarrow.float64()) for column in columns),
+            pyarrow.field("notes", pyarrow.list_(pyarrow.string())),
+        ]
+    )
+    rows = [
+        _row(run, name, known.get(name))
+        for run in runs
+        for name in sorted(run.generations.keys() | run.failures.keys())
+    ]
+    file = io.BytesIO()
+    parquet.write_table(pyarrow.Table.from_pylist(rows, schema), file, compression="zstd")
+    return file.getvalue()
+
+
+def _row(run: Run, name: str, case: Case | None) -> dict[str, Any]:
+    """``case`` is None where it failed in every run: its id is all that is kept of it."""
+    made = run.generations.get(name)
+    scores = {column: of_case[name] for column, of_case in run.scores.items() if name in of_case}
+    row: dict[str, Any] = {"method": run.label, "case": name, "device": run.config["device"]}
+    if case is not None:
+        row |= {"subjects": [s.id for s in case.subjects], "nouns": [s.noun for s in case.subjects]}
+        row |= {"prompt_id": case.prompt.id, "prompt_kind": case.prompt.kind, "text": case.text, "seed": case.seed}
+    if made is None:
+        row["failure"] = run.failures[name]
+    elif run.has_costs:
+        row |= {"fit_seconds": made.fit_seconds, "sample_seconds": made.sample_seconds}
+    row |= {column: score.value for column, score in scores.items()}
+    return row | {"notes": [f"{column}: {score.note}" for column, score in sorted(scores.items()) if score.note]}
