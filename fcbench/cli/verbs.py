@@ -239,6 +239,9 @@ def report(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail if a leaderboard, or a published one, is out of date.")
     ] = False,
+    against: Annotated[
+        Path | None, typer.Option(help="Reports to compare quality with, as reports/; published: those that ship.")
+    ] = None,
     publish: Annotated[Path | None, typer.Option(help="Copy the leaderboards to this folder, as reports/.")] = None,
     device: Device = "auto",
     out: Out = OUT,
@@ -248,6 +251,7 @@ def report(
     Writes OUT/reports/SUITE. Without --suite every suite that has runs.
     """
     from fcbench import report
+    from fcbench.report.against import earlier_report
 
     if check:
         from fcbench.score import chosen_metrics
@@ -258,9 +262,13 @@ def report(
         for name in _reported(suite, other):
             for folder in report.merge(out, other, name):
                 print(f"{folder.path}: copied")
-    for name in _reported(suite, out):
+    names = _reported(suite, out)
+    if against is not None:
+        for name in names:
+            earlier_report(against, name)  # refused before anything is scored
+    for name in names:
         _score(name, (), stack, device, out)
-        print(report.write_report(out, name))
+        print(report.write_report(out, name, earlier=against))
         if publish is not None:
             print(report.publish(out, name, publish))
 

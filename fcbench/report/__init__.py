@@ -19,10 +19,11 @@ SISTERS = {"-single": "-pair", "-pair": "-single"}
 """How the names end of two suites that belong together: people alone, and in pairs."""
 
 
-def write_report(out: Path, suite: str) -> Path:
+def write_report(out: Path, suite: str, *, earlier: Path | None = None) -> Path:
     """Write the leaderboard of a suite under ``out`` and return the page's path.
 
-    Raises DataError if the suite has no run, or if a run is not scored.
+    ``earlier``: a folder of reports, as ``reports/``, whose methods the runs are compared with in quality. Raises
+    DataError if the suite has no run, if a run is not scored, or if the earlier report does not compare.
     """
     from fcbench.report.board import make_board
     from fcbench.report.manifest import write_manifest
@@ -30,17 +31,17 @@ def write_report(out: Path, suite: str) -> Path:
     from fcbench.report.to_html import to_html
     from fcbench.report.to_json import to_json
     from fcbench.report.to_markdown import to_markdown
-    from fcbench.report.to_parquet import to_parquet
+    from fcbench.report.to_parquet import GENERATIONS, to_parquet
     from fcbench.report.to_tex import to_tex
 
     runs = read_runs(out, suite)
-    board = make_board(runs, suite, out=out, beside=_sister(out, suite))
+    board = make_board(runs, suite, out=out, beside=_sister(out, suite), earlier=earlier)
     folder = report_folder(out, suite)
     write_text(folder / "leaderboard.csv", to_csv(board.rankings))
     write_text(folder / "leaderboard.md", to_markdown(board))
     write_text(folder / "leaderboard.tex", to_tex(board.rankings, suite))
     write_text(folder / "leaderboard.json", to_json(board))
-    write_bytes(folder / "generations.parquet", to_parquet(board.runs))
+    write_bytes(folder / GENERATIONS, to_parquet(board.runs))
     page = folder / "leaderboard.html"
     write_text(page, to_html(board))
     write_manifest(folder, board)

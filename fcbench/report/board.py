@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fcbench.report.against import Against, against
 from fcbench.report.breakdown import Grouping, Part, by_group, by_kind, by_subject, everyones_identity
 from fcbench.report.claims import OURS, UNLOCALIZED, Claim, claims
 from fcbench.report.commands import report_command, run_command
@@ -38,6 +39,8 @@ class Board:
     published: Published
     lines: tuple[Line, ...]
     claims: tuple[Claim, ...]
+    against: Against | None
+    """Methods here against those of an earlier report, where one was given."""
     command: str
     commands: dict[str, str]
 
@@ -48,8 +51,13 @@ class Board:
         return [run for run in self.runs if roles[run.label] == "method"]
 
 
-def make_board(runs: Sequence[Run], suite: str, *, out: Path, beside: Sequence[Run] = ()) -> Board:
-    """The report of ``runs``; ``beside`` are those of its sister suite, pairs to single people, for the claims."""
+def make_board(
+    runs: Sequence[Run], suite: str, *, out: Path, beside: Sequence[Run] = (), earlier: Path | None = None
+) -> Board:
+    """The report of ``runs``; ``beside`` are those of its sister suite, pairs to single people, for the claims.
+
+    ``earlier``: a folder of reports, whose report of this suite the runs are compared with.
+    """
     ranked = rankings(runs, suite)
     by_label = {run.label: run for run in runs}
     ordered = [by_label[row.method] for ranking in ranked for row in ranking.rows]
@@ -76,7 +84,8 @@ def make_board(runs: Sequence[Run], suite: str, *, out: Path, beside: Sequence[R
         published=published,
         lines=tuple(three_columns(published, ranked[0], suite=suite, size=size)),
         claims=tuple(claims(boards, of_size, _unlocalized(runs if size == "pair" else beside))),
-        command=report_command(suite, out),
+        against=None if earlier is None else against(ordered, ranked, earlier, suite),
+        command=report_command(suite, out, earlier),
         commands={run.label: run_command(run, out) for run in ordered},
     )
 

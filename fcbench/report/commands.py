@@ -38,9 +38,10 @@ def run_command(run: Run, out: Path) -> str:
     return shlex.join([*words, *_files(config), *flags, *_under(out)])
 
 
-def report_command(suite: str, out: Path) -> str:
+def report_command(suite: str, out: Path, earlier: Path | None = None) -> str:
     """Writes the report again from the runs, and its figures in full to leaderboard.json."""
-    return shlex.join(["fcbench", "report", "--suite", suite, *_under(out)])
+    against = [] if earlier is None else ["--against", str(earlier)]
+    return shlex.join(["fcbench", "report", "--suite", suite, *against, *_under(out)])
 
 
 def _files(config: Mapping[str, Any]) -> list[str]:

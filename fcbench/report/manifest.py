@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fcbench import __version__
 from fcbench.files import digest_file, write_json
-from fcbench.report.board import Board
 from fcbench.report.runs import Run
+
+if TYPE_CHECKING:
+    from fcbench.report.board import Board
 
 MANIFEST = "manifest.json"
 

@@ -66,9 +66,10 @@ NOTHING = Estimate(None)
 
 @dataclass(frozen=True)
 class Comparison:
-    """A method's mean difference to the baseline on their common cases; p corrected for the number of methods."""
+    """A method's mean difference to another on their common cases; p corrected for the number of such pairs."""
 
     method: str
+    other: str
     column: str
     difference: Difference
     p: float | None
@@ -140,7 +141,8 @@ def _ranking(runs: Sequence[Run], suite: str, title: str) -> Ranking:
     rows = sorted((_row(run, suite, roles[run.label], ranks.get(run.label)) for run in runs), key=_order)
     labels = [row.method for row in rows if row.role == "method"]
     baseline = BASELINE if BASELINE in labels else next(iter(labels), "")
-    return Ranking(title, tuple(rows), baseline, tuple(_comparisons(methods, labels, baseline)), duels)
+    pairs = [(methods[label], methods[baseline]) for label in labels if label != baseline]
+    return Ranking(title, tuple(rows), baseline, tuple(compared(pairs)), duels)
 
 
 def _role(run: Run, runs: Sequence[Run]) -> Role:
@@ -189,15 +191,15 @@ def compare(first: Run, second: Run, column: str) -> Difference:
     )
 
 
-def _comparisons(runs: Mapping[str, Run], labels: Sequence[str], baseline: str) -> list[Comparison]:
-    others = [label for label in labels if label != baseline]
+def compared(pairs: Sequence[tuple[Run, Run]]) -> list[Comparison]:
+    """First minus second of each pair, score by score; left out where the two share no case that has the score."""
     comparisons = []
     for column in COMPARED:
-        results = [compare(runs[label], runs[baseline], column) for label in others]
+        results = [compare(first, second, column) for first, second in pairs]
         corrected = holm([result.p for result in results])
         comparisons += [
-            Comparison(label, column, result, p)
-            for label, result, p in zip(others, results, corrected, strict=True)
+            Comparison(first.label, second.label, column, result, p)
+            for (first, second), result, p in zip(pairs, results, corrected, strict=True)
             if result.estimate.value is not None
         ]
     return comparisons

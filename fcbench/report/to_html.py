@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -21,11 +21,11 @@ from fcbench.report.board import Board
 from fcbench.report.columns import coverage
 from fcbench.report.gallery import gallery
 from fcbench.report.outcomes import MARGIN, calibrations, outcomes
-from fcbench.report.plots import bar, legend
+from fcbench.report.plots import Span, bar, legend
 from fcbench.report.reading import reading
 from fcbench.report.size import PEOPLE
 from fcbench.report.statistics import LEAST_CLUSTERS
-from fcbench.report.table import COMPARED, NOTHING, Ranking
+from fcbench.report.table import COMPARED, NOTHING, Comparison, Ranking
 
 NUMBERS = ("quality", "signed", "interval", "share", "amount", "rank", "p_value")
 
@@ -51,6 +51,7 @@ def to_html(board: Board) -> str:
         script=script,
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         facts=views.facts(board),
+        earlier_reach=_reach(board.against.comparisons if board.against else ()),
         findings=[(r.title if len(board.rankings) > 1 else "", views.finding(r)) for r in board.rankings],
         sections=[_section(board, ranking, colours) for ranking in board.rankings],
         limits=views.limits([row for ranking in board.rankings for row in ranking.rows]),
@@ -81,7 +82,6 @@ def _section(board: Board, ranking: Ranking, colours: Mapping[str, int]) -> dict
     """A ranking with the drawings that go with it, and the scale of its differences."""
     labels = {row.method for row in ranking.of("method")}
     subjects = {subject: {m: v for m, v in of.items() if m in labels} for subject, of in board.subjects.items()}
-    found = {column: [c.difference.estimate for c in ranking.comparisons if c.column == column] for column in COMPARED}
     return {
         "ranking": ranking,
         "place": board.rankings.index(ranking),
@@ -91,9 +91,14 @@ def _section(board: Board, ranking: Ranking, colours: Mapping[str, int]) -> dict
             {row.method: board.thresholds[row.method] for row in ranking.rows if row.method in board.thresholds}
         ),
         "margins": views.limits(ranking.rows, (MARGIN,)).get(MARGIN),
-        "reach": {column: views.reach(estimates) for column, estimates in found.items()},
+        "reach": _reach(ranking.comparisons),
         "plots": views.plots(ranking, subjects, board.everyone, colours),
     }
+
+
+def _reach(comparisons: Sequence[Comparison]) -> dict[str, Span]:
+    found = {column: [c.difference.estimate for c in comparisons if c.column == column] for column in COMPARED}
+    return {column: views.reach(estimates) for column, estimates in found.items()}
 
 
 def _heat(board: Board) -> dict[str, dict[str, tuple[float, int]]]:

@@ -24,6 +24,7 @@ def to_json(board: Board) -> str:
         "thresholds": board.thresholds,
         "frontiers": [asdict(frontier) for frontier in board.frontiers],
         "published": [asdict(line) for line in board.lines],
+        "against": None if board.against is None else asdict(board.against),
         "claims": [asdict(claim) for claim in board.claims],
     }
     return json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n"

@@ -11,7 +11,7 @@ from fcbench.report.numbers import interval, p_value, quality, share, signed
 from fcbench.report.outcomes import MARGIN, outcomes
 from fcbench.report.reading import reading
 from fcbench.report.size import Size
-from fcbench.report.table import NOTHING, Ranking, Row
+from fcbench.report.table import NOTHING, Comparison, Ranking, Row
 
 
 def to_markdown(board: Board) -> str:
@@ -24,7 +24,9 @@ def to_markdown(board: Board) -> str:
         parts += ["\n".join(f"- {escape(row.method)}: {escape(row.note)}" for row in ranking.rows if row.note)]
         parts += [_outcomes(ranking, board.size)]
         if ranking.comparisons:
-            parts += [f"Paired differences to {escape(ranking.baseline)}:", _differences(ranking)]
+            parts += [f"Paired differences to {escape(ranking.baseline)}:", _differences(ranking.comparisons)]
+    if board.against is not None:
+        parts += ["## Against earlier pictures", escape(board.against.reading), _earlier(board.against.comparisons)]
     claims = [[claim.text, claim.verdict, claim.numbers] for claim in board.claims]
     parts += ["## The paper's claims", _table(["claim", "here", "numbers"], [True] * 3, claims)]
     parts += ["## How to read the figures"]
@@ -62,21 +64,21 @@ def _outcomes(ranking: Ranking, size: Size) -> str:
     return _table(headings, [True, *[False] * len(judged), False], rows) if judged else ""
 
 
-def _differences(ranking: Ranking) -> str:
-    cells = [
-        [
-            c.method,
-            c.column,
-            signed(e.value),
-            interval(e.low, e.high),
-            p_value(c.p) + (" ‡" if c.is_split else ""),
-            str(e.count),
-        ]
-        for c in ranking.comparisons
-        for e in [c.difference.estimate]
-    ]
+def _differences(comparisons: Sequence[Comparison]) -> str:
     headings = ["method", "score", "difference", "95 % interval", "p (Holm)", "pictures"]
-    return _table(headings, [True, True, False, False, False, False], cells)
+    return _table(headings, [True, True, False, False, False, False], [[c.method, *_told(c)] for c in comparisons])
+
+
+def _earlier(comparisons: Sequence[Comparison]) -> str:
+    headings = ["method here", "earlier", "score", "difference", "95 % interval", "p (Holm)", "pictures"]
+    cells = [[c.method, c.other, *_told(c)] for c in comparisons]
+    return _table(headings, [True, True, True, False, False, False, False], cells)
+
+
+def _told(comparison: Comparison) -> list[str]:
+    e = comparison.difference.estimate
+    p = p_value(comparison.p) + (" ‡" if comparison.is_split else "")
+    return [comparison.column, signed(e.value), interval(e.low, e.high), p, str(e.count)]
 
 
 def _table(headings: Sequence[str], is_text: Sequence[bool], rows: Sequence[Sequence[str]]) -> str:

@@ -12,6 +12,8 @@ import pyarrow.parquet as parquet
 from fcbench.report.runs import Run
 from fcbench.types import Case
 
+GENERATIONS = "generations.parquet"
+
 FIXED = pyarrow.schema(
     [
         pyarrow.field("method", pyarrow.string(), nullable=False),

@@ -119,7 +119,7 @@ def test_a_difference_whose_interval_and_p_disagree_is_marked(tmp_path: Path) ->
         fake_run(tmp_path, "s", label, wanted)
     board = make_board(read_runs(tmp_path, "s"), "s", out=tmp_path)
     told = [(-0.45, 0.08, 0.016), (-0.7, -0.08, 0.059), (-0.45, -0.08, 0.016), (-0.45, 0.08, 0.059), (None, None, 1.0)]
-    made = [Comparison("b", "prompt", Difference(Estimate(-0.2, low, high), p), p) for low, high, p in told]
+    made = [Comparison("b", "a", "prompt", Difference(Estimate(-0.2, low, high), p), p) for low, high, p in told]
     board = replace(board, rankings=(replace(board.rankings[0], comparisons=tuple(made)),))
     assert re.findall(r"(\S+|\S+ ‡) \| 0 \|$", to_markdown(board), re.MULTILINE) == [
         "0.016 ‡", "0.059 ‡", "0.016", "0.059", "1.000",

@@ -1,0 +1,122 @@
+"""Runs of this suite against those of an earlier report, whose pictures and models need not be here.
+
+What is paired is quality alone: the earlier costs were measured on whatever machine drew them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fcbench.config import shipped
+from fcbench.errors import DataError, UsageError
+from fcbench.files import digest_file, read_json
+from fcbench.report.manifest import MANIFEST
+from fcbench.report.runs import Run, check_judges
+from fcbench.report.table import Comparison, Ranking, compared
+from fcbench.report.to_parquet import FIXED, GENERATIONS
+from fcbench.types import Case, Generation, Prompt, Score, Subject
+
+PUBLISHED = Path("published")
+"""Instead of a folder: the reports that ship."""
+
+
+@dataclass(frozen=True)
+class Against:
+    """``comparisons`` are of methods here to methods of the report in ``place``, which is told as it was given."""
+
+    place: str
+    devices: tuple[str, ...]
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def reading(self) -> str:
+        """What the differences are, in words."""
+        return (
+            f"Methods here minus those of the report in {self.place}, drawn on {' and '.join(self.devices)}: quality "
+            "alone, on equal cases (subjects, prompt, seed). What was drawn here stands against its earlier self."
+        )
+
+
+def against(runs: Sequence[Run], rankings: Sequence[Ranking], place: Path, suite: str) -> Against:
+    """Each method's quality minus that of the earlier run of its name, and of those that were not drawn here.
+
+    Raises UsageError if ``place`` holds no report of the suite, DataError if it is of other people, prompts or judges.
+    """
+    folder = earlier_report(place, suite)
+    earlier = [run for run in read_earlier(folder) if not run.is_sanity and not run.is_of_sweep]
+    methods = {row.method for ranking in rankings for row in ranking.of("method")}
+    ours = [run for run in runs if run.label in methods and run.values("identity")]
+    for run in earlier:
+        _check_comparable(run, ours, folder)
+    drawn = {run.label for run in ours}
+    pairs = [
+        (run, other)
+        for run in ours
+        for other in sorted(earlier, key=lambda other: other.label != run.label)  # its earlier self first
+        if other.label not in drawn - {run.label}
+    ]
+    devices = tuple(sorted({str(run.config["device"]) for run in earlier}))
+    return Against(str(place), devices, tuple(compared(pairs)))
+
+
+def earlier_report(place: Path, suite: str) -> Path:
+    """The report of a suite in a folder of reports; UsageError if it is not there, or holds no single pictures."""
+    folder = (shipped("reports") if place == PUBLISHED else place) / suite
+    if absent := [path for path in (folder / MANIFEST, folder / GENERATIONS) if not path.exists()]:
+        raise UsageError(f"{absent[0]}: not there; --against takes a folder of reports, as OUT/reports, or {PUBLISHED}")
+    return folder
+
+
+def read_earlier(folder: Path) -> list[Run]:
+    """The scored runs of a report, from its manifest and ``generations.parquet``: all but pictures and costs."""
+    file = folder / GENERATIONS
+    told = read_json(folder / MANIFEST)
+    if told["files"].get(GENERATIONS) != digest_file(file):
+        raise DataError(f"{file}: not the file that {MANIFEST} beside it names; fetch both again")
+    rows = _rows(file)
+    return [_run(label, run, rows) for label, run in told["runs"].items() if run["scores"]]
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    import pyarrow.parquet as parquet
+
+    try:
+        return list(parquet.read_table(file).to_pylist())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: not a Parquet file that can be read ({error})") from error
+
+
+def _run(label: str, told: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Run:
+    own = {row["case"]: row for row in rows if row["method"] == label and row["failure"] is None}
+    columns = [name for name in next(iter(own.values()), {}) if name not in {*FIXED.names, "notes"}]
+    return Run(
+        label=label,
+        config=told,
+        generations={case: _generation(row) for case, row in own.items()},
+        failures={row["case"]: row["failure"] for row in rows if row["method"] == label and row["failure"] is not None},
+        scores={column: {case: Score(row[column]) for case, row in own.items()} for column in columns},
+        headers=told["scores"],
+    )
+
+
+def _generation(row: dict[str, Any]) -> Generation:
+    """A picture whose case is known by its id, and which is not here itself."""
+    people = tuple(Subject(name, noun, ()) for name, noun in zip(row["subjects"], row["nouns"], strict=True))
+    case = Case(people, Prompt(row["prompt_id"], row["text"], row["prompt_kind"]), row["seed"])
+    return Generation(case, Path(f"{row['case']}.png"), row["fit_seconds"] or 0.0, row["sample_seconds"] or 0.0, 0, 0)
+
+
+def _check_comparable(earlier: Run, ours: Sequence[Run], folder: Path) -> None:
+    for run in ours:
+        if run.config["suite_digest"] != earlier.config["suite_digest"]:
+            raise DataError(f"{folder}: {earlier.label} was drawn for other people or prompts than {run.label} here")
+        try:
+            check_judges([run, earlier])
+        except DataError as error:
+            raise DataError(f"{folder} does not compare with the runs here: {error}") from error
+
+
+__all__ = ["PUBLISHED", "Against", "against", "earlier_report", "read_earlier"]
