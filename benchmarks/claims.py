@@ -1,5 +1,7 @@
 """What the paper says of training, measured: without the localisation loss, without the masked loss, and with both.
 
+Two more arms take no reference, or each, from another photo of the person than the one that is drawn.
+
 Each arm is a whole training: as many pictures as the others, from one start, over several seeds; equal seeds see equal
 batches and noise. Then pairs and single people are drawn, and every arm is compared with the whole recipe: by seed,
 over the seeds, and over the people. The attention is read on photos that no training saw.
@@ -50,7 +52,10 @@ ARMS: dict[str, dict[str, float]] = {
     WHOLE: {},
     "no-localization": {"localization_weight": 0.0},
     "no-mask": {"masked_loss": 0.0},
+    "same-photo": {"other_photo": 0.0},
+    "other-photo": {"other_photo": 1.0},
 }
+OF_THE_PAPER = (WHOLE, "no-localization", "no-mask")
 COLUMNS = {
     "pair": ("identity", "both_right", "blended", "swapped", "cloned", "prompt"),
     "single": ("identity", "prompt"),
@@ -213,7 +218,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--start", default=None, help="a checkpoint to branch from, 'stack' for the stack's own")
     parser.add_argument("--pair", default="mini-pair", help="suite of two people a picture")
     parser.add_argument("--single", default="mini-single", help="suite of one person a picture")
-    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--arms", nargs="+", default=[*OF_THE_PAPER], choices=list(ARMS))
     parser.add_argument("--pictures", type=int, default=100_000, help="of each training")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--minutes", type=float, default=float("inf"), help="of training, then stop")
