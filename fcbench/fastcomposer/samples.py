@@ -25,11 +25,11 @@ CASES = 4
 class Samples:
     """The first photos with subjects: what was photographed, and what is drawn from its caption and references."""
 
-    def __init__(self, photos: Photos, stack: Stack, recipe: Recipe) -> None:
+    def __init__(self, photos: Photos, stack: Stack, recipe: Recipe, *, reference_side: int) -> None:
         self._stack = stack
         self._side = stack.image_size
         plain = without_chance(recipe)
-        sides = {"side": self._side, "reference_side": stack.role("image_encoder").config.image_size}
+        sides = {"side": self._side, "reference_side": reference_side}
         tokenizer = stack.role("tokenizer")
         rows = [row for row in range(len(photos)) if photos.segments[row]][:CASES]
         examples = [make_example(photos, row, tokenizer, plain, Random(row), **sides) for row in rows]

@@ -111,9 +111,9 @@ def _train(
         join_latents(photos, folder.latents)
     accelerator.wait_for_everyone()
     latents = open_latents(folder.latents, patience=0 if first else _NFS_SECONDS)
-    judged = Unseen(unseen, stack, recipe) if first and unseen is not None else None
     trainer = Trainer(photos, latents, stack, recipe, accelerator, start)
     del latents
+    judged = trainer.unseen(unseen) if first and unseen is not None else None
     with closing(Course(trainer, folder, recipe, facts, judged)) as course:
         run_steps(
             "train",
@@ -256,7 +256,11 @@ class Trainer:
 
     def samples(self) -> Samples:
         """Cases of this training to draw again and again."""
-        return Samples(self._photos, self._stack, self._recipe)
+        return Samples(self._photos, self._stack, self._recipe, reference_side=self._drawing.reference_side)
+
+    def unseen(self, photos: Photos) -> Unseen:
+        """The loss on photos of the validation split, to take again and again."""
+        return Unseen(photos, self._stack, self._recipe, reference_side=self._drawing.reference_side)
 
     @contextmanager
     def evaluating(self) -> Iterator[Checkpoint]:

@@ -28,12 +28,12 @@ class Unseen:
     The photos that they are taken from are closed: those of a large split fill gigabytes.
     """
 
-    def __init__(self, photos: Photos, stack: Stack, recipe: Recipe) -> None:
+    def __init__(self, photos: Photos, stack: Stack, recipe: Recipe, *, reference_side: int) -> None:
         self._stack = stack
         self._scheduler = training_scheduler(stack.role("scheduler"))
         rows = [row for row in range(len(photos)) if photos.segments[row]]
         rows = Random(recipe.seed).sample(rows, min(MOST, len(rows)))
-        examples = [_example(photos, row, stack, recipe) for row in rows]
+        examples = [_example(photos, row, stack, recipe, reference_side) for row in rows]
         self._examples = [example for example in examples if example.references]
         self._latents = _latents(photos, [example.row for example in self._examples], stack)
         photos.close()
@@ -58,9 +58,9 @@ class Unseen:
         return total / len(self._examples)
 
 
-def _example(photos: Photos, row: int, stack: Stack, recipe: Recipe) -> Example:
+def _example(photos: Photos, row: int, stack: Stack, recipe: Recipe, reference_side: int) -> Example:
     """Without its masks, which no loss here asks for."""
-    sides = {"side": stack.image_size, "reference_side": stack.role("image_encoder").config.image_size}
+    sides = {"side": stack.image_size, "reference_side": reference_side}
     made = make_example(photos, row, stack.role("tokenizer"), without_chance(recipe), Random(row), **sides)
     return replace(made, masks=[])
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as parquet
 import pytest
@@ -15,6 +18,7 @@ from fcbench.fastcomposer.checkpoint import load_checkpoint
 from fcbench.fastcomposer.data import open_unseen
 from fcbench.fastcomposer.train import train
 from fcbench.fastcomposer.unseen import Unseen
+from fcbench.stacks import load_stack
 from fcbench.store import DataFolder, TrainingFolder
 from fcbench.types import Stack
 
@@ -47,9 +51,26 @@ def test_the_loss_is_of_the_averaged_weights_and_the_same_each_time(
 ) -> None:
     folder = TrainingFolder(tmp_path / "x")
     train(held_out, folder.checkpoint, stack, recipe.model_copy(update={"average": 0.5, "validate_every": 2}))
-    unseen, parts = Unseen(open_unseen(held_out), stack, recipe), load_checkpoint(str(folder.checkpoint), stack)
+    unseen = Unseen(open_unseen(held_out), stack, recipe, reference_side=16)
+    parts = load_checkpoint(str(folder.checkpoint), stack)
     logged = json.loads(folder.log.read_text().splitlines()[-1])["validation_loss"]
     assert unseen.loss(parts) == unseen.loss(parts) == pytest.approx(logged, rel=1e-3)  # saved in float16
+
+
+def test_what_a_training_takes_a_copy_of_is_not_loaded_again_to_look_at_it(
+    held_out: Path, stack_file: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    stack, loaded = load_stack(str(stack_file)), Counter[str]()
+
+    def counted(role: str, load: Callable[[], Any]) -> Callable[[], Any]:
+        return lambda: (loaded.update([role]), load())[1]
+
+    stack.load = {role: counted(role, load) for role, load in stack.load.items()}
+    train(held_out, tmp_path / "x", stack, recipe.model_copy(update={"validate_every": 1, "sample_every": 1}))
+    assert loaded["image_encoder"] == loaded["unet"] == 1
+    for role in ("image_encoder", "unet"):  # a copy that stays would be in the way on a GPU
+        stack.role(role)
+        assert loaded[role] == 2
 
 
 def test_a_dataset_without_validation_photos_is_refused_where_a_loss_on_them_is_asked_for(
