@@ -9,6 +9,7 @@ import torch
 
 from fcbench.config import Recipe
 from fcbench.diffusion import noised, training_scheduler
+from fcbench.errors import UsageError
 from fcbench.fastcomposer.checkpoint import Checkpoint
 from fcbench.fastcomposer.data import Example, make_example, without_chance
 from fcbench.fastcomposer.photos import Photos
@@ -25,7 +26,8 @@ _AT_ONCE = 8
 class Unseen:
     """Up to ``MOST`` photos with subjects, and what each is hidden by: noise and a time, which the seed decides.
 
-    The photos that they are taken from are closed: those of a large split fill gigabytes.
+    The photos that they are taken from are closed: those of a large split fill gigabytes. Raises UsageError where no
+    caption names its subjects early enough.
     """
 
     def __init__(self, photos: Photos, stack: Stack, recipe: Recipe, *, reference_side: int) -> None:
@@ -35,6 +37,11 @@ class Unseen:
         rows = Random(recipe.seed).sample(rows, min(MOST, len(rows)))
         examples = [_example(photos, row, stack, recipe, reference_side) for row in rows]
         self._examples = [example for example in examples if example.references]
+        if not self._examples:
+            raise UsageError(
+                "train: no caption of the validation split names a subject within what the text encoder reads; "
+                "--set validate_every=0 does without"
+            )
         self._latents = _latents(photos, [example.row for example in self._examples], stack)
         photos.close()
         generator = torch.Generator().manual_seed(recipe.seed)

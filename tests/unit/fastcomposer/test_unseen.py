@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pyarrow.parquet as parquet
 import pytest
 
@@ -79,3 +80,16 @@ def test_a_dataset_without_validation_photos_is_refused_where_a_loss_on_them_is_
     with pytest.raises(UsageError, match="no photo of a validation split shows a subject; --set validate_every=0"):
         train(data, tmp_path / "x", stack, recipe.model_copy(update={"validate_every": 1}))
     assert not (tmp_path / "x").exists()
+
+
+def test_captions_whose_subjects_the_text_encoder_does_not_see_are_told(
+    held_out: Path, stack: Stack, recipe: Recipe
+) -> None:
+    shard, padding = DataFolder(held_out).shard("validation"), "a red hat and " * 60
+    rows = parquet.read_table(shard).to_pylist()
+    for row in rows:
+        row["caption"] = padding + row["caption"]
+        row["segments"] = [segment | {"end": segment["end"] + len(padding)} for segment in row["segments"]]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), shard)
+    with pytest.raises(UsageError, match=r"no caption of the validation split names a subject.*--set validate_every=0"):
+        Unseen(open_unseen(held_out), stack, recipe, reference_side=16)
