@@ -66,7 +66,7 @@ def open_unseen(data: Path, min_margin: float = 0.0) -> Photos:
 
 def without_chance(recipe: Recipe) -> Recipe:
     """The recipe with all subjects of each photo, cut out of it as it is: for what is looked at again and again."""
-    chances = ("unconditional", "text_only", "subject_drop", "other_photo", "mirror")
+    chances = ("unconditional", "text_only", "subject_drop", "other_photo", "whole_photo", "mirror")
     return recipe.model_copy(update={**dict.fromkeys(chances, 0.0), "augment": False})
 
 

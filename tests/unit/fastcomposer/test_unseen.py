@@ -7,8 +7,10 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet as parquet
 import pytest
@@ -16,7 +18,7 @@ import pytest
 from fcbench.config import Recipe
 from fcbench.errors import UsageError
 from fcbench.fastcomposer.checkpoint import load_checkpoint
-from fcbench.fastcomposer.data import open_unseen
+from fcbench.fastcomposer.data import make_example, open_photos, open_unseen, without_chance
 from fcbench.fastcomposer.train import train
 from fcbench.fastcomposer.unseen import Unseen
 from fcbench.stacks import load_stack
@@ -80,6 +82,18 @@ def test_a_dataset_without_validation_photos_is_refused_where_a_loss_on_them_is_
     with pytest.raises(UsageError, match="no photo of a validation split shows a subject; --set validate_every=0"):
         train(data, tmp_path / "x", stack, recipe.model_copy(update={"validate_every": 1}))
     assert not (tmp_path / "x").exists()
+
+
+def test_what_is_looked_at_again_and_again_has_its_people_cut_out_never_the_photo_whole(
+    data: Path, stack: Stack, recipe: Recipe
+) -> None:
+    photos, plain = open_photos(data), without_chance(recipe.model_copy(update={"whole_photo": 1.0}))
+    alone = [row for row in range(len(photos)) if len(photos.segments[row]) == 1]
+    for row in alone:
+        made = make_example(photos, row, stack.role("tokenizer"), plain, Random(row), side=16, reference_side=16)
+        whole, (shown,) = photos.image(row), made.references
+        assert not any(np.array_equal(shown, photo) for photo in (whole, whole[:, ::-1]))
+    assert alone
 
 
 def test_captions_whose_subjects_the_text_encoder_does_not_see_are_told(
