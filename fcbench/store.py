@@ -152,6 +152,11 @@ class RunFolder:
         return self.path / "locks" / group_id
 
     @property
+    def record_lock(self) -> Path:
+        """Held by the command that says what a shared run is made with; no group's id has a dot."""
+        return self.path / "locks" / self.config.name
+
+    @property
     def work(self) -> Path:
         """The method's own folder."""
         return self.path / "work"

@@ -18,6 +18,7 @@ from fcbench.run.calls import Calls, reason
 from fcbench.run.cases import Group, case_seed
 from fcbench.run.fitting import Fit, Fitting
 from fcbench.run.measure import MEASURED, Cost, LoadClock, Meter
+from fcbench.run.record import refuse_changes
 from fcbench.types import Case, Generation, Image, Method, Sampler, Stack
 
 PRELOADED = ("tokenizer", "text_encoder", "vae", "unet", "scheduler")
@@ -66,11 +67,23 @@ class Drawing:
             if role in self._stack.load and not spared:
                 self._stack.role(role)
         self._note_digests()
-        if self._leads or not self._folder.config.exists():
-            write_json(self._folder.config, self._record)
+        self._put_record()
         for group in groups:
             with self._alone_with(group):
                 self._draw_missing(group)
+
+    def _put_record(self) -> None:
+        """Say what the run is made with.
+
+        Of several that began at one moment none found another's word, so each looks again: UsageError where one of
+        them draws otherwise.
+        """
+        busy = f"{self._folder.path}: another command begins there, which is waited for"
+        with locked(self._folder.record_lock, busy, waits=True) if self._shared else contextlib.nullcontext():
+            if self._shared:
+                refuse_changes(self._folder, self._record, finished=False)
+            if self._leads or not self._folder.config.exists():
+                write_json(self._folder.config, self._record)
 
     def _alone_with(self, group: Group) -> contextlib.AbstractContextManager[None]:
         """Where several share a run, a group is one's own while it is drawn."""

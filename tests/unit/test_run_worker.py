@@ -18,7 +18,8 @@ from fcbench import store
 from fcbench.config import Suite
 from fcbench.errors import FcbenchError, MethodError, MissingError, UsageError, WeightsError
 from fcbench.files import locked, read_json, write_image, write_json
-from fcbench.run import cases
+from fcbench.run import cases, worker
+from fcbench.run.draw import Drawing
 from fcbench.run.measure import ResidentMeter
 from fcbench.run.possible import refuse_any_impossible
 from fcbench.run.record import describe_method
@@ -117,6 +118,25 @@ def test_tasks_that_share_a_run_draw_what_one_command_does_and_the_first_measure
     toy.work({}, "Painter", {}, part=(2, 2))
     assert read_json(folder.config) == record
     assert toy.events[-1] == {"event": "end", "missing": 0}
+
+
+def test_of_tasks_that_begin_at_one_moment_with_other_settings_one_is_refused(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Drawing
+
+    def after_the_other(*parts: Any, **rest: Any) -> Drawing:
+        """The first task looks at the run and loads its models; the second does all of its work meanwhile."""
+        monkeypatch.setattr(worker, "Drawing", plain)
+        toy.work({}, "Painter", {"shade": "200"}, part=(2, 2))
+        return plain(*parts, **rest)
+
+    monkeypatch.setattr(worker, "Drawing", after_the_other)
+    with pytest.raises(UsageError, match=r"was made with other settings \(options.shade: 200 there, 3 now\)"):
+        toy.work({}, "Painter", {"shade": "3"}, part=(1, 2))
+    folder = store.run_folder(toy.path / "out", "toy", "Painter")
+    assert read_json(folder.config)["options"]["shade"] == 200
+    assert {row.case.subjects[0].id for row in folder.generations()} == {"bo"}
 
 
 def test_a_group_that_another_command_draws_is_refused(toy: Toy) -> None:
