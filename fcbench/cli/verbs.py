@@ -172,8 +172,10 @@ def run(
     methods = method or (_untuned_methods() if alpha is None and checkpoint is None else ["fastcomposer"])
     plans = [plan for name in suite or ("mini-single", "mini-pair") for plan in load_suites(name)]
     if sanity:
-        given = {"--method": method, "--set": settings, "--variant": variant, "--alpha": alpha}
-        _write_sanity(plans, stack, out, {**given, "--checkpoint": checkpoint, "--shards": shards})
+        given: dict[str, object] = {"--method": method, "--set": settings, "--variant": variant, "--alpha": alpha}
+        given |= {"--checkpoint": checkpoint, "--random-weights": random_weights, "--low-memory": low_memory}
+        given |= {"--fail-fast": fail_fast, "--keep-fits": keep_fits, "--shards": shards}
+        _write_sanity(plans, stack, out, given)
         return
     refuse_any_impossible(plans, methods, [chosen | swept for _, swept in variants], out)
     failed = 0

@@ -64,6 +64,10 @@ def test_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
             ["run", "--sanity", "--set", "a=1", "--alpha", "0,1", "--checkpoint", "x"],
             "--sanity draws with no method: leave --set, --alpha, --checkpoint away",
         ),
+        (
+            ["run", "--sanity", "--random-weights", "--low-memory", "--fail-fast", "--keep-fits"],
+            "--sanity draws with no method: leave --random-weights, --low-memory, --fail-fast, --keep-fits away",
+        ),
         (["run", "--set", "alpha"], "--set alpha: expected KEY=VALUE"),
         (["build-data", "--photos", "0"], "--photos"),
         (["report"], "out: no runs there; make one with: fcbench run"),
