@@ -58,10 +58,13 @@ def _device() -> str:
 
 
 def _faces() -> Iterator[Finding]:
-    """Whether a GPU that is here judges faces too."""
+    """Whether a GPU that is here judges faces too; nothing where their package is absent: the rest tells that."""
     import torch
-    from onnxruntime import get_available_providers
 
+    try:
+        from onnxruntime import get_available_providers
+    except ImportError:
+        return
     if torch.cuda.is_available():
         here = "CUDAExecutionProvider" in get_available_providers()
         mend = "" if here else "pip install --no-deps onnxruntime-gpu"

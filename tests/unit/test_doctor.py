@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,8 @@ def test_a_gpu_that_faces_are_not_judged_on_is_told_of(monkeypatch: pytest.Monke
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
     (there,) = doctor._faces()
     assert (there.text, there.mend) == ("judged on the GPU", "")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert list(doctor._faces()) == []
 
 
 ROLES = """
