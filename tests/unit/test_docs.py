@@ -197,6 +197,12 @@ def test_the_page_of_training_names_keys_of_a_recipe_and_numbers_that_share_out_
         assert share_of(paper.model_copy(update={"accumulation": accumulation}), gpus) == share
 
 
+def test_the_page_of_training_names_the_checkpoints_that_its_recipe_keeps_on_the_way() -> None:
+    recipe = load_yaml("sd15-more", Recipe, "recipes")
+    *rest, last = [str(step) for step in range(recipe.save_every, recipe.steps, recipe.save_every)][-recipe.keep :]
+    assert f"the checkpoints of steps {', '.join(rest)} and {last}, to be judged beside the last" in TRAIN.read_text()
+
+
 def test_every_page_that_a_page_links_to_is_there() -> None:
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for link in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", page.read_text()):
