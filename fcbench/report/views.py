@@ -157,7 +157,7 @@ def _time(rows: Sequence[Row], colours: Mapping[str, int]) -> list[Plot]:
         "Time",
         shown,
         "seconds, log scale",
-        "Fit once for a person; then each picture, warm. Fits below 1 ms are left out.",
+        "Fit once for the people in a picture; then each picture, warm. Fits below 1 ms are left out.",
     )
 
 

@@ -250,6 +250,8 @@ def test_trios_are_called_so_and_stand_beside_nothing_published(tmp_path: Path) 
     assert "What became of three people" in page
     assert "all right" in page
     assert "both right" not in page
+    assert "two people" not in page.partition('<h2 id="reading">')[2]
+    assert "Fit once for the people in a picture" in page
     assert "published" not in page.partition("<main>")[2].partition('<h2 id="provenance">')[0]
 
 
