@@ -146,7 +146,10 @@ class Suite(Closed):
     @model_validator(mode="after")
     def _cases_can_name_files(self) -> Suite:
         people = self.subjects
-        ids = list(people.nouns) if isinstance(people, FolderPeople) else [f"p{people.first + people.count}"] * 3
+        if isinstance(people, FolderPeople):
+            ids = list(people.nouns)
+        else:
+            ids = [f"p{people.first + people.count - 1:07d}"] * self.group  # as fcbench.world names them
         prompt = max((prompt.id for prompt in self.prompts), key=len)
         longest = f"{'+'.join(sorted(ids, key=len)[-self.group :])}.{prompt}.{max(self.seeds)}"
         if len(longest) > LONGEST:

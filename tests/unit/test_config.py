@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from fcbench.config import FolderPeople, Recipe, WorldPeople, load_suites, load_yaml, names, shipped
+from fcbench.config import LONGEST, FolderPeople, Recipe, WorldPeople, load_suites, load_yaml, names, shipped
 from fcbench.errors import DataError, UsageError
 from fcbench.fastcomposer.shares import share_of
+from fcbench.world import draw_person
 
 SUITE = """\
 name: tiny
@@ -110,6 +111,14 @@ def test_people_that_a_run_could_not_draw_are_refused_when_the_suite_is_read(
         load_suites(path)
     assert str(error.value).startswith(f"{path}: ")
     assert message in str(error.value)
+
+
+def test_a_drawn_suite_s_pictures_are_as_long_in_name_as_its_people_s_ids_make_them(tmp_path: Path) -> None:
+    suite = SUITE.replace("first: 1000000", "first: 0")
+    fits = "a" * (LONGEST - len(f"{draw_person(2).id}..1"))
+    assert len(load_suites(write(tmp_path, suite.replace("id: snow", f"id: {fits}")))) == 1
+    with pytest.raises(UsageError, match=f"a name of {LONGEST + 1} characters"):
+        load_suites(write(tmp_path, suite.replace("id: snow", f"id: {fits}a")))
 
 
 @pytest.mark.parametrize("text", ["name: [1", "\tname: x", "\0", "name: !!python/object:os.system x"])
