@@ -34,9 +34,10 @@ class Against:
     @property
     def reading(self) -> str:
         """What the differences are, in words."""
+        drawn = f", drawn on {' and '.join(self.devices)}" if self.devices else ""
         return (
-            f"Methods here minus those of the report in {self.place}, drawn on {' and '.join(self.devices)}: quality "
-            "alone, on equal cases (subjects, prompt, seed). What was drawn here stands against its earlier self."
+            f"Methods here minus those of the report in {self.place}{drawn}: quality alone, on equal cases (subjects, "
+            "prompt, seed). What was drawn here stands against its earlier self."
         )
 
 
@@ -58,7 +59,7 @@ def against(runs: Sequence[Run], rankings: Sequence[Ranking], place: Path, suite
         for other in sorted(earlier, key=lambda other: other.label != run.label)  # its earlier self first
         if other.label not in drawn - {run.label}
     ]
-    devices = tuple(sorted({str(run.config["device"]) for run in earlier}))
+    devices = tuple(sorted({str(run.config["device"]) for run in earlier if run.config["device"]}))
     return Against(str(place), devices, tuple(compared(pairs)))
 
 

@@ -47,7 +47,7 @@ class Costs:
 
 def costs(run: Run) -> Costs:
     """The costs of a run; a yardstick has none, as nothing was drawn for it, nor have pictures made elsewhere."""
-    kind = str(run.config.get("memory_kind", ""))
+    kind = str(run.config.get("memory_kind") or "")
     if not run.has_costs or not run.generations:
         return Costs(kind)
     made = run.generations.values()

@@ -67,6 +67,17 @@ def test_methods_meet_their_earlier_selves_and_those_not_drawn_here(tmp_path: Pa
     assert compare(runs[0], then["fastcomposer"], "identity").estimate == told
 
 
+def test_earlier_pictures_that_were_made_elsewhere_name_no_device(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path / "theirs", "s", 8))
+    fake_run(tmp_path / "theirs", "s", "b", wanted, costs_measured=False, device=None)
+    write_report(tmp_path / "theirs", "s")
+    draw(tmp_path, "mine")
+    runs = read_runs(tmp_path, "s")
+    found = against(runs, rankings(runs, "s"), tmp_path / "theirs" / "reports", "s")
+    assert found.devices == ()
+    assert f"the report in {found.place}: quality alone" in found.reading
+
+
 def test_the_report_tells_them_in_all_its_files(tmp_path: Path, earlier: Path) -> None:
     draw(tmp_path, "mine")
     folder = write_report(tmp_path, "s", earlier=earlier).parent

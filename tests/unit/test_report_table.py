@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,21 @@ def test_pictures_that_no_stack_drew_rank_beside_the_runs_on_whatever_stack(tmp_
     fake_run(tmp_path, "s", "of-another-version", wanted, stack="mini", suite_digest="6" * 64, **judged)
     told = [{row.method for row in ranking.rows} for ranking in ranked(tmp_path, "s")]
     assert told == [{"a", "b", "theirs"}, {"c", "real-photos"}, {"of-another-version"}]
+
+
+def test_where_pictures_were_made_that_no_device_here_drew_is_not_told_as_none(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 2), prompts=PROMPTS[:1])
+    elsewhere: dict[str, Any] = {"costs_measured": False, "device": None, "memory_kind": None}
+    fake_run(tmp_path, "s", "theirs", wanted, quality=(0.9, 0.3), **elsewhere)
+    page = write_report(tmp_path, "s")
+    (ranking,) = ranked(tmp_path, "s")
+    assert ranking.title == "not drawn here, stack mini"
+    assert (ranking.rows[0].device, ranking.rows[0].costs.memory_kind) == ("", "")
+    files = [path.read_text() for path in page.parent.glob("leaderboard.*")]
+    assert len(files) == 5
+    assert not any(re.search(r"\bNone\b(?!: no method failed)", text.partition("<script>")[0]) for text in files)
+    fake_run(tmp_path, "s", "ours", wanted, quality=(0.2, 0.3), memory_kind="cuda allocated")
+    assert "Peak: allocated by PyTorch, weights and all." in write_report(tmp_path, "s").read_text()
 
 
 def test_differences_are_to_stable_diffusion_on_the_common_cases(out: Path) -> None:
