@@ -223,4 +223,5 @@ def test_equal_runs_give_equal_files(out: Path) -> None:
     before = {path.name: path.read_bytes() for path in page.parent.iterdir()}
     write_report(out, "fake-single")
     assert {path.name: path.read_bytes() for path in page.parent.iterdir()} == before
-    assert set(before) == {f"leaderboard.{kind}" for kind in ("csv", "md", "tex", "json", "html")} | {"manifest.json"}
+    files = {f"leaderboard.{kind}" for kind in ("csv", "md", "tex", "json", "html")}
+    assert set(before) == files | {"generations.parquet", "manifest.json"}
