@@ -225,8 +225,9 @@ def score(
     if pictures is not None:
         told = {"images_per_subject": images_per_subject, "sees": sees or (), "note": note, "stack_name": stack}
         _adopt(pictures, suite or [], name, out, told)
-    elif sees or note:
-        raise UsageError("--sees and --note tell of pictures made elsewhere: name their folder")
+    elif name or images_per_subject != 1 or sees or note:
+        options = "--name, --images-per-subject, --sees and --note"
+        raise UsageError(f"{options} tell of pictures made elsewhere: name their folder")
     for plan in _reported(suite, out):
         _score(plan, metric or (), stack, device, out)
 

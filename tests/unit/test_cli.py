@@ -315,8 +315,10 @@ def test_what_is_told_of_pictures_made_elsewhere_is_kept_with_them(
     (facts,) = kept
     expected = {"sees": ["insightface", "boxes"], "note": "base model: SDXL", "stack_name": "sd15"}
     assert facts == {"out": tmp_path, "label": "theirs", "images_per_subject": 1, **expected}
-    assert cli.main(["score", "--note", "of no pictures"]) == 2
-    assert "--sees and --note tell of pictures made elsewhere: name their folder" in capsys.readouterr().err
+    of_no_pictures = {"--note": "base model: SDXL", "--sees": "boxes", "--name": "theirs", "--images-per-subject": "5"}
+    for option in of_no_pictures.items():
+        assert cli.main(["score", *option]) == 2
+        assert "--sees and --note tell of pictures made elsewhere: name their folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("recipe", ["mini", "paper"])
