@@ -84,7 +84,11 @@ def test_the_report_tells_them_in_all_its_files(tmp_path: Path, earlier: Path) -
     told = json.loads((folder / "leaderboard.json").read_text())["against"]
     assert [c["other"] for c in told["comparisons"]] == ["dreambooth", "fastcomposer"] * 2
     words = "quality alone, on equal cases"
-    assert words in (folder / "leaderboard.html").read_text()
+    page = (folder / "leaderboard.html").read_text()
+    assert words in page
+    assert "Differences to" not in page  # one method here: what its p is stands nowhere above
+    assert "Holm-corrected for the number of pairs of methods" in page
+    assert '<a href="#against">' in page
     markdown = (folder / "leaderboard.md").read_text()
     assert words in markdown
     assert markdown.count("| mine | dreambooth | identity | +0.") == 1
