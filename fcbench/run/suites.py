@@ -8,7 +8,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import yaml
@@ -88,13 +88,14 @@ def new_suite(
     """
     own = load_yaml(prompts, OwnPrompts)
     texts = [(kind, text) for kind, texts in own.prompts.items() for text in texts]
+    ids = _ids_of([text for _, text in texts])
     data = {
         "name": name,
         "stack": stack,
         "subjects": {"source": "folder", "path": str(people.resolve()), "nouns": own.people},
         "group": 2 if pairs else 1,
         **({"pairs": pairs} if pairs else {}),
-        "prompts": [{"id": _id_of(text), "kind": kind, "text": text} for kind, text in texts],
+        "prompts": [{"id": found, "kind": kind, "text": text} for found, (kind, text) in zip(ids, texts, strict=True)],
         "seeds": list(range(seeds)),
     }
     path = folder / f"{name}.yaml"
@@ -129,6 +130,17 @@ def _cell(value: list[str] | list[list[str]]) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def _ids_of(texts: Sequence[str]) -> list[str]:
+    """The prompts' ids, with a digest where several have the same words but for other letters, signs or the slot.
+
+    >>> _ids_of(["{} in the snow", "in the snow, {}", "{} at home"])
+    ['in-the-snow-0aea8e4c', 'in-the-snow-3938c9b9', 'at-home']
+    """
+    ids = [_id_of(text) for text in texts]
+    shared = {found for found, count in Counter(ids).items() if count > 1}
+    return [f"{found}-{_digest(text)}" if found in shared else found for found, text in zip(ids, texts, strict=True)]
+
+
 def _id_of(text: str) -> str:
     """A prompt's id from its words: those beyond ``ID`` characters, or of other letters than a to z, as a digest.
 
@@ -138,7 +150,11 @@ def _id_of(text: str) -> str:
     words = "-".join(re.findall(r"[a-z0-9]+", text.replace("{}", " ").lower()))
     if words and len(words) <= ID:
         return words
-    return f"{words[:ID].strip('-') or 'prompt'}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return f"{words[:ID].strip('-') or 'prompt'}-{_digest(text)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _count(number: int, noun: str) -> str:

@@ -281,6 +281,16 @@ def test_prompts_that_the_text_encoder_cuts_are_told(tmp_path: Path, monkeypatch
     )
 
 
+def test_prompts_that_differ_in_other_letters_or_the_slot_alone_have_ids_of_their_own(tmp_path: Path) -> None:
+    prompts = own_people(tmp_path)
+    texts = ["a photo of {} в снегу", "a photo of {} на пляже", "{} in the snow", "in the snow, {}", "{} at home"]
+    prompts.write_text(yaml.safe_dump(yaml.safe_load(prompts.read_text()) | {"prompts": {"context": texts}}))
+    (suite,) = load_suites(new_suite("friends", tmp_path / "people", prompts, stack="mini", folder=tmp_path))
+    assert [prompt.text for prompt in suite.prompts] == texts
+    assert suite.prompts[-1].id == "at-home"
+    assert all(prompt.id.startswith(("a-photo-of-", "in-the-snow-")) for prompt in suite.prompts[:-1])
+
+
 def test_missing_people_are_all_named(tmp_path: Path) -> None:
     prompts = own_people(tmp_path)
     (tmp_path / "people" / "ann" / "1.png").unlink()
