@@ -91,7 +91,7 @@ class Blending:
     range = (0.0, 1.0)
     ranges: ClassVar = {"margin": (-2.0, 2.0)}
     higher_is_better = True
-    version = 2
+    version = 3
     roles = ("faces", "attributes")
 
     def __call__(self, stack: Stack, generations: Sequence[Generation]) -> list[dict[str, Score]]:

@@ -6,7 +6,7 @@ What is paired is quality alone: the earlier costs were measured on whatever mac
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from fcbench.errors import DataError, UsageError
 from fcbench.files import digest_file, read_json
 from fcbench.report.manifest import MANIFEST
 from fcbench.report.runs import Run, check_judges
-from fcbench.report.table import Comparison, Ranking, compared
+from fcbench.report.table import COMPARED, Comparison, Ranking, compared
 from fcbench.report.to_parquet import FIXED, GENERATIONS
 from fcbench.types import Case, Generation, Prompt, Score, Subject
 
@@ -115,9 +115,16 @@ def _check_comparable(earlier: Run, ours: Sequence[Run], folder: Path) -> None:
         if run.config["suite_digest"] != earlier.config["suite_digest"]:
             raise DataError(f"{folder}: {earlier.label} was drawn for other people or prompts than {run.label} here")
         try:
-            check_judges([run, earlier])
+            check_judges(
+                [_compared_alone(run), _compared_alone(replace(earlier, label=f"the earlier {earlier.label}"))]
+            )
         except DataError as error:
             raise DataError(f"{folder} does not compare with the runs here: {error}") from error
+
+
+def _compared_alone(run: Run) -> Run:
+    """The run as far as it is compared: other judges of what is not compared are no hindrance."""
+    return replace(run, headers={name: header for name, header in run.headers.items() if name in COMPARED})
 
 
 __all__ = ["PUBLISHED", "Against", "against", "earlier_report", "read_earlier"]

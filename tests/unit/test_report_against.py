@@ -104,8 +104,12 @@ def test_what_does_not_compare_is_refused(tmp_path: Path, earlier: Path, capsys:
     manifest = json.loads((folder / MANIFEST).read_text())
     manifest["runs"]["dreambooth"]["scores"]["identity"]["judges"] = {"faces": "e" * 64}
     write_json(folder / MANIFEST, manifest)
-    with pytest.raises(DataError, match="different judges"):
+    manifest["runs"]["dreambooth"]["scores"]["sharpness"] = {"version": 0}  # not compared, and so no hindrance
+    with pytest.raises(DataError, match="identity of mine and of the earlier dreambooth: different judges"):
         write_report(tmp_path / "b", "s", earlier=earlier)
+    draw(tmp_path / "c", "dreambooth")
+    with pytest.raises(DataError, match="identity of dreambooth and of the earlier dreambooth: different judges"):
+        write_report(tmp_path / "c", "s", earlier=earlier)
     (folder / GENERATIONS).write_bytes(b"PAR1")
     with pytest.raises(DataError, match="not the file that manifest"):
         write_report(tmp_path / "b", "s", earlier=earlier)
