@@ -34,6 +34,9 @@ MEASURED = (
 TICK_SECONDS = 0.02
 """How often memory is read where the kernel keeps no resettable high-water mark."""
 
+_UNSURE = 16 * 2**20
+"""So far apart may the kernel's two counts of the same memory be."""
+
 
 @dataclass
 class Cost:
@@ -135,12 +138,16 @@ class ResidentMeter:
         return int(self._process.memory_info().rss)
 
     def _peak(self) -> contextlib.AbstractContextManager[Callable[[], int]]:
-        """The highest resident memory since now: the kernel's mark if it can be reset, else read again and again."""
+        """The highest resident memory since now: the kernel's mark if it can be reset, else read again and again.
+
+        Once, on a crowded machine, the mark of a phase was still that of the one before: so it is looked at.
+        """
         try:
             Path("/proc/self/clear_refs").write_text("5")
         except OSError:
             return self._watch()
-        return contextlib.nullcontext(_high_water)
+        was_reset = _high_water() < self._resident() + _UNSURE
+        return contextlib.nullcontext(_high_water) if was_reset else self._watch()
 
     @contextlib.contextmanager
     def _watch(self) -> Iterator[Callable[[], int]]:

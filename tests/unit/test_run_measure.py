@@ -30,6 +30,13 @@ def test_the_peak_is_seen_though_it_is_gone_when_the_phase_ends() -> None:
     assert meter.peak_device > big
 
 
+def test_a_mark_that_was_not_reset_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    meter = ResidentMeter(STACK)
+    meter.settle()
+    monkeypatch.setattr("fcbench.run.measure._high_water", lambda: 2**50)
+    assert peak_of(meter, 40) < 100 * MIB
+
+
 def test_what_is_held_when_the_meter_settles_is_not_counted() -> None:
     meter = ResidentMeter(STACK)
     held = np.ones(200 * MIB, np.uint8)
