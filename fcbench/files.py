@@ -15,12 +15,15 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from fcbench.errors import DataError, FcbenchError, UsageError
 from fcbench.types import Image
+
+_ROWS = 32
+"""How many rows of Parquet are read at once: they may hold photos."""
 
 
 def write_bytes(path: Path, data: bytes, *, flush: bool = True) -> None:
@@ -138,6 +141,17 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path}: no such file") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DataError(f"{path}: not valid JSON ({error}); delete it and run the command again") from error
+
+
+def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file as plain values by column, a few in memory at a time; DataError names a broken one."""
+    import pyarrow.parquet as parquet
+
+    try:
+        for batch in parquet.ParquetFile(path).iter_batches(_ROWS, columns=columns and list(columns)):
+            yield from batch.to_pylist()
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path}: not a Parquet file that can be read ({error})") from error
 
 
 def write_image(path: Path, image: Image, *, flush: bool = True) -> None:

@@ -13,11 +13,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from fcbench.build.overlay import GREY, Piece, caption_pieces, colours_of, overlay_url, photo_of, photo_url
-from fcbench.build.rows import Row, Rows, read_rows
+from fcbench.build.rows import Row, Rows
 from fcbench.build.sample import Place, Sample, draw_sample
 from fcbench.build.wilson import wilson
 from fcbench.errors import DataError
-from fcbench.files import read_json, write_text
+from fcbench.files import read_json, read_rows, write_text
 from fcbench.images import read_image
 from fcbench.store import DataFolder
 

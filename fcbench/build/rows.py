@@ -9,18 +9,16 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-import pyarrow.parquet as parquet
 from PIL import Image as Pillow
 
 from fcbench.build.split import SPLITS
 from fcbench.errors import DataError, UsageError
+from fcbench.files import read_rows
 from fcbench.store import DataFolder
 from fcbench.types import Image
 
 Row: TypeAlias = dict[str, Any]
 """A row as plain values, by column."""
-
-BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -46,15 +44,6 @@ class Rows:
         """The rows of a split in their order; DataError names a file that is broken."""
         for file in self.files(split):
             yield from read_rows(file, columns)
-
-
-def read_rows(file: Path, columns: Sequence[str] | None = None) -> Iterator[Row]:
-    """The rows of one Parquet file; DataError names it if it is broken."""
-    try:
-        for batch in parquet.ParquetFile(file).iter_batches(BATCH, columns=columns and list(columns)):
-            yield from batch.to_pylist()
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{file}: not a Parquet file that can be read ({error})") from error
 
 
 def picture(row: Row) -> Image:

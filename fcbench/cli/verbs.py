@@ -254,11 +254,12 @@ def report(
     Writes OUT/reports/SUITE. Without --suite every suite that has runs.
     """
     from fcbench import report
-    from fcbench.report.against import earlier_report
 
     if check:
         from fcbench.score import chosen_metrics
 
+        if given := [o for o, v in {"--merge": merge, "--against": against, "--publish": publish}.items() if v]:
+            raise UsageError(f"--check writes nothing: leave {', '.join(given)} away")
         _check(report.stale_reports(out, chosen_metrics(()), None if suite is None else _reported(suite, out)))
         return
     for other in merge or []:
@@ -267,6 +268,8 @@ def report(
                 print(f"{folder.path}: copied")
     names = _reported(suite, out)
     if against is not None:
+        from fcbench.report.against import earlier_report
+
         for name in names:
             earlier_report(against, name)  # refused before anything is scored
     for name in names:

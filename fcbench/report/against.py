@@ -12,7 +12,7 @@ from typing import Any
 
 from fcbench.config import shipped
 from fcbench.errors import DataError, UsageError
-from fcbench.files import digest_file, read_json
+from fcbench.files import digest_file, read_json, read_rows
 from fcbench.report.manifest import MANIFEST
 from fcbench.report.runs import Run, check_judges
 from fcbench.report.table import COMPARED, Comparison, Ranking, compared
@@ -77,17 +77,8 @@ def read_earlier(folder: Path) -> list[Run]:
     told = read_json(folder / MANIFEST)
     if told["files"].get(GENERATIONS) != digest_file(file):
         raise DataError(f"{file}: not the file that {MANIFEST} beside it names; fetch both again")
-    rows = _rows(file)
+    rows = list(read_rows(file))
     return [_run(label, run, rows) for label, run in told["runs"].items() if run["scores"]]
-
-
-def _rows(file: Path) -> list[dict[str, Any]]:
-    import pyarrow.parquet as parquet
-
-    try:
-        return list(parquet.read_table(file).to_pylist())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: not a Parquet file that can be read ({error})") from error
 
 
 def _run(label: str, told: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Run:

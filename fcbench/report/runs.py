@@ -59,7 +59,7 @@ class Run:
     @property
     def setting(self) -> tuple[str, str, str]:
         """Device, stack and suite digest: what must be equal for two runs to be ranked together."""
-        return str(self.config["device"]), str(self.config["stack"]), str(self.config["suite_digest"])
+        return str(self.config["device"] or ""), str(self.config["stack"]), str(self.config["suite_digest"])
 
     @property
     def costs_measured(self) -> bool:

@@ -130,8 +130,7 @@ def _joins(run: Run, measured: Counter[tuple[str, str, str]]) -> tuple[str, str,
 
 def _title(setting: tuple[str, str, str], several: bool) -> str:
     device, stack, digest = setting
-    where = "not drawn here" if device == str(None) else device  # of pictures made elsewhere and of photos
-    return f"{where}, stack {stack}" + (f", suite version {digest[:8]}" if several else "")
+    return f"{device or 'not drawn here'}, stack {stack}" + (f", suite version {digest[:8]}" if several else "")
 
 
 def _ranking(runs: Sequence[Run], suite: str, title: str) -> Ranking:
@@ -232,7 +231,7 @@ def _row(run: Run, suite: str, role: Role, ranks: tuple[int, int] | None) -> Row
         scores=scores,
         faces_found=_faces_found(run),
         costs=costs(run),
-        device=str(run.config["device"] or ""),
+        device=run.setting[0],
         stack=run.setting[1],
         status="complete" if run.is_complete else "incomplete",
         note=_note(run, scores.get("identity", NOTHING)),

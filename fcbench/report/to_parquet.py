@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import pyarrow
+import pyarrow.json as arrow_json
 import pyarrow.parquet as parquet
 
 from fcbench.report.runs import Run
@@ -16,8 +18,8 @@ GENERATIONS = "generations.parquet"
 
 FIXED = pyarrow.schema(
     [
-        pyarrow.field("method", pyarrow.string(), nullable=False),
-        pyarrow.field("case", pyarrow.string(), nullable=False),
+        ("method", pyarrow.string()),
+        ("case", pyarrow.string()),
         ("subjects", pyarrow.list_(pyarrow.string())),
         ("nouns", pyarrow.list_(pyarrow.string())),
         ("prompt_id", pyarrow.string()),
@@ -41,21 +43,25 @@ def to_parquet(runs: Sequence[Run]) -> bytes:
     """
     known = {name: case for run in runs for name, case in run.cases.items()}
     columns = sorted({column for run in runs for column in run.scores})
-    schema = pyarrow.schema(
-        [
-            *FIXED,
-            *(pyarrow.field(column, pyarrow.float64()) for column in columns),
-            pyarrow.field("notes", pyarrow.list_(pyarrow.string())),
-        ]
-    )
+    scores = [(column, pyarrow.float64()) for column in columns]
+    schema = pyarrow.schema([*FIXED, *scores, ("notes", pyarrow.list_(pyarrow.string()))])
     rows = [
         _row(run, name, known.get(name))
         for run in runs
         for name in sorted(run.generations.keys() | run.failures.keys())
     ]
     file = io.BytesIO()
-    parquet.write_table(pyarrow.Table.from_pylist(rows, schema), file, compression="zstd")
+    parquet.write_table(_table(rows, schema), file, compression="zstd")
     return file.getvalue()
+
+
+def _table(rows: Sequence[dict[str, Any]], schema: pyarrow.Schema) -> pyarrow.Table:
+    """Of JSON lines: a table of Python's values would be made by way of pandas, whose import takes longer than it."""
+    if not rows:
+        return schema.empty_table()
+    lines = "\n".join(json.dumps(row, allow_nan=False) for row in rows).encode()
+    options = arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
+    return arrow_json.read_json(io.BytesIO(lines), parse_options=options)
 
 
 def _row(run: Run, name: str, case: Case | None) -> dict[str, Any]:

@@ -65,6 +65,10 @@ def test_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
             "--sanity draws with no method: leave --set, --alpha, --checkpoint away",
         ),
         (
+            ["report", "--check", "--against", "published", "--publish", "p"],
+            "--check writes nothing: leave --against, --publish away",
+        ),
+        (
             ["run", "--sanity", "--random-weights", "--low-memory", "--fail-fast", "--keep-fits"],
             "--sanity draws with no method: leave --random-weights, --low-memory, --fail-fast, --keep-fits away",
         ),

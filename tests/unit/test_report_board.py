@@ -200,11 +200,11 @@ def test_published_is_the_same_with_its_manifest(out: Path, tmp_path: Path) -> N
     }
 
 
-def test_a_report_imports_neither_torch_nor_scipy(tmp_path: Path) -> None:
+def test_a_report_imports_neither_torch_nor_pandas(tmp_path: Path) -> None:
     fake_run(tmp_path, "s", "a", cases(subjects(tmp_path, "s", 6)))
     program = (
         "import sys; from pathlib import Path; from fcbench.report import write_report;"
-        "write_report(Path(sys.argv[1]), 's'); print({'torch', 'scipy'} & set(sys.modules))"
+        "write_report(Path(sys.argv[1]), 's'); print({'torch', 'pandas', 'scipy'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -21,10 +21,7 @@ from fcbench.fastcomposer.transforms import fit_photo
 from fcbench.images import to_tensor
 from fcbench.sampling import encode_images, encode_posterior
 from fcbench.types import Stack
-
-
-def changed(recipe: Recipe, **keys: object) -> Recipe:
-    return recipe.model_copy(update=keys)
+from tests.unit.fastcomposer.changes import changed
 
 
 def test_each_photo_is_kept_both_ways_where_photos_may_be_mirrored(
