@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet as parquet
 import pytest
 
-from fcbench.errors import FcbenchError
-from fcbench.files import atomic_folder, remove_temporaries
+from fcbench.errors import DataError, FcbenchError
+from fcbench.files import atomic_folder, read_rows, remove_temporaries
 
 
 def files_in(folder: Path) -> dict[str, str]:
@@ -61,3 +63,13 @@ def test_what_killed_programs_left_is_removed_folders_too(role: Path) -> None:
     (role / ".card.2.tmp").write_text("half")
     remove_temporaries(role)
     assert files_in(role.parent) == {"role/weights": "old"}
+
+
+def test_rows_of_parquet_are_streamed_in_order_and_a_broken_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    parquet.write_table(pyarrow.table({"n": [*range(70)], "name": ["x"] * 70}), path)
+    assert [row["n"] for row in read_rows(path)] == [*range(70)]
+    assert next(read_rows(path, ["name"])) == {"name": "x"}
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(DataError, match=r"rows\.parquet: not a Parquet file that can be read"):
+        next(read_rows(path))
