@@ -154,7 +154,8 @@ def write_tables(job: Job, kept: Sequence[Kept], census: Census, recipe: str) ->
     _remove_others(folder, files, len(kept))
     if not census.splits:
         told = ", ".join(f"{reason} {count}" for reason, count in census.rejected.most_common())
-        hint = "; a caption may stand beside its picture, in STEM.txt" if "caption_empty" in census.rejected else ""
+        beside = "; a caption may stand beside its picture, in STEM.txt: then --update"
+        hint = beside if "caption_empty" in census.rejected else ""
         raise DataError(f"{folder.rejects}: no photo was accepted ({told}); each one's reason is in this table{hint}")
     return files
 

@@ -235,5 +235,8 @@ def test_a_folder_of_nothing_usable_is_an_error_that_says_why(stack: Stack, tmp_
     with pytest.raises(DataError, match="no pictures"):
         build_data(tmp_path, source=str(tmp_path / "in"), stack=stack, progress=None)
     put(tmp_path / "in", "a.png", None)
-    with pytest.raises(DataError, match=r"caption_empty 1.*STEM\.txt"):
+    with pytest.raises(DataError, match=r"caption_empty 1.*STEM\.txt: then --update"):
         build_data(tmp_path, source=str(tmp_path / "in"), stack=stack, progress=None)
+    (tmp_path / "in" / "a.txt").write_text("a man in the snow")
+    with pytest.raises(DataError, match=r"no photo was accepted \(no_segment 1\)"):
+        build_data(tmp_path, source=str(tmp_path / "in"), stack=stack, progress=None, update=True)
