@@ -3,11 +3,13 @@
 Two more arms take no reference, or each, from another photo of the person than the one that is drawn.
 
 Each arm is a whole training: as many pictures as the others, from one start, over several seeds; equal seeds see equal
-batches and noise. Then pairs and single people are drawn, and every arm is compared with the whole recipe: by seed,
-over the seeds, and over the people. The attention is read on photos that no training saw.
+batches and noise. Then pairs and single people are drawn, and every arm is compared with the first that is named, the
+whole recipe unless told otherwise: by seed, over the seeds, and over the people. The attention is read on photos that
+no training saw.
 
     python benchmarks/claims.py --data world --pictures 100000                           # one device, hours on a CPU
     python benchmarks/claims.py --data world --pictures 100000 --minutes 9               # in pieces: the same command
+    python benchmarks/claims.py --data world --arms same-photo other-photo               # which photo to refer to
 
 What is trained, drawn and scored stays under OUT and is not made again.
 """
@@ -79,9 +81,9 @@ def main() -> int:
         print(f"{arm}: share of attention inside the subject's mask by seed:", *shares(arm, options))
     for size, columns in COLUMNS.items():
         suite = getattr(options, size)
-        print(f"\n{suite}\n| without | score | whole | difference by seed | over seeds | over people |")
+        print(f"\n{suite}\n| arm | score | {options.arms[0]} | difference by seed | over seeds | over people |")
         print("| --- | --- | --: | --- | --: | --: |")
-        for arm in [arm for arm in options.arms if arm != WHOLE]:
+        for arm in options.arms[1:]:
             for column in columns:
                 print(line(suite, arm, column, options), flush=True)
     return 0
@@ -127,18 +129,19 @@ def plan(arm: str, seed: int, options: argparse.Namespace) -> Recipe:
 
 
 def line(suite: str, arm: str, column: str, options: argparse.Namespace) -> str:
-    """One row of the table: the whole recipe's mean, and what is lost or won without a part of it."""
+    """One row of the table: the mean of the first arm, and what ``arm`` loses or wins against it."""
     values: list[dict[str, float]] = []
     by_seed, means = [], []
     for seed in options.seeds:
-        whole, without = (
-            read_run(store.run_folder(options.out, suite, f"fastcomposer@{name}-{seed}")) for name in (WHOLE, arm)
+        base, other = (
+            read_run(store.run_folder(options.out, suite, f"fastcomposer@{name}-{seed}"))
+            for name in (options.arms[0], arm)
         )
-        first, second = without.values(column), whole.values(column)
-        values.append({case: first[case] - second[case] for case in first.keys() & second.keys()})
+        before, now = base.values(column), other.values(column)
+        values.append({case: now[case] - before[case] for case in now.keys() & before.keys()})
         by_seed.append(fmean(values[-1].values()))
-        means.append(fmean(second.values()))
-        cases = whole.cases
+        means.append(fmean(before.values()))
+        cases = base.cases
     shared = sorted(set.intersection(*(set(each) for each in values)))
     people = difference(
         [fmean(each[case] for each in values) for case in shared],

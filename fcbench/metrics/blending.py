@@ -26,6 +26,8 @@ from fcbench.types import Case, Generation, Score, Stack, Subject
 
 OUTCOMES = ("both_right", "blended", "swapped", "cloned", "margin")
 COUNTS = ("missing", "extra")
+LEAST_CHANCE, TELLING = 1e-6, 1e-3
+"""The chance that any class word is left, and the difference of log chances that tells two ways to give faces apart."""
 STRANGERS_BELOW = 95
 """The percentile of other people's similarities that is the floor; 100 less it, of real margins, is the margin."""
 
@@ -78,9 +80,10 @@ class Blending:
     - ``missing``, ``extra``: fewer or more faces than subjects; for single subjects, too.
 
     - ``margin``: how much nearer a subject's face is to its own reference than to any other subject's, in cosine; the
-      least of the subjects, a missing face 0. Faces go to subjects by class word where the prompt tells those apart
-      and each is read once, else for the largest sum of similarities. In [-2, 2]: a picture that is right has a large
-      one, a blend next to none, a clone or a swap one below 0. It ranks pictures that share an outcome.
+      least of the subjects, a missing face 0. Faces go to subjects by class word where the prompt tells those apart:
+      so that what is read of all faces is likeliest; of equal chances for the largest sum of similarities. In [-2, 2]:
+      a picture that is right has a large one, a blend next to none, a clone or a swap one below 0. It ranks pictures
+      that share an outcome.
 
     The largest faces count, as many as there are subjects. The outcomes do not exclude each other (a blend beside a
     missing face), and a picture may have none of them: its faces are strangers'.
@@ -91,7 +94,7 @@ class Blending:
     range = (0.0, 1.0)
     ranges: ClassVar = {"margin": (-2.0, 2.0)}
     higher_is_better = True
-    version = 3
+    version = 4
     roles = ("faces", "attributes")
 
     def __call__(self, stack: Stack, generations: Sequence[Generation]) -> list[dict[str, Score]]:
@@ -151,7 +154,7 @@ def _row(
     faces: Faces,
     references: Mapping[str, Embeddings],
     thresholds: Thresholds | None,
-    nouns: Sequence[str] | None,
+    nouns: Sequence[Mapping[str, float]] | None,
     readable: Set[str],
 ) -> dict[str, Score]:
     wanted = len(case.subjects)
@@ -180,23 +183,26 @@ def _row(
 
 
 def least_margin(
-    similarity: npt.NDArray[np.float64], words: Sequence[str], nouns: Sequence[str] | None = None
+    similarity: npt.NDArray[np.float64], words: Sequence[str], nouns: Sequence[Mapping[str, float]] | None = None
 ) -> float:
     """The column ``margin`` of one picture: ``similarity`` is (subjects, faces), 2 subjects or more, a face or more.
 
-    ``words`` are the subjects' class words, ``nouns`` those that are read of the faces.
+    ``words`` are the subjects' class words, ``nouns`` the chance of each word that is read of each face.
     """
     subjects = len(words)
     weights = similarity
-    if len(set(words)) > 1 and nouns is not None and sorted(nouns) == sorted(words):
-        elsewhere = np.array([[word != noun for noun in nouns] for word in words])
-        weights = similarity - (2 * subjects + 1) * elsewhere  # more than any sums of cosines can differ by
+    if len(set(words)) > 1 and nouns is not None and len(nouns) == subjects:
+        chances = np.array([[max(read.get(word, 0.0), LEAST_CHANCE) for read in nouns] for word in words])
+        steps = np.round(np.log(chances) / TELLING)
+        weights = similarity + (2 * subjects + 1) * steps  # a step is more than any sums of cosines can differ by
     given = hungarian(weights)
     margins = [similarity[row, face] - np.delete(similarity[:, face], row).max() for row, face in given.items()]
     return float(min(margins + [0.0] * (len(given) < subjects)))
 
 
-def _swapped(subjects: Sequence[Subject], outcome: Outcome, nouns: Sequence[str] | None, readable: Set[str]) -> Score:
+def _swapped(
+    subjects: Sequence[Subject], outcome: Outcome, nouns: Sequence[Mapping[str, float]] | None, readable: Set[str]
+) -> Score:
     """Whether two subjects of different class words stand in each other's place; ``nouns`` are read by face.
 
     ``readable``: the words that can be read; empty where no picture had a face to tell them by.
@@ -210,7 +216,7 @@ def _swapped(subjects: Sequence[Subject], outcome: Outcome, nouns: Sequence[str]
         return Score(None, f"nothing here reads {unread[0]!r}")
     if not outcome.shows(len(subjects)):
         return Score(0.0, "not all subjects are there")
-    read = {subject: nouns[face] for face, subject in enumerate(outcome.whose) if subject is not None}
+    read = {subject: likeliest(nouns[face]) for face, subject in enumerate(outcome.whose) if subject is not None}
     crossed = any(
         words[a] != words[b] and read[a] == words[b] and read[b] == words[a] for a, b in permutations(read, 2)
     )
@@ -219,12 +225,12 @@ def _swapped(subjects: Sequence[Subject], outcome: Outcome, nouns: Sequence[str]
 
 def _read_nouns(
     stack: Stack, generations: Sequence[Generation], pictures: Sequence[Faces]
-) -> tuple[dict[int, Sequence[str]], Set[str]]:
-    """The class word of each of the largest faces, by the generation's place, where it can make a difference.
+) -> tuple[dict[int, Sequence[Mapping[str, float]]], Set[str]]:
+    """The chance of each class word of the largest faces, by the generation's place, where it can make a difference.
 
     And all words that could have been read.
     """
-    told: dict[int, Sequence[str]] = {}
+    told: dict[int, Sequence[Mapping[str, float]]] = {}
     readable: set[str] = set()
     asked = []
     for place, (generation, faces) in enumerate(zip(generations, pictures, strict=True)):
@@ -232,7 +238,7 @@ def _read_nouns(
         if len(words) < 2:
             continue
         if faces.nouns:
-            told[place] = [noun or "" for noun in faces.nouns[: len(generation.case.subjects)]]
+            told[place] = [{noun or "": 1.0} for noun in faces.nouns[: len(generation.case.subjects)]]
             readable.update(NOUNS.values())
         else:
             asked.append(place)
@@ -240,9 +246,7 @@ def _read_nouns(
         reader = stack.role("attributes")
         boxes = [pictures[place].boxes[: len(generations[place].case.subjects)] for place in asked]
         answers = reader.figures([read_image(generations[place].image) for place in asked], boxes)
-        told |= {
-            place: [likeliest(of["noun"]) for of in figures] for place, figures in zip(asked, answers, strict=True)
-        }
+        told |= {place: [of["noun"] for of in figures] for place, figures in zip(asked, answers, strict=True)}
         readable.update(*(of["noun"] for figures in answers for of in figures))
     elif told:
         told |= {place: [] for place in asked if not len(pictures[place].boxes)}  # seen like the others: nobody

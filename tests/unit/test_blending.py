@@ -116,8 +116,17 @@ def test_the_margin_is_of_the_subject_that_fares_worst(
 
 def test_of_three_people_those_of_one_class_word_may_trade_faces() -> None:
     faces = np.array([[0.1, 0.8, 0.0], [0.7, 0.2, 0.1], [0.0, 0.1, 0.9]])
-    assert least_margin(faces, ["man", "man", "woman"], ["man", "man", "woman"]) == pytest.approx(0.6)
-    assert least_margin(faces, ["man", "man", "woman"], ["woman", "man", "man"]) == pytest.approx(-0.8)
+    man, woman = {"man": 0.9, "woman": 0.1}, {"man": 0.1, "woman": 0.9}
+    assert least_margin(faces, ["man", "man", "woman"], [man, man, woman]) == pytest.approx(0.6)
+    assert least_margin(faces, ["man", "man", "woman"], [woman, man, man]) == pytest.approx(-0.8)
+
+
+def test_of_two_faces_read_alike_the_likelier_woman_is_the_woman() -> None:
+    faces = np.array([[0.9, 0.1], [0.0, 0.8]])
+    surely, hardly = {"man": 0.99, "woman": 0.01}, {"man": 0.6, "woman": 0.4}
+    assert least_margin(faces, ["man", "woman"], [surely, hardly]) == pytest.approx(0.7)
+    assert least_margin(faces, ["man", "woman"], [hardly, surely]) == pytest.approx(-0.9)
+    assert least_margin(faces, ["man", "woman"], [{"man": 1.0}, {"man": 1.0}]) == pytest.approx(0.7)
 
 
 def test_two_men_cannot_be_swapped(tmp_path: Path) -> None:
