@@ -26,6 +26,14 @@ from fcbench.types import Generation, Metric, Score, Stack
 JUDGES = ("faces", "clip")
 """The roles that judge, for a metric that does not say which it asks."""
 
+FIXED_COLUMNS = frozenset(
+    "method suite role status note notes device stack cases case subjects nouns prompt_id prompt_kind text seed failure"
+    " failures generations images_per_subject faces_found needs_tuning rank_best rank_worst memory_kind prior_seconds"
+    " fit_seconds sample_seconds single_seconds single_low single_high total_seconds load_seconds warm_up_seconds"
+    " peak_gib reserved_gib device_gib prior_peak_gib fit_peak_gib sample_peak_gib stored_mib_per_subject".split()
+)
+"""What reports call other columns than scores."""
+
 
 def chosen_metrics(named: Sequence[str] = ()) -> dict[str, Metric]:
     """The metrics that are always scored, and those that are named (``module:Class``, too)."""
@@ -61,7 +69,7 @@ def score_run(folder: RunFolder, stack: Stack, metrics: Mapping[str, Metric]) ->
     say = partial(print, file=sys.stderr, flush=True)
     for name in names:
         say(f"{folder.suite}/{folder.label}: {name} of {len(generations)} pictures ...", end=" ")
-        rows = _judge(name, metrics[name], stack, generations)
+        rows = _judge(name, metrics[name], stack, generations, _taken(folder, name))
         if facts := _facts(metrics[name], stack, generations):
             folder.write_facts(name, facts)
         folder.write_scores(name, rows, _header(metrics[name], stack.digests, judged))
@@ -110,10 +118,17 @@ def _digest(generations: Sequence[Generation]) -> str:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror}); run the command that made it") from error
 
 
+def _taken(folder: RunFolder, name: str) -> dict[str, str]:
+    """Column -> whose it is, of all that a metric may not call a column of its own."""
+    others = {other: folder.read_scores(other)[1] for other in folder.scored() if other != name}
+    scored = {column: other for other, rows in others.items() for row in rows.values() for column in row}
+    return scored | dict.fromkeys(FIXED_COLUMNS, "every table")
+
+
 def _judge(
-    name: str, metric: Metric, stack: Stack, generations: Sequence[Generation]
+    name: str, metric: Metric, stack: Stack, generations: Sequence[Generation], taken: Mapping[str, str]
 ) -> list[tuple[str, dict[str, Score]]]:
-    """The metric's scores by case, checked: one row a generation, its own column there, finite or None."""
+    """The metric's scores by case, checked: one row a generation, its own columns, finite or None."""
     try:
         rows = metric(stack, generations)
     except FcbenchError:
@@ -122,6 +137,8 @@ def _judge(
         raise MethodError(f"metric {name} failed: {type(error).__name__}: {error}") from error
     if len(rows) != len(generations):
         raise MethodError(f"metric {name} gave {len(rows)} rows for {len(generations)} generations")
+    if columns := sorted({column for row in rows for column in row} & taken.keys()):
+        raise MethodError(f"metric {name}: {taken[columns[0]]} has a column {columns[0]!r}; call it something else")
     cases = [generation.case.id for generation in generations]
     for case, row in zip(cases, rows, strict=True):
         if metric.name not in row:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,9 +12,12 @@ import pytest
 from fcbench.errors import DataError, MethodError
 from fcbench.files import write_image
 from fcbench.report import write_report
+from fcbench.report.costs import Costs
 from fcbench.report.runs import read_run
 from fcbench.report.stale import stale
-from fcbench.score import needs_scoring, score_run
+from fcbench.report.table import Row
+from fcbench.report.to_parquet import FIXED
+from fcbench.score import FIXED_COLUMNS, needs_scoring, score_run
 from fcbench.store import RunFolder
 from fcbench.types import Generation, Score, Stack
 from tests.unit.fake_runs import cases, fake_run, picture, subjects
@@ -61,10 +65,11 @@ def test_scores_are_committed_for_every_case(folder: RunFolder) -> None:
 
 def test_a_metric_may_tell_the_ranges_of_its_further_columns(folder: RunFolder) -> None:
     class Two(Toy):
+        name = "prompt"
         ranges: ClassVar = {"other": (0.0, 1.0)}
 
-    for metric in ("identity", "prompt"):
-        score_run(folder, stack(), {metric: Two()})
+    two = Two(lambda: {"prompt": Score(1.0), "other": Score(0.5)})
+    score_run(folder, stack(), {"identity": columns("identity"), "prompt": two})
     run = read_run(folder)
     assert run.bounds("other") == (0.0, 1.0)
     assert run.bounds("none such") is None
@@ -176,6 +181,24 @@ def test_a_metric_that_breaks_its_promise_commits_nothing(
     with pytest.raises(MethodError, match=message):
         score_run(folder, stack(), {"toy": Toy(row)})
     assert folder.read_scores("toy") == ({}, {})
+
+
+@pytest.mark.parametrize(("column", "whose"), [("identity", "identity"), ("seed", "every table")])
+def test_a_metric_may_not_call_a_column_as_another_or_a_table_calls_its_own(
+    folder: RunFolder, column: str, whose: str
+) -> None:
+    score_run(folder, stack(), {"identity": USUAL["identity"]})
+    greedy = Toy(lambda: {"toy": Score(1.0), column: Score(1.0)})
+    with pytest.raises(MethodError, match=f"metric toy: {whose} has a column '{column}'"):
+        score_run(folder, stack(), {"toy": greedy})
+    assert folder.read_scores("toy") == ({}, {})
+    score_run(folder, stack(), {"identity": columns("identity")})  # its own
+
+
+def test_what_tables_call_their_columns_is_known() -> None:
+    costs = {field.name for field in fields(Costs)}
+    rows = {field.name for field in fields(Row)} - {"scores", "costs"}
+    assert set(FIXED.names) | {"notes"} | costs | rows <= FIXED_COLUMNS
 
 
 def test_asking_what_to_score_and_reporting_load_no_torch() -> None:
