@@ -26,12 +26,14 @@ from fcbench.types import Generation, Metric, Score, Stack
 JUDGES = ("faces", "clip")
 """The roles that judge, for a metric that does not say which it asks."""
 
-FIXED_COLUMNS = frozenset(
-    "method suite role status note notes device stack cases case subjects nouns prompt_id prompt_kind text seed failure"
-    " failures generations images_per_subject faces_found needs_tuning rank_best rank_worst memory_kind prior_seconds"
-    " fit_seconds sample_seconds single_seconds single_low single_high total_seconds load_seconds warm_up_seconds"
-    " peak_gib reserved_gib device_gib prior_peak_gib fit_peak_gib sample_peak_gib stored_mib_per_subject".split()
-)
+FIXED_COLUMNS = frozenset([
+    "method", "suite", "role", "status", "note", "notes", "device", "stack", "cases", "case", "subjects", "nouns",
+    "prompt_id", "prompt_kind", "text", "seed", "failure", "failures", "generations", "images_per_subject",
+    "faces_found", "needs_tuning", "rank_best", "rank_worst", "memory_kind", "prior_seconds", "fit_seconds",
+    "sample_seconds", "single_seconds", "single_low", "single_high", "total_seconds", "load_seconds",
+    "warm_up_seconds", "peak_gib", "reserved_gib", "device_gib", "prior_peak_gib", "fit_peak_gib",
+    "sample_peak_gib", "stored_mib_per_subject",
+])  # fmt: skip
 """What reports call other columns than scores."""
 
 
