@@ -221,7 +221,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--start", default=None, help="a checkpoint to branch from, 'stack' for the stack's own")
     parser.add_argument("--pair", default="mini-pair", help="suite of two people a picture")
     parser.add_argument("--single", default="mini-single", help="suite of one person a picture")
-    parser.add_argument("--arms", nargs="+", default=list(OF_THE_PAPER), choices=list(ARMS))
+    parser.add_argument(
+        "--arms", nargs="+", default=list(OF_THE_PAPER), choices=list(ARMS), help="the others against the first"
+    )
     parser.add_argument("--pictures", type=int, default=100_000, help="of each training")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--minutes", type=float, default=float("inf"), help="of training, then stop")

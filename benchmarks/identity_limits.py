@@ -24,7 +24,7 @@ from fcbench.metrics.identity import Identity
 from fcbench.report.statistics import mean
 from fcbench.run import case_seed
 from fcbench.stacks import load_stack
-from fcbench.types import Case, Generation, Image, Prompt, Stack, Subject
+from fcbench.types import Case, Generation, Image, Prompt, Stack, Subject, subject_phrase
 from fcbench.world import PROMPTS, TEST_PEOPLE, Person, draw_person, draw_scene, portrait, render
 
 FIRST = TEST_PEOPLE[970_000]
@@ -64,14 +64,8 @@ def ways(stack: Stack) -> Iterator[tuple[str, int, Make]]:
         return sampler(prompts, [case_seed(case) for case in cases])
 
     def denoised_from(time: int) -> Make:
-        def make(person: Person, subject: Subject, sampler: FastComposerSampler, cases: list[Case]) -> Sequence[Image]:
-            text = sampling.encode_text(stack, [prompt.fill(f"a {subject.noun}") for prompt in prompts])
-            clean = latents(real(person), stack)
-            noise = sampling.initial_noise([case_seed(case) for case in cases], clean.shape[1:])
-            return to_images(sampling.decode_latents(
-                stack.role("vae"),
-                denoise_again(clean, noise, time, sampler.augment(text, prompts), sampler.parts.unet, stack),
-            ))  # fmt: skip
+        def make(person: Person, _: Subject, sampler: FastComposerSampler, cases: list[Case]) -> Sequence[Image]:
+            return draw_over(real(person), prompts, [case_seed(case) for case in cases], time, sampler)
 
         return make
 
@@ -81,6 +75,18 @@ def ways(stack: Stack) -> Iterator[tuple[str, int, Make]]:
         yield f"noised to {time} of 1000 and denoised", FIRST, denoised_from(time)
     yield "drawn", FIRST, drawn
     yield "drawn, people of the training photos", 0, drawn
+
+
+def draw_over(
+    images: Sequence[Image], prompts: Sequence[Prompt], seeds: Sequence[int], time: int, sampler: FastComposerSampler
+) -> list[Image]:
+    """The pictures, noised to ``time`` of 1000 and denoised by FastComposer, with its subjects' photos and prompts."""
+    stack = sampler.stack
+    text = sampling.encode_text(stack, [prompt.fill(subject_phrase(sampler.nouns)) for prompt in prompts])
+    clean = latents(images, stack)
+    noise = sampling.initial_noise(seeds, clean.shape[1:])
+    drawn = denoise_again(clean, noise, time, sampler.augment(text, prompts), sampler.parts.unet, stack)
+    return to_images(sampling.decode_latents(stack.role("vae"), drawn))
 
 
 def latents(images: Sequence[Image], stack: Stack) -> torch.Tensor:

@@ -3,8 +3,9 @@
 A judge is right where the picture without the defect scores higher; a tie is wrong. Each defect has the score that is
 there to show it; what others make of it is told beside. Rendered pairs differ in nothing but the defect. Drawn ones
 come from the stack's generator: it is asked for the defect, or the picture is spoiled afterwards; what it draws without
-being asked counts against the judge, so that these rows say less. It cannot be asked to swap two people: where each has
-the other's photo, their places alone change, which are free. So it draws rendered ones over, from noise up to a time.
+being asked counts against the judge, so that these rows say less. It cannot be asked to swap two people: where each
+word has the other's photo, it follows the photos and draws the same picture. So it draws rendered ones over, from noise
+up to a time.
 
 Run: python benchmarks/known_defects.py [--count 100] [--no-drawn]
 """
@@ -20,22 +21,20 @@ from random import Random
 from typing import Any
 
 import numpy as np
-from identity_limits import denoise_again, latents
+from identity_limits import draw_over
 from PIL import Image as Pillow
 from PIL import ImageFilter
 
 from baselines.stable_diffusion import StableDiffusion
 from fcbench.fastcomposer.method import FastComposer
 from fcbench.files import write_image
-from fcbench.images import to_images
 from fcbench.metrics.attributes import Attributes
 from fcbench.metrics.blending import Blending
 from fcbench.metrics.identity import Identity
 from fcbench.metrics.prompt import PromptConsistency
 from fcbench.metrics.sharpness import Sharpness
-from fcbench.sampling import decode_latents, encode_text, initial_noise
 from fcbench.stacks import load_stack
-from fcbench.types import Case, Generation, Image, Prompt, Stack, Subject, subject_phrase
+from fcbench.types import Case, Generation, Image, Prompt, Stack, Subject
 from fcbench.world import PROMPTS, TEST_PEOPLE, Figure, Person, Scene, draw_person, draw_scene, portrait, render
 from fcbench.world.people import HAIR_COLOURS, mix
 
@@ -116,16 +115,11 @@ def _drawn_over(
     snow = _prompt("snow")
     scene = draw_scene(list(people), number, prompt="snow")
 
-    def redraw(scene: Scene, subjects: Sequence[Subject], time: int) -> Image:
-        sampler = FastComposer().fit(stack, subjects, seed=0, workdir=folder)
-        text = encode_text(stack, [snow.fill(subject_phrase([subject.noun for subject in subjects]))])
-        clean = latents([render(scene).image], stack)
-        noise = initial_noise([number], clean.shape[1:])
-        drawn = denoise_again(clean, noise, time, sampler.augment(text, [snow]), sampler.parts.unet, stack)
-        return to_images(decode_latents(stack.role("vae"), drawn))[0]
-
+    as_they_are = FastComposer().fit(stack, pair, seed=0, workdir=folder)
+    as_the_other = FastComposer().fit(stack, posing, seed=0, workdir=folder)
     for time in SWAP_TIMES:
-        right, wrong = redraw(scene, pair, time), redraw(_with_people(scene, crossed), posing, time)
+        (right,) = draw_over([render(scene).image], [snow], [number], time, as_they_are)
+        (wrong,) = draw_over([render(_with_people(scene, crossed)).image], [snow], [number], time, as_the_other)
         yield Trial(f"swapped people, over from {time}", "drawn", PAIR, Case(pair, snow, 0), right, wrong)
 
 

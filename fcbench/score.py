@@ -12,7 +12,7 @@ thresholds measured on the suite's own photos.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from functools import partial
 from math import isfinite
 from typing import Any
@@ -71,7 +71,8 @@ def score_run(folder: RunFolder, stack: Stack, metrics: Mapping[str, Metric]) ->
     say = partial(print, file=sys.stderr, flush=True)
     for name in names:
         say(f"{folder.suite}/{folder.label}: {name} of {len(generations)} pictures ...", end=" ")
-        rows = _judge(name, metrics[name], stack, generations, _taken(folder, name))
+        rows = _judge(name, metrics[name], stack, generations)
+        _check_columns(name, {column for _, row in rows for column in row}, folder)
         if facts := _facts(metrics[name], stack, generations):
             folder.write_facts(name, facts)
         folder.write_scores(name, rows, _header(metrics[name], stack.digests, judged))
@@ -120,17 +121,10 @@ def _digest(generations: Sequence[Generation]) -> str:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror}); run the command that made it") from error
 
 
-def _taken(folder: RunFolder, name: str) -> dict[str, str]:
-    """Column -> whose it is, of all that a metric may not call a column of its own."""
-    others = {other: folder.read_scores(other)[1] for other in folder.scored() if other != name}
-    scored = {column: other for other, rows in others.items() for row in rows.values() for column in row}
-    return scored | dict.fromkeys(FIXED_COLUMNS, "every table")
-
-
 def _judge(
-    name: str, metric: Metric, stack: Stack, generations: Sequence[Generation], taken: Mapping[str, str]
+    name: str, metric: Metric, stack: Stack, generations: Sequence[Generation]
 ) -> list[tuple[str, dict[str, Score]]]:
-    """The metric's scores by case, checked: one row a generation, its own columns, finite or None."""
+    """The metric's scores by case, checked: one row a generation, its own column there, finite or None."""
     try:
         rows = metric(stack, generations)
     except FcbenchError:
@@ -139,8 +133,6 @@ def _judge(
         raise MethodError(f"metric {name} failed: {type(error).__name__}: {error}") from error
     if len(rows) != len(generations):
         raise MethodError(f"metric {name} gave {len(rows)} rows for {len(generations)} generations")
-    if columns := sorted({column for row in rows for column in row} & taken.keys()):
-        raise MethodError(f"metric {name}: {taken[columns[0]]} has a column {columns[0]!r}; call it something else")
     cases = [generation.case.id for generation in generations]
     for case, row in zip(cases, rows, strict=True):
         if metric.name not in row:
@@ -151,3 +143,14 @@ def _judge(
             if score.value is not None and not isfinite(score.value):
                 raise MethodError(f"metric {name} gave {score.value} as {column} of {case}: use None with a note")
     return list(zip(cases, rows, strict=True))
+
+
+def _check_columns(name: str, columns: Set[str], folder: RunFolder) -> None:
+    """MethodError where a metric calls a column as another metric calls its own, or as every table does."""
+    for column in sorted(columns & FIXED_COLUMNS):
+        raise MethodError(f"metric {name}: every table has a column {column!r}; call it something else")
+    for other in sorted({*folder.scored()} - {name}):
+        theirs = {column for row in folder.read_scores(other)[1].values() for column in row}
+        for column in sorted(columns & theirs):
+            cure = f"call it something else, or delete the scores of {other} in {folder.path}"
+            raise MethodError(f"metric {name}: {other} has a column {column!r}; {cure}")
