@@ -146,11 +146,19 @@ def _judge(
 
 
 def _check_columns(name: str, columns: Set[str], folder: RunFolder) -> None:
-    """MethodError where a metric calls a column as another metric calls its own, or as every table does."""
-    for column in sorted(columns & FIXED_COLUMNS):
-        raise MethodError(f"metric {name}: every table has a column {column!r}; call it something else")
+    """MethodError where a column is printed as another metric prints its own, or another of its own, or all tables."""
+    for column in sorted(columns):
+        if taken := sorted(_printed({column}) & (FIXED_COLUMNS | _printed(columns - {column}))):
+            raise MethodError(
+                f"metric {name}: its tables have a column {taken[0]!r} already; do not call one {column!r}"
+            )
     for other in sorted({*folder.scored()} - {name}):
         theirs = {column for row in folder.read_scores(other)[1].values() for column in row}
-        for column in sorted(columns & theirs):
+        for taken in sorted(_printed(columns) & _printed(theirs)):
             cure = f"call it something else, or delete the scores of {other} in {folder.path}"
-            raise MethodError(f"metric {name}: {other} has a column {column!r}; {cure}")
+            raise MethodError(f"metric {name}: {other} has a column {taken!r}; {cure}")
+
+
+def _printed(columns: Set[str]) -> set[str]:
+    """What reports print of columns: the mean, its interval's ends and the number of pictures, a column each."""
+    return {column + suffix for column in columns for suffix in ("", "_low", "_high", "_n")}

@@ -183,13 +183,22 @@ def test_a_metric_that_breaks_its_promise_commits_nothing(
     assert folder.read_scores("toy") == ({}, {})
 
 
-@pytest.mark.parametrize(("column", "whose"), [("identity", "identity"), ("seed", "every table")])
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ("identity", "identity has a column 'identity'"),
+        ("identity_low", "identity has a column 'identity_low'"),
+        ("seed", "its tables have a column 'seed' already"),
+        ("single", "its tables have a column 'single_high' already"),
+        ("toy_n", "its tables have a column 'toy_n' already"),
+    ],
+)
 def test_a_metric_may_not_call_a_column_as_another_or_a_table_calls_its_own(
-    folder: RunFolder, column: str, whose: str
+    folder: RunFolder, column: str, message: str
 ) -> None:
     score_run(folder, stack(), {"identity": USUAL["identity"]})
     greedy = Toy(lambda: {"toy": Score(1.0), column: Score(1.0)})
-    with pytest.raises(MethodError, match=f"metric toy: {whose} has a column '{column}'"):
+    with pytest.raises(MethodError, match=f"metric toy: {message}"):
         score_run(folder, stack(), {"toy": greedy})
     assert folder.read_scores("toy") == ({}, {})
     score_run(folder, stack(), {"identity": columns("identity")})  # its own
