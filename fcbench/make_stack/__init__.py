@@ -47,9 +47,9 @@ class Sizes:
 
 
 SIZES = Sizes()
-PHOTOS = 120_000
+PHOTOS = 160_000
 """How many photos FastComposer is trained on."""
-RECIPES = ("mini", "mini-more", "mini-most", "mini-people", "mini-crowd")
+RECIPES = ("mini", "mini-more", "mini-most", "mini-people", "mini-crowd", "mini-city")
 """How it is trained, each recipe from what the one before left."""
 IMAGE_ENCODER = "fastcomposer/image_encoder"
 """FastComposer's training leaves it as it is: the checkpoint's own serves both."""

@@ -243,7 +243,7 @@ def test_each_recipe_of_make_stack_goes_on_from_what_the_one_before_left(
     def train(data: Path, checkpoint: Path, stack: object, recipe: Recipe, clock: object) -> None:
         assert data == tmp_path / "work" / "data" / "world"
         trained.append((recipe.name, recipe.start, checkpoint))
-        if recipe.name == "mini-crowd":
+        if recipe.name == "mini-city":
             raise MethodError("stop here")
 
     monkeypatch.setattr("fcbench.make_stack.make_base", lambda *places, **rest: None)
@@ -251,14 +251,15 @@ def test_each_recipe_of_make_stack_goes_on_from_what_the_one_before_left(
     monkeypatch.setattr("fcbench.build.build_data", lambda *places, **rest: None)
     monkeypatch.setattr("fcbench.fastcomposer.train.train", train)
     assert cli.main(["make-stack", "--device", "cpu", "--out", str(tmp_path)]) == 1
-    names = ("mini", "mini-more", "mini-most", "mini-people")
-    first, second, third, fourth = (tmp_path / "work" / "checkpoints" / name for name in names)
+    names = ("mini", "mini-more", "mini-most", "mini-people", "mini-crowd")
+    first, second, third, fourth, fifth = (tmp_path / "work" / "checkpoints" / name for name in names)
     assert trained == [
         ("mini", "", first),
         ("mini-more", str(first), second),
         ("mini-most", str(second), third),
         ("mini-people", str(third), fourth),
-        ("mini-crowd", str(fourth), tmp_path / "fastcomposer"),
+        ("mini-crowd", str(fourth), fifth),
+        ("mini-city", str(fifth), tmp_path / "fastcomposer"),
     ]
 
 
