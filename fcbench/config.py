@@ -193,6 +193,9 @@ class Recipe(Closed):
     min_margin: float = Field(default=0.0, ge=0)
     """Segments whose phrase won by less than this margin are no subjects; their photo stays. 0 keeps all."""
     max_subjects: int = Field(default=4, ge=1)
+    oversample: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
+    """Text to how many times as often photos are drawn whose caption has it (``{black and white: 4}``), in capitals or
+    not; of several that it has the largest."""
     subject_drop: Share = 0.1
     text_only: Share = 0.1
     unconditional: Share = 0.1
@@ -229,6 +232,15 @@ class Recipe(Closed):
     """Steps from one loss on photos of the validation split to the next; 0 takes none."""
     wandb: str = ""
     """Project of Weights & Biases that the scalars are sent to as well; empty: none."""
+
+    @field_validator("oversample", mode="before")
+    @classmethod
+    def _read(cls, told: object) -> object:
+        """Of ``--set oversample="{watercolor: 3}"`` the mapping."""
+        try:
+            return yaml.safe_load(told) if isinstance(told, str) else told
+        except yaml.YAMLError:
+            return told
 
     @property
     def what_is_learned(self) -> dict[str, Any]:

@@ -8,8 +8,10 @@ at step k draws what an uninterrupted one would have.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from random import Random
 from typing import Any, TypeVar
 
@@ -17,7 +19,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from fcbench.config import Recipe
-from fcbench.errors import DataError
+from fcbench.errors import DataError, UsageError
 from fcbench.fastcomposer.data import Example, make_example
 from fcbench.fastcomposer.photos import Photos
 from fcbench.fastcomposer.transforms import fit_photo
@@ -60,12 +62,30 @@ class Drawing:
         step, part = place
         random = Random(f"{self.recipe.seed}/{step}/{part}")
         noise_seed = random.randrange(1 << 40)
-        rows = [random.randrange(len(self.photos)) for _ in range(self.count)]
+        rows = self._rows(random)
         return Batch(step, part, [self._example(row, random) for row in rows], noise_seed, random)
+
+    def _rows(self, random: Random) -> list[int]:
+        if not self.recipe.oversample:
+            return [random.randrange(len(self.photos)) for _ in range(self.count)]
+        return random.choices(range(len(self.photos)), cum_weights=self._weights, k=self.count)
+
+    @cached_property
+    def _weights(self) -> list[float]:
+        return list(accumulate(weights(self.photos.captions, self.recipe.oversample)))
 
     def _example(self, row: int, random: Random) -> Example:
         sides = {"side": self.side, "reference_side": self.reference_side}
         return make_example(self.photos, row, self.tokenizer, self.recipe, random, **sides)
+
+
+def weights(captions: Sequence[str], oversample: Mapping[str, float]) -> list[float]:
+    """How often each photo is drawn, by ``Recipe.oversample``; UsageError for a text that no caption has."""
+    told = {text.casefold(): weight for text, weight in oversample.items()}
+    has = [[text for text in told if text in caption] for caption in map(str.casefold, captions)]
+    if unknown := told.keys() - {text for texts in has for text in texts}:
+        raise UsageError(f"oversample: no caption of the dataset has {', '.join(map(repr, sorted(unknown)))}")
+    return [max((told[text] for text in texts), default=1.0) for texts in has]
 
 
 def batches(drawing: Drawing, places: Sequence[tuple[int, int]], workers: int) -> Iterator[Batch]:

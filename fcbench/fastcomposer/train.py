@@ -33,7 +33,7 @@ from fcbench.fastcomposer.data import Example, open_photos, open_unseen
 from fcbench.fastcomposer.encoder import Fusion, embed_subjects
 from fcbench.fastcomposer.keeping import claim, training_facts
 from fcbench.fastcomposer.latents import encode_latents, join_latents, open_latents, take_latents
-from fcbench.fastcomposer.loader import Batch, Drawing, batches, workers_for
+from fcbench.fastcomposer.loader import Batch, Drawing, batches, weights, workers_for
 from fcbench.fastcomposer.localize import Localizer
 from fcbench.fastcomposer.optimiser import make_optimiser, require_bitsandbytes, trained
 from fcbench.fastcomposer.photos import Photos
@@ -56,12 +56,14 @@ def train(data: Path, checkpoint: Path, stack: Stack, recipe: Recipe, clock: Clo
     """Train on the dataset in ``data`` and leave a checkpoint folder; goes on where it was stopped.
 
     Called by every process that torchrun or accelerate began; the first one writes. Raises OutOfTimeError when the
-    clock says so, DataError for a dataset that cannot be read, UsageError when there is none or when the folder holds a
-    training of another recipe, dataset or stack, DivergedError when the loss is not finite, FcbenchError when memory
-    runs out, and what ``load_checkpoint`` raises when the recipe starts from a checkpoint.
+    clock says so, DataError for a dataset that cannot be read, UsageError when there is none, when no caption has what
+    the recipe oversamples, or when the folder holds a training of another recipe, dataset or stack, DivergedError when
+    the loss is not finite, FcbenchError when memory runs out, and what ``load_checkpoint`` raises when the recipe
+    starts from a checkpoint.
     """
     photos = open_photos(data, recipe.min_margin)  # before the other processes are waited for: it may not be there
     unseen = open_unseen(data, recipe.min_margin) if recipe.validate_every else None
+    weights(photos.captions, recipe.oversample)
     require_wandb(recipe)
     require_bitsandbytes(recipe)
     folder = TrainingFolder(checkpoint)

@@ -285,10 +285,25 @@ def test_a_training_is_told_keys_of_its_recipe_and_its_own_options_last(
 ) -> None:
     trained: list[Recipe] = []
     monkeypatch.setattr("fcbench.fastcomposer.train.train", lambda data, folder, stack, recipe: trained.append(recipe))
-    keys = ["steps=7", "learning_rate=3e-5", "gradient_checkpointing=true", "start=a/b@main", "save_every=2", "wandb="]
+    keys = [
+        "steps=7",
+        "learning_rate=3e-5",
+        "gradient_checkpointing=true",
+        "start=a/b@main",
+        "save_every=2",
+        "wandb=",
+        "oversample={a hat: 2}",
+    ]
     words = [word for key in keys for word in ("--set", key)]
     assert cli.main(["train", *words, "--save-every", "5", "--device", "cpu", "--out", str(tmp_path)]) == 0
-    asked = {"steps": 7, "learning_rate": 3e-5, "gradient_checkpointing": True, "start": "a/b@main", "save_every": 5}
+    asked = {
+        "steps": 7,
+        "learning_rate": 3e-5,
+        "gradient_checkpointing": True,
+        "start": "a/b@main",
+        "save_every": 5,
+        "oversample": {"a hat": 2.0},
+    }
     assert trained == [load_yaml("mini", Recipe, "recipes").model_copy(update=asked)]
 
 
