@@ -8,7 +8,7 @@
     │   └── WeightsError    a file of weights is broken or fits no model here; stops a run as no case could be drawn
     ├── MissingError        a package or weights are absent; says the exact command that mends it
     ├── MethodError         a plug-in failed; names the case, the cause is chained
-    ├── DivergedError       a training's loss is not finite; says where the batch's photos are listed
+    ├── DivergedError       a training's or a fit's loss is not finite; that of `train` says where its photos are listed
     └── OutOfTimeError      a training's time budget is spent; the same command goes on
 
 Raised at the border, as one line for a person. The command line prints it; ``--debug`` shows the trace.
@@ -49,7 +49,7 @@ class MethodError(FcbenchError):
 
 
 class DivergedError(FcbenchError):
-    """A training's loss or gradient is not finite; the last good state stays, the batch's photos are listed."""
+    """The loss or gradient of a training, or of a method's fit, is not finite; ``train`` lists the batch's photos."""
 
 
 class OutOfTimeError(FcbenchError):

@@ -1,9 +1,10 @@
 """A U-Net replayed from a CUDA graph: one launch in place of the thousand that a small batch would wait for.
 
-Used by ``benchmarks/speed.py`` alone, and by whoever passes it to :func:`fcbench.sampling.draw`; a run does not record
-by itself. A graph reads weights from where they were when it was recorded: a tuned method that swaps them between two
-drawings would get stale pictures, no error. Nor would ``sample_seconds`` stay comparable: a run draws small groups, of
-which the first of each shape would carry the recording. What is not measured on a GPU does not become the default.
+Used by ``benchmarks/speed_sampling.py`` alone, and by whoever passes it to :func:`fcbench.sampling.draw`; a run does
+not record by itself. A graph reads weights from where they were when it was recorded: a tuned method that swaps them
+between two drawings would get stale pictures, no error. Nor would ``sample_seconds`` stay comparable: a run draws small
+groups, of which the first of each shape would carry the recording. What is not measured on a GPU does not become the
+default.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from typing_extensions import TypedDict
@@ -43,6 +44,21 @@ def decode_mask(rle: Rle) -> Mask:
         raise DataError(f"not a COCO run-length mask: the runs do not fill {rle['size']}")
     mask: Mask = np.ascontiguousarray(decoded, dtype=bool)
     return mask
+
+
+def iou(first: Mask, second: Mask) -> float:
+    """Intersection over union of two masks of one size; 0 where both are empty."""
+    union = np.count_nonzero(first | second)
+    return float(np.count_nonzero(first & second) / union) if union else 0.0
+
+
+def box_holds(box: Sequence[int], inner: Sequence[int]) -> bool:
+    """Whether a box (x1, y1, x2, y2) holds another; so does one that touches its sides.
+
+    >>> box_holds((0, 0, 4, 4), (0, 1, 4, 2)), box_holds((0, 0, 4, 4), (0, 1, 5, 2))
+    (True, False)
+    """
+    return box[0] <= inner[0] and box[1] <= inner[1] and box[2] >= inner[2] and box[3] >= inner[3]
 
 
 def box_of(mask: Mask) -> tuple[int, int, int, int]:

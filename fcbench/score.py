@@ -1,7 +1,7 @@
 """The verb ``score``: a run's committed generations x metrics -> scores in the run's folder.
 
 What made a metric's scores stands in their header: the metric's version and options, the judges' digests, and a
-digest of the pictures and photos judged. Scores are made anew when any of it differs, else left alone.
+digest of the pictures and of their subjects' photos. Scores are made anew when any of it differs, else left alone.
 
 Beyond the protocol of ``fcbench.types.Metric`` a metric may have ``roles``, the roles of the stack that it asks;
 ``optional``, True where it is scored only when it is named; ``judges()``, the digests by name of models that it brings
@@ -107,15 +107,12 @@ def _facts(metric: Metric, stack: Stack, generations: Sequence[Generation]) -> d
 
 
 def _digest(generations: Sequence[Generation]) -> str:
-    """Of the cases, their pictures and the reference photos: all that a metric looks at."""
-    photos = {subject.reference for generation in generations for subject in generation.case.subjects}
+    """Of the cases, their pictures and the subjects' photos: all that a metric looks at."""
+    subjects = {subject for generation in generations for subject in generation.case.subjects}
     try:
-        references = {photo: digest_file(photo) for photo in photos}
+        photos = {subject: [digest_file(photo) for photo in subject.images] for subject in subjects}
         return digest_json(
-            [
-                [g.case.id, g.case.text, digest_file(g.image), [references[s.reference] for s in g.case.subjects]]
-                for g in generations
-            ]
+            [[g.case.id, g.case.text, digest_file(g.image), [photos[s] for s in g.case.subjects]] for g in generations]
         )
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror}); run the command that made it") from error
@@ -154,9 +151,9 @@ def _check_columns(name: str, columns: Set[str], folder: RunFolder) -> None:
             )
     for other in sorted({*folder.scored()} - {name}):
         theirs = {column for row in folder.read_scores(other)[1].values() for column in row}
-        for taken in sorted(_printed(columns) & _printed(theirs)):
+        if taken := sorted(_printed(columns) & _printed(theirs)):
             cure = f"call it something else, or delete the scores of {other} in {folder.path}"
-            raise MethodError(f"metric {name}: {other} has a column {taken!r}; {cure}")
+            raise MethodError(f"metric {name}: {other} has a column {taken[0]!r}; {cure}")
 
 
 def _printed(columns: Set[str]) -> set[str]:

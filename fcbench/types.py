@@ -191,7 +191,8 @@ class Preparing(Protocol):
     def prepare(self, stack: Stack, noun: str, *, shelf: Path) -> Path | None:
         """Make it in a folder of its own under ``shelf``, which methods share, unless it is there; None: nothing.
 
-        Name the folder by all that decides what is in it. Called before every fit's ``fit``, in the same process.
+        Name the folder by all that decides what is in it. Called before the first ``fit`` of its class word, in
+        the same process.
         """
         ...
 

@@ -74,9 +74,10 @@ class TunedSampler:
 class Tuned(ABC):
     """A method that is tuned on five photos.
 
-    ``preset``: ``reference``, ``face`` or ``mini``; empty: the one called like the stack, else ``face``. 0 in
-    ``tuning_steps``, ``learning_rate`` and ``prior_images``, an empty ``mixed_precision`` and False in
-    ``gradient_checkpointing`` mean the preset's; 0 in ``steps`` and ``guidance`` (of sampling) means the stack's.
+    ``preset``: ``reference``, ``face``, ``mini`` or, of DreamBooth, ``text-encoder``; empty: the one called like the
+    stack, else ``face``. 0 in ``tuning_steps``, ``learning_rate`` and ``prior_images``, an empty ``mixed_precision``
+    and False in ``gradient_checkpointing`` mean the preset's; 0 in ``steps`` and ``guidance`` (of sampling) means the
+    stack's.
     ``track``: ``reference`` computes as the script does; ``optimised`` keeps the VAE's means and deviations and frozen
     text embeddings, and takes fused AdamW, channels-last layout and, on a GPU, bfloat16.
     """

@@ -43,7 +43,8 @@ source knows it.
 `original_caption`: the caption before numbered plurals were expanded, null where none was. `sharpness`, `short_side`,
 `faces`, `people`, `min_margin`, `min_share`, `min_face_pixels` are there to filter by when loading
 (`fcbench.build.quality.PRESETS`); nothing was left out for them.
-`flags`: `ambiguous` (the margin of a segment is below {ambiguous_margin}), `unmatched` (a segment has no phrase).
+`flags`: `ambiguous` (the margin of a segment is below {ambiguous_margin}), `unmatched` (a countable segment has no
+phrase).
 Nobody is in two splits, and no two photos have the same pixels. The config `annotations` holds the same rows without
 pixels, to be joined by `id` with photos of your own.
 

@@ -18,10 +18,10 @@ from fcbench.build.accuracy import Proportion
 from fcbench.build.match import PERSON_WORDS, assign
 from fcbench.build.records import Planted, Sidecar
 from fcbench.build.rows import Row, Rows
-from fcbench.build.segment import iou, owners_of
+from fcbench.build.segment import owners_of
 from fcbench.errors import DataError
 from fcbench.files import write_json, write_text
-from fcbench.masks import decode_mask
+from fcbench.masks import decode_mask, iou
 from fcbench.store import DataFolder
 from fcbench.types import Mask
 from fcbench.world import traits_in

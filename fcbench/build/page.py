@@ -32,6 +32,7 @@ STEPS = {
     "caption": "captioned",
     "phrases": "with noun phrases",
     "segment": "segmented",
+    "quality": "measured",
     "match": "with a phrase for a segment",
 }
 """What the funnel calls the photos that came through a step."""

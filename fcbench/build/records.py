@@ -25,7 +25,6 @@ Reason: TypeAlias = Literal[
     "unsupported_mode",
     "animated",
     "decode_error",
-    "too_small",
     "md5_mismatch",
     "sidecar_error",
     "licence_excluded",
@@ -35,27 +34,22 @@ Reason: TypeAlias = Literal[
     "no_phrase",
     "no_segment",
     "no_match",
-    "ambiguous",
-    "too_many_tokens",
-    "no_face_overlap",
     "oom",
     "model_error",
 ]
 """Why a photo is not in the dataset; a closed set.
 
 Of the file: it is gone, cannot be read, is no file, holds nothing, is no picture or another kind than its name says,
-ends early, would fill the memory, has a mode or several frames that are no photo, does not decode, is smaller than
-asked, or is not the file that its source lists. Its sidecar is broken; its licence was not asked for; it was taken
+ends early, would fill the memory, has a mode or several frames that are no photo, does not decode, or is not the
+file that its source lists. Its sidecar is broken; its licence was not asked for; it was taken
 down; its pixels are another one's. The caption is empty or names nothing; nothing is segmented; no segment matches a
-phrase; which one cannot be told; the phrase lies beyond the text encoder's tokens; the face that the source knows is
-nobody's. The memory did not suffice for this one alone; a model failed on it.
+phrase. The memory did not suffice for this one alone; a model failed on it.
 """
 
 REASONS: tuple[str, ...] = get_args(Reason)
 
 FAILURES = frozenset(REASONS) - {
-    *("too_small", "licence_excluded", "takedown", "duplicate_of", "caption_empty", "no_phrase", "no_segment"),
-    *("no_match", "ambiguous", "too_many_tokens", "no_face_overlap"),
+    *("licence_excluded", "takedown", "duplicate_of", "caption_empty", "no_phrase", "no_segment", "no_match"),
 }
 """The reasons that tell of something broken; the others leave out what was not wanted."""
 

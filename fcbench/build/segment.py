@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from fcbench.build.records import Item, Photo, Planted, Reject, Segment, batches
 from fcbench.errors import DataError
 from fcbench.images import read_image
-from fcbench.masks import box_of, decode_mask, encode_mask
+from fcbench.masks import box_of, decode_mask, encode_mask, iou
 from fcbench.types import Mask, Region, Segmenter
 
 BATCH = 16
@@ -69,12 +67,6 @@ def owners_of(regions: Sequence[Mask], people: Sequence[Mask]) -> list[int | Non
         if overlap >= SAME and owners[i] is None and j not in owners:
             owners[i] = j
     return owners
-
-
-def iou(first: Mask, second: Mask) -> float:
-    """Intersection over union of two masks of one size; 0 where both are empty."""
-    union = np.count_nonzero(first | second)
-    return float(np.count_nonzero(first & second) / union) if union else 0.0
 
 
 def _planted(photo: Photo, number: int, person: Planted, mask: Mask) -> Segment:

@@ -13,8 +13,9 @@ from typing import Any
 
 from fcbench.build.records import REASONS
 from fcbench.build.rows import Row, Rows, picture
-from fcbench.build.validate_official import check_official, is_official
+from fcbench.build.validate_official import check_official
 from fcbench.errors import DataError, UsageError
+from fcbench.fastcomposer.official_data import is_official
 from fcbench.files import digest_file, read_json, read_rows
 from fcbench.masks import box_of, decode_mask
 from fcbench.store import DataFolder

@@ -14,17 +14,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image as Pillow
 
-from fcbench.masks import box_of
+from fcbench.masks import box_holds, box_of
 
 Told: TypeAlias = tuple[str, str, str, int | None]
 """Where, code (empty: no fault), message; and, once a photo, how many subjects it trains."""
 
 LISTS = ("image_ids_train.txt", "image_ids_test.txt", "image_ids.txt")
-
-
-def is_official(path: Path) -> bool:
-    """Whether a folder is laid out as the official dataset."""
-    return (path / LISTS[0]).is_file()
 
 
 def check_official(root: Path, tokenizer: Any) -> Iterator[Told]:
@@ -134,10 +129,6 @@ def _segment(segment: dict[str, Any], ids: Any) -> Iterator[tuple[str, str]]:
         return
     x1, y1, x2, y2 = box
     tight = box_of(mask)
-    if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height) or not _holds((x1, y1, x2, y2), tight):
-        swapped = " (it is [y1, x1, y2, x2])" if _holds((y1, x1, y2, x2), tight) else ""
+    if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height) or not box_holds((x1, y1, x2, y2), tight):
+        swapped = " (it is [y1, x1, y2, x2])" if box_holds((y1, x1, y2, x2), tight) else ""
         yield "bbox", f"segment {number}: bbox {box} does not hold its pixels {list(tight)}{swapped}"
-
-
-def _holds(box: tuple[int, int, int, int], inner: tuple[int, int, int, int]) -> bool:
-    return box[0] <= inner[0] and box[1] <= inner[1] and box[2] >= inner[2] and box[3] >= inner[3]

@@ -7,7 +7,7 @@ embedding at the last token of the subject's noun phrase; all other tokens stay 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -96,13 +96,3 @@ def subject_tokens(tokenizer: Any, text: str, ends: Sequence[int]) -> tuple[list
     ids.append(tokenizer.eos_token_id)
     ids += [tokenizer.pad_token_id] * (length - len(ids))
     return ids[:length], positions[:-1]
-
-
-def split_marked(prompt: str, marker: str = "<|image|>") -> tuple[str, list[int]]:
-    """A prompt of the official demo, without its markers, and where they stood: the ends of the subjects' phrases.
-
-    >>> split_marked("a man <|image|> and a cat <|image|>")
-    ('a man  and a cat ', [6, 17])
-    """
-    parts = prompt.split(marker)
-    return "".join(parts), list(accumulate(len(part) for part in parts[:-1]))

@@ -27,7 +27,7 @@ from PIL import Image as Pillow
 
 from fcbench.errors import DataError
 from fcbench.fastcomposer.photos import Photos, Segment
-from fcbench.masks import box_of
+from fcbench.masks import box_holds, box_of
 from fcbench.types import PERSON, Image, Mask
 
 SUFFIXES = (".jpg", ".json", ".npy")
@@ -71,7 +71,7 @@ class FolderPhotos(Photos):
         x1, y1, x2, y2 = box
         height, width = mask.shape
         tight = box_of(mask)
-        if not _holds(box, tight) and _holds((y1, x1, y2, x2), tight):
+        if not box_holds(box, tight) and box_holds((y1, x1, y2, x2), tight):
             raise DataError(f"{path}: the bbox of segment {number} is [y1, x1, y2, x2]; it must be [x1, y1, x2, y2]")
         if x2 > width or y2 > height:
             raise DataError(f"{path}: the bbox of segment {number}, {list(box)}, leaves the {width} x {height} photo")
@@ -196,10 +196,6 @@ def _box(place: int, segment: dict[str, Any]) -> tuple[int, int, int, int]:
     if not (0 <= x1 < x2 and 0 <= y1 < y2):
         raise ValueError(f"segment {place}: bbox {box!r}: expected 0 <= x1 < x2 and 0 <= y1 < y2")
     return x1, y1, x2, y2
-
-
-def _holds(box: tuple[int, int, int, int], inner: tuple[int, int, int, int]) -> bool:
-    return box[0] <= inner[0] and box[1] <= inner[1] and box[2] >= inner[2] and box[3] >= inner[3]
 
 
 def _list_file(root: Path, split: str) -> Path:

@@ -105,7 +105,7 @@ def refuse_forgotten_processes() -> None:
         )
 
 
-def check_begun(accelerator: Accelerator, step: int) -> None:
+def check_begun(step: int) -> None:
     """Raise FcbenchError unless all processes go on from one step: nothing would tell later that they did not."""
     steps = sorted(set(gather_object([step])))
     if len(steps) > 1:

@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -126,7 +125,7 @@ def _train(
             shared_clock(clock or Clock(math.inf), accelerator),
             save_every=recipe.save_every,
             writes=first,
-            agree=partial(check_begun, accelerator),
+            agree=check_begun,
         )
     check_replicas(accelerator, trainer.bare)
     if first:

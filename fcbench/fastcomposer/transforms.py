@@ -77,14 +77,6 @@ def crop_top_square(image: Image) -> Image:
     return image[: image.shape[1]]
 
 
-def always_crop_top_square(image: Image) -> Image:
-    """The top of a portrait or the middle of a landscape, of even width there as in the official code."""
-    height, width = image.shape[:2]
-    if height > width:
-        return crop_top_square(image)
-    return image[:, width // 2 - height // 2 : width // 2 + height // 2]
-
-
 def cut_out(image: Image, mask: Mask, box: tuple[int, int, int, int], noise: Image) -> Image:
     """The box [x1, y1, x2, y2] of a picture, ``noise`` (y2 - y1, x2 - x1, 3) where the mask is False."""
     x1, y1, x2, y2 = box

@@ -11,8 +11,8 @@ from scipy.optimize import linear_sum_assignment
 
 from fcbench.make_stack.matcher import captioned
 from fcbench.make_stack.pool import unseen_scene
-from fcbench.masks import on_grey
-from fcbench.types import Captioner, Mask, Matcher, Segmenter, Stack
+from fcbench.masks import iou, on_grey
+from fcbench.types import Captioner, Matcher, Segmenter, Stack
 from fcbench.world import Render, Scene, render, traits, traits_in
 
 SCENES = 600
@@ -40,7 +40,7 @@ def segmenter_scores(segmenter: Segmenter, numbers: Sequence[int]) -> dict[str, 
     for _, drawn in _scenes(numbers):
         people = [figure.mask for figure in drawn.figures if figure.mask.any()]
         masks = [region.mask for region in segmenter.regions([drawn.image])[0]]
-        table = np.array([[_iou(person, mask) for mask in masks] for person in people]).reshape(len(people), -1)
+        table = np.array([[iou(person, mask) for mask in masks] for person in people]).reshape(len(people), -1)
         rows, columns = linear_sum_assignment(table, maximize=True)
         own = dict(zip(rows.tolist(), table[rows, columns].tolist(), strict=True))
         ious += [own.get(person, 0.0) for person in range(len(people))]
@@ -93,8 +93,3 @@ def _scenes(numbers: Sequence[int]) -> Iterator[tuple[Scene, Render]]:
     for number in numbers:
         scene = unseen_scene(number)
         yield scene, render(scene)
-
-
-def _iou(first: Mask, second: Mask) -> float:
-    union = np.count_nonzero(first | second)
-    return float(np.count_nonzero(first & second) / union) if union else 0.0

@@ -25,7 +25,6 @@ from fcbench.metrics.identity import similarities
 from fcbench.types import Case, Generation, Score, Stack, Subject
 
 OUTCOMES = ("both_right", "blended", "swapped", "cloned", "margin")
-COUNTS = ("missing", "extra")
 LEAST_CHANCE, TELLING = 1e-6, 1e-3
 """The chance that any class word is left, and the difference of log chances that tells two ways to give faces apart."""
 STRANGERS_BELOW = 95

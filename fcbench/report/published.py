@@ -35,7 +35,6 @@ class Figure(Closed):
     value: float
     source: str
     """A key of ``sources``."""
-    note: str = ""
 
 
 class Source(Closed):

@@ -23,7 +23,7 @@ ALPHA = re.compile(r"(?:.*-)?alpha-[0-9.]+")
 """The variants that ``fcbench run --alpha`` names."""
 
 
-OWN = ("judged", "subject_groups")
+OWN = ("judged",)
 """What scores' headers say of the pictures rather than of the judge."""
 
 
@@ -109,8 +109,7 @@ class Run:
     @cached_property
     def subject_groups(self) -> dict[str, dict[str, str]]:
         """By property (class word, skin tone, ...) what each subject is."""
-        told = [self.config, *self.headers.values()]
-        given: Mapping[str, Mapping[str, Any]] = next((t["subject_groups"] for t in told if "subject_groups" in t), {})
+        given: Mapping[str, Mapping[str, Any]] = self.config.get("subject_groups", {})
         people = {subject.id: subject.noun for case in self.cases.values() for subject in case.subjects}
         groups = {"noun": people}
         for subject in people:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import pytest
 from transformers import CLIPTokenizer
 
-from fcbench.fastcomposer.encoder import split_marked, subject_tokens
+from fcbench.fastcomposer.encoder import subject_tokens
 from fcbench.sampling import tokenize
 from fcbench.types import Stack
 
@@ -28,6 +29,12 @@ def reference(case: dict[str, Any]) -> dict[str, Any]:
     """The recorded result; where the official code depends on whether ftfy is installed, that with it."""
     result: dict[str, Any] = case if case["variants_agree"] else case["ftfy"]
     return result
+
+
+def split_marked(prompt: str, marker: str) -> tuple[str, list[int]]:
+    """A prompt without its markers, and where they stood: the ends of the subjects' phrases."""
+    parts = prompt.split(marker)
+    return "".join(parts), list(accumulate(len(part) for part in parts[:-1]))
 
 
 def assert_tokens(found: tuple[list[int], list[int]], case: dict[str, Any]) -> None:

@@ -69,9 +69,7 @@ def test_masks_are_fitted_with_their_photo(golden: dict[str, npt.NDArray[Any]], 
     np.testing.assert_array_equal(made, expected)
 
 
-@pytest.mark.parametrize(
-    "name", ["pad_to_square", "center_crop_or_pad_sides", "crop_top_square", "always_crop_top_square"]
-)
+@pytest.mark.parametrize("name", ["pad_to_square", "center_crop_or_pad_sides", "crop_top_square"])
 @pytest.mark.parametrize("case", CASES)
 def test_crops_and_pads(golden: dict[str, npt.NDArray[Any]], case: str, name: str) -> None:
     made = getattr(transforms, name)(pictures(golden[f"{case}.image"]))

@@ -40,12 +40,6 @@ def test_a_suite_says_what_it_is_found_by(tmp_path: Path) -> None:
     assert [suite.asked_as for suite in load_suites(tmp_path / "both.yaml")] == [str(path), "mini-single"]
 
 
-def test_a_folder_of_photos_that_is_not_beside_the_suite_is_looked_for_in_the_working_folder(tmp_path: Path) -> None:
-    (suite,) = load_suites("celeba-single")
-    assert isinstance(suite.subjects, FolderPeople)
-    assert suite.subjects.path == Path("celeba")
-
-
 def test_a_folder_of_photos_is_else_looked_for_in_the_working_folder() -> None:
     (suite,) = load_suites("celeba-single")
     assert isinstance(suite.subjects, FolderPeople)
