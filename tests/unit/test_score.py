@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -145,9 +145,15 @@ def test_another_picture_scores_anew(folder: RunFolder) -> None:
     assert needs_scoring(folder, {"toy": Toy()}, DIGESTS) == ["toy"]
 
 
-def test_another_reference_photo_scores_anew(folder: RunFolder) -> None:
+@pytest.mark.parametrize("place", [0, 1])
+def test_another_photo_of_a_subject_scores_anew(tmp_path: Path, place: int) -> None:
+    people = subjects(tmp_path, "suite", 2)
+    further = tmp_path / "further.png"
+    write_image(further, picture(76))
+    people = [replace(person, images=(*person.images, further)) for person in people]
+    folder = fake_run(tmp_path, "suite", "method", cases(people))
     score_run(folder, stack(), {"toy": Toy()})
-    write_image(folder.generations()[0].case.subjects[0].reference, picture(77))
+    write_image(folder.generations()[0].case.subjects[0].images[place], picture(77))
     assert needs_scoring(folder, {"toy": Toy()}, DIGESTS) == ["toy"]
 
 
