@@ -5,11 +5,11 @@
     out/
       data/<name>/                    a dataset
         recipe.json                       what was asked for; written first
-        photos/<id>.png  <id>.json        what was photographed, and its sidecar
+        photos/<id>.png  <id>.json        what was photographed (.jpg from 512 px on), and its sidecar
         data/train-00000-of-00001.parquet     annotations/ the same rows without pixels
         rejects/rejects.parquet     README.md  ATTRIBUTION.csv     build.json
         meta/00000.json                   what made a shard's rows: models, versions, device, counts, digests
-        qa/index.html                     the page to look at
+        qa/index.html  evaluation.json    the page to look at; what ``data evaluate`` found
         work/<step>/00000-<key>.jsonl.gz  what each step made of each shard; can be deleted when the build is done
       subjects/<suite>/<subject>/<k>.png      photos of a suite's subjects; 0 is the reference
       checkpoints/<name>/                     what ``train`` leaves
@@ -25,9 +25,12 @@
         cases/<case>.json                 its row: the case is done when this exists
         failures/<case>.json              why there is no picture
         fits/<group>.json                 what fitting a group of subjects cost, when it was first done
-        scores/<metric>.jsonl             one line a case
+        scores/<metric>.jsonl             what made them, then one line a case
         scores/facts.json                 by metric: what was measured for its scores, as thresholds
         work/  locks/                     the method's own; held by commands that share the run
+        kept/<group>/                     what tuning made, with ``--keep-fits``
+      prepared/<digest>/                      what methods make once for a class word
+      fits/<digest>/                          fits of one subject that several groups share
       reports/<suite>/leaderboard.{csv,md,tex,json,html}  generations.parquet  manifest.json
 """
 
