@@ -95,7 +95,7 @@ class Suite(Closed):
     pairs: int | None = Field(default=None, ge=1)
     trios: int | None = Field(default=None, ge=1)
     prompts: tuple[Prompt, ...] = Field(min_length=1)
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=-(2**63), lt=2**63)], ...] = Field(default=(0,), min_length=1)
     options: dict[str, dict[str, str | int | float]] = Field(default_factory=dict)
     """By method, what its options are here unless a run sets them otherwise."""
     note: str = ""
@@ -137,8 +137,10 @@ class Suite(Closed):
     def _groups_are_counted_by_their_own_name(self) -> Suite:
         for size, name in ((2, "pairs"), (3, "trios")):
             wanted, most = getattr(self, name), comb(self._people, size)
-            if (self.group == size) != (wanted is not None):
-                raise ValueError(f"{name}: is given with group: {size} and only then")
+            if self.group == size and wanted is None:
+                raise ValueError(f"group: {size} needs {name}, how many of them")
+            if self.group != size and wanted is not None:
+                raise ValueError(f"{name} are of group: {size}, which is {self.group} here")
             if wanted is not None and wanted > most:
                 raise ValueError(f"{self._people} subjects make {most} {name}, not {wanted}")
         return self
@@ -296,9 +298,9 @@ def shipped(folder: str) -> Path:
 
 
 def read_yaml(path: Path) -> Any:
-    """Plain data from a YAML file (``safe_load``); DataError names a file that is not YAML, and the line."""
+    """Plain data from a YAML file; DataError names a file that is not YAML or has a key twice, and the line."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise DataError(f"{path}{line}: not valid YAML ({error.problem})") from error
@@ -306,6 +308,21 @@ def read_yaml(path: Path) -> Any:
         raise DataError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """As ``safe_load``, but of two equal keys the last does not win: both are the writer's."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in keys:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} is there twice", key.start_mark
+                    )
+                keys.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def validate(data: Any, model: type[Model], path: Path) -> Model:

@@ -10,15 +10,18 @@ A plug-in is a (data)class; its options are its fields, given as text and conver
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_type_hints, overload
 
 from fcbench.errors import FcbenchError, MissingError, UsageError, did_you_mean
+from fcbench.files import digest_file
 from fcbench.types import Method, Metric
 
 Kind: TypeAlias = Literal["methods", "metrics"]
@@ -43,7 +46,26 @@ def load(kind: Kind, name: str, options: Mapping[str, str] | None = None) -> Met
     plugin: Any = _make(name, _find(kind, name), options or {})
     if not isinstance(plugin, protocol):
         raise UsageError(f"{name} is not a {protocol.__name__}: see fcbench.types.{protocol.__name__}")
+    if isinstance(plugin, Method):
+        sees: object = plugin.capabilities.sees
+        if isinstance(sees, str):
+            raise UsageError(f"{name}: sees={sees!r} must be a tuple of names: ({sees!r},)")
     return plugin
+
+
+def code_of(kind: Kind, plugin: object) -> dict[str, str] | None:
+    """Of a plug-in that no package offers, where its class is and the sha256 of that file; else its version tells.
+
+    What it imports is not looked at.
+    """
+    place = f"{type(plugin).__module__}:{type(plugin).__qualname__}"
+    if place in {entry.value for entry in _offered(kind).values()}:
+        return None
+    try:
+        file = inspect.getsourcefile(type(plugin))
+    except TypeError:  # it was typed in, or is no Python
+        file = None
+    return {"plugin": place, **({"digest": digest_file(Path(file))} if file and Path(file).is_file() else {})}
 
 
 def _offered(kind: Kind) -> dict[str, EntryPoint]:
@@ -78,7 +100,8 @@ def _import(name: str, target: str) -> Any:
             raise UsageError(f"{name}: there is no module {missing!r}, here or installed") from error
         raise MissingError(f"{name} needs {missing!r}: pip install {missing.partition('.')[0]}") from error
     except AttributeError as error:
-        raise UsageError(f"{name}: {module} has no {attribute!r}") from error
+        file = getattr(sys.modules.get(module), "__file__", None)
+        raise UsageError(f"{name}: {module} ({file or 'built in'}) has no {attribute!r}") from error
     except FcbenchError:
         raise
     except Exception as error:
@@ -113,7 +136,14 @@ def _required(plugin: type) -> set[str]:
 def _convert(name: str, option: str, text: str, hint: Any) -> Any:
     from pydantic import TypeAdapter, ValidationError
 
+    adapter = TypeAdapter(hint)
     try:
-        return TypeAdapter(hint).validate_strings(text)
+        value = adapter.validate_strings(text)
     except ValidationError as error:
-        raise UsageError(f"{name}: option {option}={text!r}: {error.errors()[0]['msg']}") from error
+        try:
+            value = adapter.validate_json(text)  # lists and the like
+        except ValidationError:
+            raise UsageError(f"{name}: option {option}={text!r}: {error.errors()[0]['msg']}") from error
+    if isinstance(value, float) and not isfinite(value):
+        raise UsageError(f"{name}: option {option}={text!r}: no finite number")
+    return value

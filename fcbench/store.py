@@ -215,8 +215,8 @@ class RunFolder:
         write_json(self.failure(case.id), {"case": case.id, "reason": reason})
 
     def is_done(self, case_id: str) -> bool:
-        """Whether a case's picture is committed."""
-        return self.row(case_id).exists()
+        """Whether a case's picture is committed, and there."""
+        return self.row(case_id).exists() and self.image(case_id).exists()
 
     def generations(self) -> list[Generation]:
         """All committed generations, by case id."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from fcbench.errors import MissingError, UsageError
-from fcbench.types import GENERATING, ROLES, Generation, Image, Method, Metric, Prompt, Sampler, Score, Stack, Subject
+from fcbench.metrics.promise import PromiseError, checked_rows
+from fcbench.types import GENERATING, ROLES, Generation, Image, Method, Metric, Prompt, Sampler, Stack, Subject
 
 PROMPTS = (Prompt("snow", "{} in the snow", "context"), Prompt("red-hat", "{} wearing a red hat", "accessory"))
 
@@ -99,23 +99,13 @@ def check_metric(metric: Metric, stack: Stack, generations: Sequence[Generation]
     assert low < high, f"the range must go up: {metric.range}"
     assert isinstance(metric.higher_is_better, bool), "higher_is_better must be True or False"
     rows = metric(stack, generations)
-    assert len(rows) == len(generations), f"{len(generations)} generations gave {len(rows)} rows"
-    for row in rows:
-        assert metric.name in row, f"the column {metric.name!r} is missing: {sorted(row)}"
-        for column, score in row.items():
-            _check_score(column, score)
-        value = row[metric.name].value
-        assert value is None or low <= value <= high, f"{value} is outside of {metric.range}"
+    try:
+        checked_rows(metric, [generation.case.id for generation in generations], rows)
+    except PromiseError as error:
+        raise AssertionError(f"{metric.name} {error}") from error
     assert metric(stack, generations) == rows, "the same generations gave other scores"
     assert metric(stack, generations[::-1]) == rows[::-1], "scores must follow the order of the generations"
     assert metric(stack, []) == [], "no generations must give no rows"
-
-
-def _check_score(column: str, score: Score) -> None:
-    if score.value is None:
-        assert score.note, f"{column}: a score without a value must say why in its note"
-    else:
-        assert math.isfinite(score.value), f"{column}: {score.value} is not a number; None and a note say that"
 
 
 def check_stack(stack: Stack) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from fcbench import plugins
@@ -161,7 +162,7 @@ def read_run(folder: RunFolder) -> Run:
         for column in {column: None for row in rows.values() for column in row}:
             scores[column] = {case: rows[case][column] for case in generations if column in rows[case]}
     facts = {metric: found for metric, found in folder.read_facts().items() if metric not in outdated}
-    hints = tuple(_scored_anew(metric, folder.suite) for metric in outdated)
+    hints = tuple(_scored_anew(metric, told[metric][0], folder) for metric in outdated)
     return Run(folder.label, config, generations, folder.failures(), scores, headers, facts, hints)
 
 
@@ -170,10 +171,13 @@ def is_of_others(header: Mapping[str, Any], usual: Mapping[str, Any]) -> bool:
     return bool(header.get("judged") != usual.get("judged"))
 
 
-def _scored_anew(metric: str, suite: str) -> str:
-    """What brings a metric up to date; one that no package offers was named with its module, which nobody noted."""
-    named = metric if metric in plugins.names("metrics") else f"MODULE:{metric}"
-    return f"{metric}: out of date; run: fcbench score --suite {suite} --metric {named}"
+def _scored_anew(metric: str, header: Mapping[str, Any], folder: RunFolder) -> str:
+    """What brings a metric up to date; one that no package offers is named as its scores' header does."""
+    offered = metric in plugins.names("metrics")
+    named = metric if offered else header.get("code", {}).get("plugin", f"MODULE:{metric}")
+    out = folder.path.parents[2]
+    where = "" if out == Path("out") else f" --out {out}"
+    return f"{metric}: out of date; run: fcbench score --suite {folder.suite} --metric {named}{where}"
 
 
 def check_judges(runs: list[Run]) -> None:

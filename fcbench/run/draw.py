@@ -147,7 +147,7 @@ class Drawing:
         with self._calls.plugin(batch[0].id):
             with self._calls.phase() as cost:
                 images = sampler([case.prompt for case in batch], [case_seed(case) for case in batch])
-            _check(images, len(batch))
+            _check(images, len(batch), self._stack.image_size)
         news = sum(not self._folder.is_done(case.id) for case in batch)
         for case, image in zip(batch, images, strict=True):
             write_image(self._folder.image(case.id), image)
@@ -187,9 +187,12 @@ class Drawing:
         write_json(self._folder.config, self._record)
 
 
-def _check(images: Sequence[Image], wanted: int) -> None:
+def _check(images: Sequence[Image], wanted: int, side: int) -> None:
+    if not isinstance(images, Sequence | np.ndarray):
+        raise TypeError(f"the sampler gave {type(images).__name__} for a list of {wanted} pictures")
     if len(images) != wanted:
         raise ValueError(f"the sampler gave {len(images)} pictures for {wanted} cases")
     for image in images:
-        if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):
-            raise ValueError("the sampler gave something else than uint8 RGB pictures of shape (height, width, 3)")
+        got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        if got != f"uint8 {(side, side, 3)}":
+            raise ValueError(f"the sampler gave {got} for an RGB picture, uint8 {(side, side, 3)}")

@@ -12,11 +12,12 @@ from typing import Any
 from fcbench import store
 from fcbench.errors import UsageError
 from fcbench.files import digest_place, read_json
+from fcbench.plugins import code_of
 from fcbench.run.measure import Meter, versions
 from fcbench.types import JUDGING, LABELLING, Method, Resolving, Stack
 
 SETTINGS = (
-    *("method", "options", "recipe", "suite_digest"),
+    *("method", "code", "options", "recipe", "suite_digest"),
     *("stack", "stack_digests", "random_weights", "low_memory", "sampling"),
 )
 """What decides a picture: a run folder holds one of each."""
@@ -26,10 +27,11 @@ SURROUNDINGS = ("device", "memory_kind", "versions")
 
 
 def describe_method(method: Method) -> dict[str, Any]:
-    """Its options, the fields of its dataclass, and what it says of itself."""
+    """Its code where no package offers it, its options, the fields of its dataclass, and what it says of itself."""
     plugin: Any = method
     fields = dataclasses.fields(plugin) if dataclasses.is_dataclass(plugin) else ()
     return {
+        "code": code_of("methods", method),
         "options": {field.name: getattr(plugin, field.name) for field in fields if field.init},
         "capabilities": dataclasses.asdict(method.capabilities),
         "images_per_subject": method.capabilities.images_per_subject,
@@ -64,7 +66,7 @@ def refuse_changes(folder: store.RunFolder, record: Mapping[str, Any], *, finish
         return
     earlier = read_json(folder.config)
     now = json.loads(json.dumps(record, default=str))
-    keys = SETTINGS if finished else SETTINGS + SURROUNDINGS
+    keys = [key for key in SETTINGS + (() if finished else SURROUNDINGS) if key != "code" or key in earlier]
     for facts in (earlier, now):
         facts["stack_digests"] = drawing_digests(facts.get("stack_digests", {}))
     changes = [change for key in keys for change in _changes(key, earlier.get(key), now[key])]

@@ -51,7 +51,12 @@ class Brush:
         if self.wrong == "too-few":
             return []
         pictures = [self._draw(prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
-        return [p.astype(np.float32) for p in pictures] if self.wrong == "float" else pictures
+        wrong = {
+            "float": [p.astype(np.float32) for p in pictures],
+            "large": [np.pad(p, ((1, 1), (1, 1), (0, 0))) for p in pictures],
+            "none": None,
+        }
+        return wrong.get(self.wrong, pictures)  # type: ignore[return-value]
 
     def save(self, folder: Path) -> None:
         if self.kept:

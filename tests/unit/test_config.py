@@ -71,10 +71,11 @@ def test_a_folder_of_photos_is_found_beside_the_suite(tmp_path: Path) -> None:
         ("id: red-hat", "id: ../hat", "prompt id '../hat' must be kebab-case"),
         ("[0, 1]", "[0, 0]", "seeds: 0 is there twice"),
         ("[0, 1]", "[]", "seeds: "),
-        ("group: 1", "group: 2", "pairs: is given with group: 2"),
-        ("group: 1", "pairs: 2", "pairs: is given with group: 2"),
+        ("[0, 1]", "[9223372036854775808]", "seeds.0: Input should be less than 9223372036854775808"),
+        ("group: 1", "group: 2", "group: 2 needs pairs"),
+        ("group: 1", "pairs: 2", "pairs are of group: 2, which is 1 here"),
         ("group: 1", "group: 2\npairs: 4", "3 subjects make 3 pairs, not 4"),
-        ("group: 1", "group: 3", "trios: is given with group: 3"),
+        ("group: 1", "group: 3", "group: 3 needs trios"),
         ("group: 1", "group: 3\ntrios: 2", "3 subjects make 1 trios, not 2"),
     ],
 )
@@ -218,3 +219,14 @@ def test_the_recipe_for_few_photos_goes_on_from_the_published_weights_and_fits_o
 @pytest.mark.parametrize("name", names("recipes"))
 def test_every_shipped_recipe_is_valid_and_named_like_its_file(name: str) -> None:
     assert load_yaml(name, Recipe, "recipes").name == name
+
+
+def test_a_key_that_is_there_twice_is_told_with_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path, SUITE + "name: other\n")
+    with pytest.raises(DataError, match=rf"^{path}, line \d+: not valid YAML \(the key 'name' is there twice\)$"):
+        load_suites(path)
+
+
+def test_negative_seeds_are_seeds(tmp_path: Path) -> None:
+    (suite,) = load_suites(write(tmp_path, SUITE.replace("[0, 1]", "[-1, 1]")))
+    assert suite.seeds == (-1, 1)

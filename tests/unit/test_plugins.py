@@ -8,6 +8,7 @@ import pytest
 
 from fcbench import plugins
 from fcbench.errors import FcbenchError, MissingError, UsageError
+from fcbench.files import digest_file
 
 MODULE = """
 from dataclasses import dataclass
@@ -22,11 +23,15 @@ class Toy:
     slow: bool = False
     mode: Literal["a", "b"] = "a"
     folder: Path = Path(".")
+    shape: tuple[int, ...] = ()
     capabilities = Capabilities(max_subjects=1)
 
     def fit(self, stack, subjects, *, seed, workdir): ...
 
 class NoMethod: ...
+
+class Seeing(Toy):
+    capabilities = Capabilities(max_subjects=1, sees="insightface")
 
 toy = Toy()
 """
@@ -47,9 +52,10 @@ def test_a_class_in_the_working_folder_is_found(module: str) -> None:
 
 
 def test_options_are_converted_by_their_type(module: str) -> None:
-    options = {"steps": "5", "alpha": "0.5", "slow": "true", "mode": "b", "folder": "here"}
+    options = {"steps": "5", "alpha": "0.5", "slow": "true", "mode": "b", "folder": "here", "shape": "[1, 2]"}
     toy = plugins.load("methods", f"{module}:Toy", options)
-    assert toy == sys.modules[module].Toy(steps=5, alpha=0.5, slow=True, mode="b", folder=Path("here"))
+    assert toy == sys.modules[module].Toy(steps=5, alpha=0.5, slow=True, mode="b", folder=Path("here"), shape=(1, 2))
+    assert plugins.load("methods", f"{module}:Toy", {"alpha": "null"}).alpha is None  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -58,6 +64,9 @@ def test_options_are_converted_by_their_type(module: str) -> None:
         ("Toy", {"step": "5"}, "no option 'step': did you mean steps"),
         ("Toy", {"steps": "many"}, "option steps='many': Input should be a valid integer"),
         ("Toy", {"mode": "c"}, "option mode='c'"),
+        ("Toy", {"shape": "1, 2"}, "option shape='1, 2': Input should be a valid"),
+        ("Toy", {"alpha": "nan"}, "option alpha='nan': no finite number"),
+        ("Seeing", {}, r"sees='insightface' must be a tuple of names"),
         ("NoMethod", {"steps": "5"}, "no option 'steps': known: none"),
         ("NoMethod", {}, "is not a Method"),
         ("toy", {}, "names no class"),
@@ -143,3 +152,10 @@ def test_one_name_from_two_packages_is_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(plugins, "entry_points", lambda group: both)
     with pytest.raises(UsageError, match="'toy' is offered by one:Toy and two:Toy"):
         plugins.load("methods", "toy")
+
+
+def test_code_that_no_package_offers_is_known_by_its_file(module: str, tmp_path: Path) -> None:
+    toy = plugins.load("methods", f"{module}:Toy")
+    file = tmp_path / f"{module}.py"
+    assert plugins.code_of("methods", toy) == {"plugin": f"{module}:Toy", "digest": digest_file(file)}
+    assert plugins.code_of("methods", plugins.load("methods", "stable-diffusion")) is None

@@ -236,6 +236,15 @@ def test_a_finished_run_is_left_alone(toy: Toy) -> None:
     assert {path: path.stat().st_mtime_ns for path in folder.path.rglob("*") if path.is_file()} == before
 
 
+def test_a_picture_that_was_lost_is_drawn_again(toy: Toy) -> None:
+    folder = toy()
+    before = {path.name: path.read_bytes() for path in (folder.path / "images").iterdir()}
+    lost = folder.generations()[0].image
+    lost.unlink()
+    toy()
+    assert {path.name: path.read_bytes() for path in (folder.path / "images").iterdir()} == before
+
+
 def test_an_unfinished_batch_is_redone_whole(toy: Toy) -> None:
     folder = toy()
     pictures = {row.case.id: row.image.read_bytes() for row in folder.generations()}
@@ -295,7 +304,15 @@ def test_what_stops_every_subject_alike_stops_the_run(
     assert not isinstance(caught.value, MethodError)
 
 
-@pytest.mark.parametrize(("wrong", "message"), [("too-few", "0 pictures for 2 cases"), ("float", "uint8 RGB")])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("too-few", "0 pictures for 2 cases"),
+        ("float", "gave float32 (8, 8, 3) for an RGB picture, uint8 (8, 8, 3)"),
+        ("large", "gave uint8 (10, 10, 3)"),
+        ("none", "gave NoneType for a list of 2 pictures"),
+    ],
+)
 def test_pictures_that_are_none_are_a_failure(toy: Toy, wrong: str, message: str) -> None:
     failures = toy(wrong=wrong).failures()
     assert len(failures) == 6
@@ -325,7 +342,7 @@ def test_of_several_runs_all_are_looked_at_before_the_first(toy: Toy, tmp_path: 
         refuse_any_impossible(suites, methods[:1], [{}, {"shades": "3"}], out)
 
 
-@pytest.mark.parametrize("change", ["option", "suite", "photo", "weights"])
+@pytest.mark.parametrize("change", ["option", "suite", "photo", "weights", "code"])
 def test_a_run_is_not_continued_with_other_settings(toy: Toy, change: str, monkeypatch: pytest.MonkeyPatch) -> None:
     toy()
     suite: dict[str, Any] = {}
@@ -338,6 +355,11 @@ def test_a_run_is_not_continued_with_other_settings(toy: Toy, change: str, monke
             suite = {"seeds": [1]}
         case "photo":
             toy.photograph("bo", 1, 99)
+        case "code":
+            monkeypatch.setattr(
+                "fcbench.run.record.code_of", lambda *_: {"plugin": "run_toys:Painter", "digest": "w" * 64}
+            )
+            named = r"code.digest: \w{12}\.\.\. there, wwwwwwwwwwww\.\.\. now.*--variant, or delete"
         case _:
             named = r"stack_digests.unet: uuuuuuuuuuuu\.\.\. there, vvvvvvvvvvvv\.\.\. now.*--variant, or delete"
             monkeypatch.setenv("TOY_DIGEST", "v" * 64)

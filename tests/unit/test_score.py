@@ -5,19 +5,21 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 
-from fcbench.errors import DataError, MethodError
+from fcbench.errors import DataError, MethodError, UsageError
 from fcbench.files import write_image
+from fcbench.metrics.promise import FIXED_COLUMNS
 from fcbench.report import write_report
 from fcbench.report.costs import Costs
 from fcbench.report.runs import read_run
 from fcbench.report.stale import stale
 from fcbench.report.table import Row
 from fcbench.report.to_parquet import FIXED
-from fcbench.score import FIXED_COLUMNS, needs_scoring, score_run
+from fcbench.score import chosen_metrics, needs_scoring, score_run
 from fcbench.store import RunFolder
 from fcbench.types import Generation, Score, Stack
 from tests.unit.fake_runs import cases, fake_run, picture, subjects
@@ -116,7 +118,9 @@ def test_an_optional_metric_of_a_run_that_went_on_does_not_keep_it_from_the_tabl
     run = read_run(folder)
     assert run.is_complete
     assert run.scores.keys() == USUAL.keys()
-    assert run.outdated == (HINT, HINT.replace("--metric dino", "--metric MODULE:mine").replace("dino:", "mine:"))
+    mine = HINT.replace("--metric dino", f"--metric {__name__}:Toy").replace("dino:", "mine:")
+    out = folder.path.parents[2]
+    assert run.outdated == (f"{HINT} --out {out}", f"{mine} --out {out}")
 
 
 def test_what_is_scored_is_left_alone(folder: RunFolder) -> None:
@@ -192,11 +196,11 @@ def test_a_metric_that_breaks_its_promise_commits_nothing(
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        ("identity", "identity has a column 'identity'"),
-        ("identity_low", "identity has a column 'identity_low'"),
-        ("seed", "its tables have a column 'seed' already"),
-        ("single", "its tables have a column 'single_high' already"),
-        ("toy_n", "its tables have a column 'toy_n' already"),
+        ("identity", ": identity has a column 'identity'"),
+        ("identity_low", ": identity has a column 'identity_low'"),
+        ("seed", " has a column 'seed': its tables would have two called 'seed'"),
+        ("single", " has a column 'single': its tables would have two called 'single_high'"),
+        ("toy_n", " has a column 'toy': its tables would have two called 'toy_n'"),
     ],
 )
 def test_a_metric_may_not_call_a_column_as_another_or_a_table_calls_its_own(
@@ -204,7 +208,7 @@ def test_a_metric_may_not_call_a_column_as_another_or_a_table_calls_its_own(
 ) -> None:
     score_run(folder, stack(), {"identity": USUAL["identity"]})
     greedy = Toy(lambda: {"toy": Score(1.0), column: Score(1.0)})
-    with pytest.raises(MethodError, match=f"metric toy: {message}"):
+    with pytest.raises(MethodError, match=f"metric toy{message}"):
         score_run(folder, stack(), {"toy": greedy})
     assert folder.read_scores("toy") == ({}, {})
     score_run(folder, stack(), {"identity": columns("identity")})  # its own
@@ -222,3 +226,45 @@ def test_asking_what_to_score_and_reporting_load_no_torch() -> None:
         " fcbench.metrics.prompt; print(sorted({'torch', 'scipy', 'insightface'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ({"toy": Score(np.float64("inf"))}, "gave inf as toy"),
+        ({"toy": Score(True)}, "gave True as toy of .*, which is no number"),
+        ({"toy": 0.5}, "gave a float as toy of .*: put it into a Score"),
+        (None, "gave None for p000"),
+        ({"toy": Score(-0.5)}, r"gave -0.5 as toy of .*, which it says lies in \[0, inf\]"),
+    ],
+)
+def test_what_is_no_score_is_said_in_one_line(folder: RunFolder, made: Any, message: str) -> None:
+    with pytest.raises(MethodError, match=f"^metric toy {message}"):
+        score_run(folder, stack(), {"toy": Toy(lambda: made)})
+
+
+def test_a_number_of_numpy_is_a_number(folder: RunFolder) -> None:
+    score_run(folder, stack(), {"toy": Toy(lambda: {"toy": Score(np.float32(0.25))})})  # type: ignore[arg-type]
+    assert {type(row["toy"].value) for row in folder.read_scores("toy")[1].values()} == {float}
+
+
+def test_metrics_of_ones_own_go_by_their_name_and_their_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: RunFolder
+) -> None:
+    code = "from fcbench.types import Score\nclass Colour:\n    name, unit, range = {!r}, '', (0, 1)\n"
+    code += "    higher_is_better = True\n"
+    code += "    def __call__(self, stack, generations): return [{{self.name: Score({})}} for _ in generations]\n"
+    monkeypatch.chdir(tmp_path)
+    for module, name in (("paints_a", "warm"), ("paints_b", "warm"), ("paints_c", "identity"), ("paints_d", "cold")):
+        (tmp_path / f"{module}.py").write_text(code.format(name, 0.5))
+    chosen = chosen_metrics(["paints_a:Colour", "paints_d:Colour", "paints_a:Colour"])
+    assert {"warm", "cold"} < set(chosen)
+    for other in ("paints_b", "paints_c"):
+        with pytest.raises(UsageError, match=rf"^{other}:Colour: another metric is called '(warm|identity)'"):
+            chosen_metrics(["paints_a:Colour", f"{other}:Colour"])
+    warm = {"warm": chosen["warm"]}
+    score_run(folder, stack(), warm)
+    assert folder.read_scores("warm")[0]["code"]["plugin"] == "paints_a:Colour"
+    assert needs_scoring(folder, warm, DIGESTS) == []
+    (tmp_path / "paints_a.py").write_text(code.format("warm", 0.75))
+    assert needs_scoring(folder, warm, DIGESTS) == ["warm"]
