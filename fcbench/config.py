@@ -310,7 +310,7 @@ def read_yaml(path: Path) -> Any:
         raise DataError(f"{path}: {error.strerror}") from error
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
     """As ``safe_load``, but of two equal keys the last does not win: both are the writer's."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -322,7 +322,8 @@ class _Loader(yaml.SafeLoader):
                         None, None, f"the key {key.value!r} is there twice", key.start_mark
                     )
                 keys.add(key.value)
-        return super().construct_mapping(node, deep)
+        read: dict[Any, Any] = super().construct_mapping(node, deep)
+        return read
 
 
 def validate(data: Any, model: type[Model], path: Path) -> Model:

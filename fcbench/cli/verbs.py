@@ -40,7 +40,7 @@ def build_data(
     ] = "world",
     images: Annotated[Path | None, typer.Option(help="Folder of the photos, the tree of FFHQ, or archives.")] = None,
     name: Annotated[str, typer.Option(help="Name of the dataset; without one, that of the source.")] = "",
-    photos: Annotated[int, typer.Option(min=1, help="How many photos the world draws.")] = 1000,
+    photos: Annotated[int | None, typer.Option(min=1, help="How many photos the world draws; else 1000.")] = None,
     short_side: Annotated[int, typer.Option(min=64, help="Photos are shrunk to this shorter side, in pixels.")] = 1024,
     assign: Annotated[str, typer.Option(help="How phrases are given to segments: hungarian, or greedy.")] = "hungarian",
     stack: StackName = "mini",
@@ -63,9 +63,13 @@ def build_data(
     from fcbench import store
     from fcbench.build import command
 
+    if source == "world" and images is not None:
+        raise UsageError(f"--images {images}: the world draws its own photos; say what is there: --source folder")
+    if source != "world" and photos is not None:
+        raise UsageError(f"--photos {photos}: only the world draws as many as it is told; leave it away")
     name = name or Path(source).resolve().name  # a folder may be the source itself
     asked = command.Asked(
-        source, name, photos, stack, device, licences, exclude, engine, workers, images, short_side, assign
+        source, name, photos or 1000, stack, device, licences, exclude, engine, workers, images, short_side, assign
     )
     if plan:
         from fcbench.build.plan import plan_build

@@ -3,24 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
+from fcbench import plugins
 from fcbench.config import FolderPeople, Suite
 from fcbench.errors import FcbenchError
 from fcbench.images import left_aside
+from fcbench.run.cases import is_photo
 from fcbench.types import subject_phrase
 
 
 def remarks(suite: Suite) -> list[str]:
-    """Photos that are not read, and prompts that the text encoder sees the beginning of, a line each."""
+    """A line each: options that nothing takes, photos not read, references with no face or several, prompts cut off."""
+    told = list(_untaken(suite))
     if not isinstance(suite.subjects, FolderPeople):
-        return []
-    return [*_aside(suite.subjects), *_cut(suite, list(suite.subjects.nouns.values()))]
+        return told
+    people = suite.subjects
+    return [*told, *_aside(people), *_faces(suite, people), *_cut(suite, list(people.nouns.values()))]
+
+
+def _untaken(suite: Suite) -> Iterator[str]:
+    """Options of methods that are not installed, or that the method does not have."""
+    for method in suite.options:
+        try:
+            plugins.load("methods", method, suite.options_of(method, {}))
+        except FcbenchError as error:
+            yield f"options of {method}: {error}"
 
 
 def _aside(people: FolderPeople) -> Iterator[str]:
     for folder in (people.path / name for name in people.nouns):
         if folder.is_dir() and (told := left_aside(folder.iterdir())):
             yield f"{folder}: {told}"
+
+
+def _faces(suite: Suite, people: FolderPeople) -> Iterator[str]:
+    """References in which the stack's detector, if it is here, sees nobody, or more than one."""
+    from fcbench.metrics.faces import find_faces
+    from fcbench.stacks import load_stack
+
+    references = [min(photos) for name in people.nouns if (photos := _photos(people.path / name))]
+    try:
+        found = find_faces(load_stack(suite.stack, device="cpu").role("faces"), references)
+    except FcbenchError:
+        return
+    for photo, faces in zip(references, found, strict=True):
+        if not len(faces):
+            yield f"{photo}: no face is found in the reference photo; identity will not be scored"
+        elif len(faces) > 1:
+            yield f"{photo}: {len(faces)} faces in the reference photo; the largest is taken for the person's"
+
+
+def _photos(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if is_photo(path)] if folder.is_dir() else []
 
 
 def _cut(suite: Suite, nouns: list[str]) -> Iterator[str]:

@@ -74,6 +74,11 @@ def test_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (["run", "--set", "alpha"], "--set alpha: expected KEY=VALUE"),
         (["build-data", "--photos", "0"], "--photos"),
+        (
+            ["build-data", "--images", "d"],
+            "--images d: the world draws its own photos; say what is there: --source folder",
+        ),
+        (["build-data", "--source", "folder", "--images", "d", "--photos", "5"], "--photos 5: only the world draws"),
         (["report"], "out: no runs there; make one with: fcbench run"),
         (["train", "--recipe", "none.yaml"], "none.yaml: no such file"),
         (["checkpoint", "convert", "a.bin", "b", "--stack", "mni"], "did you mean mini?"),
