@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fcbench.cli.arguments import OUT, Device, Out, StackName, Suites
-from fcbench.errors import UsageError
+from fcbench.errors import FcbenchError, UsageError
 
 if TYPE_CHECKING:
     from fcbench.config import Suite
@@ -270,17 +270,34 @@ def report(
         for name in _reported(suite, other):
             for folder in report.merge(out, other, name):
                 print(f"{folder.path}: copied")
-    names = _reported(suite, out)
+    _write_reports(_reported(suite, out), stack, device, out, against, publish)
+
+
+def _write_reports(
+    names: Sequence[str], stack: str | None, device: str, out: Path, against: Path | None, publish: Path | None
+) -> None:
+    """Score and report each suite; of several, one that fails is told and keeps no other from its report."""
+    from fcbench import report
+
     if against is not None:
         from fcbench.report.against import earlier_report
 
         for name in names:
             earlier_report(against, name)  # refused before anything is scored
+    failed = False
     for name in names:
-        _score(name, (), stack, device, out)
-        print(report.write_report(out, name, earlier=against))
-        if publish is not None:
-            print(report.publish(out, name, publish))
+        try:
+            _score(name, (), stack, device, out)
+            print(report.write_report(out, name, earlier=against))
+            if publish is not None:
+                print(report.publish(out, name, publish))
+        except FcbenchError as error:
+            if len(names) == 1:
+                raise
+            print(f"fcbench: {error}", file=sys.stderr)
+            failed = True
+    if failed:
+        raise typer.Exit(1)
 
 
 def _check(reasons: Sequence[str]) -> None:
@@ -389,7 +406,11 @@ def _reported(names: Sequence[str] | None, out: Path) -> list[str]:
         raise UsageError(f"{out}: no runs there; make one with: fcbench run")
     if names is None:
         return there
-    return [found for name in names for found in ([name] if name in there else _named(name))]
+    try:
+        return [found for name in names for found in ([name] if name in there else _named(name))]
+    except UsageError as error:
+        absent = ", ".join(name for name in names if name not in there)
+        raise UsageError(f"{out}: no runs there of {absent}; {error}") from error
 
 
 def _named(suite: str) -> list[str]:

@@ -40,7 +40,7 @@ class Attributes:
     range = (0.0, 1.0)
     ranges: ClassVar = {"attributes_probability": (0.0, 1.0)}
     higher_is_better = True
-    version = 2
+    version = 3
     roles = ("attributes", "faces")
 
     def __call__(self, stack: Stack, generations: Sequence[Generation]) -> list[dict[str, Score]]:
@@ -61,10 +61,14 @@ def likeliest(chances: Mapping[str, float]) -> str:
     return max(chances, key=chances.__getitem__)
 
 
+_BY_TEXT = {prompt.text: prompt for prompt in PROMPTS.values()}
+"""What a prompt asks for stands in its words, whatever a suite calls it."""
+
+
 def wanted(prompt: Prompt) -> dict[str, str] | None:
     """What a prompt of the world asks for, in the reader's words; None for a prompt that the world does not know."""
-    known = PROMPTS.get(prompt.id)
-    if known is None or known.text != prompt.text:
+    known = _BY_TEXT.get(prompt.text)
+    if known is None:
         return None
     asked = {"context": known.context, "style": known.style, "scarf": known.scarf, "shirt": known.shirt}
     asked |= {"shades": known.shades, "holding": known.holding}

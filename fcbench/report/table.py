@@ -188,6 +188,7 @@ def compare(first: Run, second: Run, column: str) -> Difference:
         [b[case.id] for case in common],
         [group_of(case) for case in common],
         [case.prompt.id for case in common],
+        bounds=first.bounds(column),
     )
 
 

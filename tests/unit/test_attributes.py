@@ -85,8 +85,10 @@ def test_a_place_is_asked_of_the_picture(tmp_path: Path) -> None:
 
 def test_what_the_world_does_not_know_does_not_apply() -> None:
     assert wanted(Prompt("snow", "{} knee-deep in the snow", "context")) is None
+    assert wanted(Prompt("in-a-hat", "{} wearing a red hat", "accessory")) == {"hat": "hat", "hat_colour": "red"}
     (suite,) = load_suites("celeba-single")
-    assert all(wanted(prompt) is None for prompt in suite.prompts if prompt.id not in PROMPTS)
+    known = {prompt.text for prompt in PROMPTS.values()}
+    assert all(wanted(prompt) is None for prompt in suite.prompts if prompt.text not in known)
 
 
 @pytest.mark.parametrize("name", ["mini-single", "mini-pair", "mini-full-single", "mini-demo-pair"])

@@ -195,6 +195,22 @@ def test_a_suite_of_ones_own_is_reported_by_the_name_that_its_runs_have(
     assert cli.main(["report", "--check", "--suite", "no-suite", "--out", str(tmp_path)]) == 2
 
 
+def test_a_suite_that_cannot_be_reported_keeps_no_other_from_its_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def score(name: str, *_: object) -> None:
+        if name == "broken":
+            raise DataError("a picture is gone")
+
+    monkeypatch.setattr("fcbench.store.suites_with_runs", lambda out: ["broken", "whole"])
+    monkeypatch.setattr("fcbench.cli.verbs._score", score)
+    monkeypatch.setattr("fcbench.report.write_report", lambda out, name, earlier: f"page of {name}")
+    assert cli.main(["report", "--out", str(tmp_path)]) == 1
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("page of whole\n", "fcbench: a picture is gone\n")
+    assert cli.main(["report", "--suite", "broken", "--out", str(tmp_path)]) == 1
+
+
 @pytest.mark.parametrize(
     ("given", "name"), [([], "world"), (["--source", "PHOTOS"], "album"), (["--source", "PHOTOS", "--name", "b"], "b")]
 )

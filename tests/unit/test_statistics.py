@@ -152,6 +152,15 @@ def test_an_interval_stays_within_the_scores_range() -> None:
     assert estimate.low == 0.0
 
 
+def test_a_difference_of_shares_lies_within_one() -> None:
+    first = [float(i > 5) for i in range(len(SINGLES))]
+    found = difference(first, [0.0] * len(SINGLES), SINGLES, PROMPTS, bounds=(0.0, 1.0)).estimate
+    free = difference(first, [0.0] * len(SINGLES), SINGLES, PROMPTS).estimate
+    assert (free.high or 0.0) > 1.2
+    assert found.high == 1.0
+    assert found.low == free.low
+
+
 def test_nothing_scored_is_none_and_says_so() -> None:
     estimate = mean([], [], [])
     assert estimate.value is None

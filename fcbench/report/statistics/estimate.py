@@ -64,11 +64,17 @@ def mean(
 
 
 def difference(
-    first: Sequence[float], second: Sequence[float], groups: Sequence[Group], prompts: Sequence[str]
+    first: Sequence[float],
+    second: Sequence[float],
+    groups: Sequence[Group],
+    prompts: Sequence[str],
+    *,
+    bounds: tuple[float, float] | None = None,
 ) -> Difference:
-    """The mean of ``first - second``, two methods' scores of the same cases in the same order."""
+    """The mean of ``first - second``, two methods' scores, within ``bounds``, of the same cases in the same order."""
     differences = [a - b for a, b in zip(first, second, strict=True)]
-    estimate = mean(differences, groups, prompts)
+    span = None if bounds is None else bounds[1] - bounds[0]
+    estimate = mean(differences, groups, prompts, bounds=None if span is None else (-span, span))
     if estimate.value is None or estimate.subjects < LEAST_CLUSTERS:
         return Difference(estimate, None)
     if not any(differences):
