@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -30,6 +30,11 @@ class Column:
     cell: Callable[[Row], str]
     kind: Kind
     is_text: bool = False
+
+
+def further(rows: Sequence[Row]) -> dict[str, str]:
+    """Score -> heading of what was named to be scored, in any of the rows."""
+    return {score: heading for row in rows for score, heading in row.further.items()}
 
 
 def columns(rows: list[Row]) -> list[Column]:

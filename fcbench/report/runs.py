@@ -20,6 +20,9 @@ from fcbench.types import Case, Generation, Score
 METRICS = ("identity", "prompt")
 """The metrics that every run of a leaderboard has; further ones are shown where a run has them."""
 
+USUAL = (*METRICS, "attributes", "blending")
+"""The metrics that are scored without being named, and have their places in the tables."""
+
 ALPHA = re.compile(r"(?:.*-)?alpha-[0-9.]+")
 """The variants that ``fcbench run --alpha`` names."""
 
@@ -40,6 +43,8 @@ class Run:
     headers: Mapping[str, Mapping[str, Any]]
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     outdated: tuple[str, ...] = ()
+    further: Mapping[str, str] = field(default_factory=dict)
+    """Columns of metrics that were named to be scored, with their headings."""
     """Of each further metric that is left out, since it judged other pictures or not all: what to run."""
 
     @cached_property
@@ -151,6 +156,7 @@ def read_run(folder: RunFolder) -> Run:
     scores: dict[str, Mapping[str, Score]] = {}
     headers: dict[str, Mapping[str, Any]] = {}
     outdated = []
+    further: dict[str, str] = {}
     for metric, (header, rows) in told.items():
         whole = generations.keys() <= rows.keys()
         if metric in METRICS and not whole:
@@ -161,9 +167,20 @@ def read_run(folder: RunFolder) -> Run:
         headers[metric] = header
         for column in {column: None for row in rows.values() for column in row}:
             scores[column] = {case: rows[case][column] for case in generations if column in rows[case]}
+        if metric not in USUAL:
+            further |= _headings(header, rows)
     facts = {metric: found for metric, found in folder.read_facts().items() if metric not in outdated}
     hints = tuple(_scored_anew(metric, told[metric][0], folder) for metric in outdated)
-    return Run(folder.label, config, generations, folder.failures(), scores, headers, facts, hints)
+    return Run(folder.label, config, generations, folder.failures(), scores, headers, facts, hints, further)
+
+
+def _headings(header: Mapping[str, Any], rows: Mapping[str, Mapping[str, Score]]) -> dict[str, str]:
+    """Of a metric's columns those that tables for people show: none that only goes into the parts of another."""
+    columns = list({column: None for row in rows.values() for column in row})
+    whole = [column for column in columns if not any(column.startswith(f"{other}_") for other in columns)]
+    ranges = header.get("ranges", {})
+    better = "↑" if header.get("higher_is_better", True) else "↓"
+    return {c: c if c in ranges or not header.get("unit") else f"{c} {better}, {header['unit']}" for c in whole}
 
 
 def is_of_others(header: Mapping[str, Any], usual: Mapping[str, Any]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Literal, TypeAlias
 
@@ -49,6 +49,8 @@ class Row:
     stack: str
     status: str
     note: str
+    further: Mapping[str, str] = field(default_factory=dict)
+    """The scores among these that were named to be scored, with their headings."""
 
     @property
     def identity(self) -> Estimate:
@@ -236,6 +238,7 @@ def _row(run: Run, suite: str, role: Role, ranks: tuple[int, int] | None) -> Row
         stack=run.setting[1],
         status="complete" if run.is_complete else "incomplete",
         note=_note(run, scores.get("identity", NOTHING)),
+        further=run.further,
     )
 
 

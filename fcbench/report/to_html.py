@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from fcbench.report import numbers, views
 from fcbench.report.board import Board
-from fcbench.report.columns import coverage
+from fcbench.report.columns import coverage, further
 from fcbench.report.gallery import gallery
 from fcbench.report.outcomes import MARGIN, calibrations, outcomes
 from fcbench.report.plots import Span, bar, legend
@@ -90,6 +90,7 @@ def _section(board: Board, ranking: Ranking, colours: Mapping[str, int]) -> dict
         "calibrations": calibrations(
             {row.method: board.thresholds[row.method] for row in ranking.rows if row.method in board.thresholds}
         ),
+        "further": further(ranking.rows),
         "margins": views.limits(ranking.rows, (MARGIN,)).get(MARGIN),
         "reach": _reach(ranking.comparisons),
         "plots": views.plots(ranking, subjects, board.everyone, colours),

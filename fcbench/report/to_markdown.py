@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from fcbench.report.board import Board
-from fcbench.report.columns import columns
+from fcbench.report.columns import columns, further
 from fcbench.report.numbers import interval, p_value, quality, share, signed
 from fcbench.report.outcomes import MARGIN, outcomes
 from fcbench.report.reading import reading
@@ -22,7 +22,7 @@ def to_markdown(board: Board) -> str:
         if unranked := [*ranking.of("sweep"), *ranking.of("sanity")]:
             parts += ["Sweeps of alpha and yardsticks, not ranked:", _leaderboard(ranking, unranked)]
         parts += ["\n".join(f"- {escape(row.method)}: {escape(row.note)}" for row in ranking.rows if row.note)]
-        parts += [_outcomes(ranking, board.size)]
+        parts += [_outcomes(ranking, board.size), _further(ranking.rows)]
         if ranking.comparisons:
             parts += [f"Paired differences to {escape(ranking.baseline)}:", _differences(ranking.comparisons)]
     if board.against is not None:
@@ -62,6 +62,17 @@ def _outcomes(ranking: Ranking, size: Size) -> str:
             rows.append([row.method, *shares, f"{quality(margin.value)} {interval(margin.low, margin.high)}"])
     headings = ["method", *judged.values(), MARGIN]
     return _table(headings, [True, *[False] * len(judged), False], rows) if judged else ""
+
+
+def _further(rows: Sequence[Row]) -> str:
+    """Scores that were asked for by name."""
+    asked = further(rows)
+    cells = [
+        [row.method, *(f"{quality(e.value)} {interval(e.low, e.high)} of {e.count}" for e in found)]
+        for row in rows
+        if (found := [row.scores.get(score, NOTHING) for score in asked])
+    ]
+    return _table(["method", *asked.values()], [True, *[False] * len(asked)], cells) if asked else ""
 
 
 def _differences(comparisons: Sequence[Comparison]) -> str:

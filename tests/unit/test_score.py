@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -216,7 +217,7 @@ def test_a_metric_may_not_call_a_column_as_another_or_a_table_calls_its_own(
 
 def test_what_tables_call_their_columns_is_known() -> None:
     costs = {field.name for field in fields(Costs)}
-    rows = {field.name for field in fields(Row)} - {"scores", "costs"}
+    rows = {field.name for field in fields(Row)} - {"scores", "costs", "further"}
     assert set(FIXED.names) | {"notes"} | costs | rows <= FIXED_COLUMNS
 
 
@@ -268,3 +269,15 @@ def test_metrics_of_ones_own_go_by_their_name_and_their_code(
     assert needs_scoring(folder, warm, DIGESTS) == []
     (tmp_path / "paints_a.py").write_text(code.format("warm", 0.75))
     assert needs_scoring(folder, warm, DIGESTS) == ["warm"]
+
+
+def test_a_named_score_stands_in_every_table_with_its_unit(folder: RunFolder, tmp_path: Path) -> None:
+    named = Toy(lambda: {"toy": Score(0.25), "toy_part": Score(0.75)})
+    score_run(folder, stack(), {**USUAL, "toy": named})
+    assert read_run(folder).further == {"toy": "toy ↑, points"}
+    page = write_report(tmp_path, "suite")
+    assert "| method | toy ↑, points |\n| :-- | --: |\n| method | 0.250" in page.with_suffix(".md").read_text()
+    assert re.search(
+        r"toy ↑, points.*<td data-value=\"0\.25\">0\.250", page.with_suffix(".html").read_text(), re.DOTALL
+    )
+    assert "toy_part_low" in page.with_suffix(".csv").read_text()
