@@ -108,8 +108,9 @@ def denoise(
 ) -> torch.Tensor:
     """Unit noise (n, channels, height, width) to latents, by classifier-free guidance (Ho and Salimans, 2022).
 
-    ``null`` (1, tokens, dim) is the empty prompt's conditioning. The scheduler is copied: its state does not leak.
-    ``seeds``: the pictures', whose noise a schedule that draws some on the way follows from; else the global state's.
+    ``null`` (1, tokens, dim) is the conditioning without prompt, of as many tokens as ``conditioning``'s. The scheduler
+    is copied: its state does not leak. ``seeds``: the pictures', whose noise a schedule that draws some on the way
+    follows from; else the global state's.
     """
     scheduler = type(scheduler).from_config(scheduler.config)
     scheduler.set_timesteps(steps)  # on the CPU, where a schedule looks its values up: a GPU need not be waited for
@@ -148,12 +149,15 @@ def draw(
     seeds: Sequence[int],
     *,
     unet: Any = None,
+    null: torch.Tensor | None = None,
     steps: int = 0,
     guidance: float = 0,
 ) -> list[Image]:
     """Pictures from conditioning and seeds, by the stack's sampling defaults unless told otherwise.
 
-    ``unet``: the method's own denoiser; the stack's if None. ``steps`` and ``guidance``: 0 means the stack's.
+    ``unet``: the method's own denoiser; the stack's if None. ``null`` (1, tokens, dim): what guidance leads away from,
+    the empty prompt if None; a method whose conditioning has further tokens, of a picture, gives its own. ``steps`` and
+    ``guidance``: 0 means the stack's.
     Convolutions' weights are laid out with the channels last, as they are computed; their values stay as they are.
     Raises UsageError where the pieces' own size is not the stack's ``image_size``.
     """
@@ -165,7 +169,7 @@ def draw(
         stack.role("scheduler"),
         initial_noise(seeds, shape).to(stack.device),
         conditioning,
-        encode_text(stack, [""]),
+        encode_text(stack, [""]) if null is None else null,
         steps=steps or stack.sampling["steps"],
         guidance=guidance or stack.sampling["guidance"],
         seeds=seeds,

@@ -23,12 +23,16 @@ from fcbench.build.source import open_source
 from fcbench.config import Recipe, load_suites, load_yaml
 from fcbench.fastcomposer.shares import share_of
 from fcbench.files import write_image
-from fcbench.testing import check_method
-from fcbench.types import Prompt, Stack, Subject
+from fcbench.score import chosen_metrics, score_run
+from fcbench.testing import check_method, check_metric
+from fcbench.types import Prompt, Score, Stack, Subject
+from tests.unit.fake_runs import cases, fake_run, subjects
 
 ROOT = Path(__file__).parents[2]
 TOYS = ROOT / "tests" / "toys"
-METHODS, SUITES, DATA, TRAIN = (ROOT / "docs" / f"{page}.md" for page in ("methods", "suites", "build-data", "train"))
+METHODS, METRICS, SUITES, DATA, TRAIN = (
+    ROOT / "docs" / f"{page}.md" for page in ("methods", "metrics", "suites", "build-data", "train")
+)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -90,6 +94,25 @@ def test_the_method_on_the_page_runs_from_the_working_folder_as_told(
         assert cli.main([*words, "--suite", "toy.yaml", "--device", "cpu"]) == 0, capsys.readouterr().err
     assert [folder.label for folder in store.runs_of(Path("out"), "toy")] == ["MyMethod", "MyMethod@strong"]
     assert [len(folder.generations()) for folder in store.runs_of(Path("out"), "toy")] == [2, 2]
+
+
+def test_the_metric_on_the_page_keeps_the_contract_and_is_scored_as_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    Path("my_metrics.py").write_text(blocks(METRICS, "python")[0])
+    (words,) = commands(METRICS, "score")
+    metric = chosen_metrics(words[words.index("--metric") + 1 :])["colourfulness"]
+    folder = fake_run(tmp_path, "mini-single", "method", cases(subjects(tmp_path, "mini-single", 2)))
+    write_image(folder.generations()[0].image, np.full((64, 64, 3), 7, np.uint8))
+    stack = Stack("none", {}, image_size=64)
+    check_metric(metric, stack, folder.generations())
+    score_run(folder, stack, {"colourfulness": metric})
+    rows = folder.read_scores("colourfulness")[1]
+    grey = rows[folder.generations()[0].case.id]
+    assert grey == {"colourfulness": Score(0.0), "warmth": Score(None, "the picture is grey")}
+    assert len({row["colourfulness"].value for row in rows.values()}) > 1
 
 
 @pytest.mark.usefixtures("people")

@@ -18,7 +18,8 @@ from diffusers import (
 )
 
 from fcbench.errors import UsageError
-from fcbench.sampling import channels_last, denoise, denoiser_calls, draw, initial_noise
+from fcbench.sampling import channels_last, denoise, denoiser_calls, draw, encode_text, initial_noise
+from fcbench.stacks import load_stack
 from fcbench.types import Stack
 
 
@@ -125,3 +126,16 @@ def test_laying_channels_last_changes_no_value() -> None:
     assert channels_last(layer).weight.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(layer.weight, values)
     assert channels_last("not a module") == "not a module"
+
+
+def test_tokens_beside_the_text_s_are_led_away_from_by_as_many() -> None:
+    stack = load_stack("mini", device="cpu")
+    text = encode_text(stack, ["a man in the snow"])
+    more = torch.cat([text, text[:, :4]], 1)
+    null = torch.cat([encode_text(stack, [""]), torch.zeros_like(text[:, :4])], 1)
+    (picture,) = draw(stack, partial(_same, more), [1], null=null, steps=2)
+    assert picture.shape == (64, 64, 3)
+    (plain,) = draw(stack, partial(_same, text), [1], steps=2)
+    (same,) = draw(stack, partial(_same, text), [1], null=encode_text(stack, [""]), steps=2)
+    assert (same == plain).all()
+    assert (picture != plain).any()
