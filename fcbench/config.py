@@ -7,7 +7,7 @@ both. Each is named either by its name (``mini-single``) or by a path to a YAML 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import comb
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
@@ -375,6 +375,20 @@ def _refuse_twice(values: list[str] | tuple[int, ...]) -> None:
         seen.add(value)
 
 
+_IN_WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "too_short": lambda told: f"expected {told['min_length']} at least, found {told['actual_length']}",
+    "tuple_type": lambda _: "expected a list",
+    "list_type": lambda _: "expected a list",
+    "dict_type": lambda _: "expected keys and values",
+    "union_tag_invalid": lambda told: f"expected one of {told['expected_tags']}, found {told['tag']!r}",
+    "union_tag_not_found": lambda told: f"the key {told['discriminator']} is missing",
+    "string_pattern_mismatch": lambda told: (
+        "expected " + ("small letters and digits, hyphens between" if KEBAB in told["pattern"] else told["pattern"])
+    ),
+}
+"""What pydantic says of Python's types, in words for a YAML file."""
+
+
 def _explain(errors: list[ErrorDetails], data: Any, model: type[BaseModel]) -> str:
     """The first error in words; an unknown key goes first, as it is why another one is missing."""
     unknown = ("extra_forbidden", "unexpected_keyword_argument")
@@ -385,7 +399,8 @@ def _explain(errors: list[ErrorDetails], data: Any, model: type[BaseModel]) -> s
         return f"unknown key {where!r}: {did_you_mean(str(error['loc'][-1]), known)}"
     if error["type"] in ("missing", "missing_argument"):
         return f"the key {where!r} is missing"
-    message = error["msg"].removeprefix("Value error, ")
+    words = _IN_WORDS.get(error["type"])
+    message = words(error.get("ctx", {})) if words else error["msg"].removeprefix("Value error, ")
     if error["type"] == "string_type" and isinstance(error["input"], (bool, int, float)):
         message += f"; YAML reads it as {error['input']}: put it in quotes"
     return f"{where}: {message}" if where else message

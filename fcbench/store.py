@@ -210,9 +210,9 @@ class RunFolder:
         write_json(self.row(generation.case.id), row)
         self.failure(generation.case.id).unlink(missing_ok=True)
 
-    def fail(self, case: Case, reason: str) -> None:
-        """Commit that a case has no picture, and why."""
-        write_json(self.failure(case.id), {"case": case.id, "reason": reason})
+    def fail(self, case: Case, reason: str, trace: str = "") -> None:
+        """Commit that a case has no picture, and why; ``trace``: where in the code, for whoever wrote it."""
+        write_json(self.failure(case.id), {"case": case.id, "reason": reason, **({"trace": trace} if trace else {})})
 
     def is_done(self, case_id: str) -> bool:
         """Whether a case's picture is committed, and there."""

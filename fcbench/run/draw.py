@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
@@ -170,8 +171,10 @@ class Drawing:
 
     def _fail(self, group: Group, error: MethodError) -> None:
         undone = [case for case in group.cases if not self._folder.is_done(case.id)]
+        cause = error.__cause__ or error
+        trace = "".join(traceback.format_exception(cause))
         for case in undone:
-            self._folder.fail(case, reason(error.__cause__ or error))
+            self._folder.fail(case, reason(cause), trace)
         self._emit({"event": "failed", "cases": len(undone), "message": str(error)})
 
     def _note_digests(self) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 from pydantic import Field
 
-from fcbench.config import Closed, FolderPeople, Suite, load_yaml, validate
+from fcbench.config import Closed, FolderPeople, Suite, load_yaml, names, validate
 from fcbench.errors import DataError, UsageError
 from fcbench.files import write_text
 from fcbench.images import read_image
@@ -83,11 +83,15 @@ def new_suite(
 ) -> Path:
     """Write ``folder/NAME.yaml``: the people photographed in ``people`` under the prompts in a YAML file.
 
-    Raises UsageError where the file is there and says something else (a suite is never edited), DataError where
-    people or photos are missing.
+    Raises UsageError where the file is there and says something else (a suite is never edited), where a suite that
+    ships has the name, or a prompt is there twice; DataError where people or photos are missing.
     """
     own = load_yaml(prompts, OwnPrompts)
+    if name in names("suites"):
+        raise UsageError(f"{name}: a suite that ships is called so; choose another name")
     texts = [(kind, text) for kind, texts in own.prompts.items() for text in texts]
+    if twice := [text for text, count in Counter(text for _, text in texts).items() if count > 1]:
+        raise UsageError(f"{prompts}: the prompt {twice[0]!r} is there twice")
     ids = _ids_of([text for _, text in texts])
     data = {
         "name": name,

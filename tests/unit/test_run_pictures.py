@@ -311,6 +311,16 @@ def test_a_check_tells_references_that_cannot_be_scored_and_options_that_nothing
     ]
 
 
+def test_a_suite_of_a_shipped_name_or_with_a_prompt_twice_is_refused_by_what_was_written(tmp_path: Path) -> None:
+    prompts = own_people(tmp_path)
+    with pytest.raises(UsageError, match=r"^mini-single: a suite that ships is called so"):
+        new_suite("mini-single", tmp_path / "people", prompts, stack="mini", folder=tmp_path)
+    told = yaml.safe_load(prompts.read_text()) | {"prompts": {"context": ["{} at home"], "action": ["{} at home"]}}
+    prompts.write_text(yaml.safe_dump(told))
+    with pytest.raises(UsageError, match=rf"^{prompts}: the prompt '{{}} at home' is there twice$"):
+        new_suite("friends", tmp_path / "people", prompts, stack="mini", folder=tmp_path)
+
+
 def test_missing_people_are_all_named(tmp_path: Path) -> None:
     prompts = own_people(tmp_path)
     (tmp_path / "people" / "ann" / "1.png").unlink()

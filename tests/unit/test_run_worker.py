@@ -314,8 +314,10 @@ def test_what_stops_every_subject_alike_stops_the_run(
     ],
 )
 def test_pictures_that_are_none_are_a_failure(toy: Toy, wrong: str, message: str) -> None:
-    failures = toy(wrong=wrong).failures()
+    folder = toy(wrong=wrong)
+    failures = folder.failures()
     assert len(failures) == 6
+    assert "in _check" in read_json(folder.failure("ann.snow.0"))["trace"]
     assert all(message in reason for reason in failures.values())
 
 
