@@ -64,9 +64,10 @@ class BuildCounts:
         rejected = ", ".join(f"{count} {code}" for code, count in self.rejected.items() if count) or "0"
         right = self.matching.get("all")
         truth = f"; {right['right'] / right['segments']:.0%} of the matches are right" if right else ""
+        people = f"{self.people} people known by name, " if self.people else ""
         return (
             f"{self.accepted} of {self.inputs} photos, rejected: {rejected}; duplicates: {self.duplicates}; "
-            f"{self.people} people, {self.matched} of {self.segments} segments matched, {self.ambiguous} photos "
+            f"{people}{self.matched} of {self.segments} segments matched, {self.ambiguous} photos "
             f"ambiguous{truth}"
         )
 

@@ -70,7 +70,7 @@ class Calls:
             yield
         except (UsageError, MissingError, WeightsError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a script made a method may still end itself
             if _is_disk_full(error):
                 raise FcbenchError(f"no space left on the disk of {self._folder.path}: make some, run again") from error
             raise MethodError(f"{where}: {reason(error)}") from error

@@ -88,8 +88,9 @@ def refuse_other_versions(out: Path, suite: str, digest: str) -> None:
         there = read_json(folder.config).get("suite_digest")
         if there != digest:
             raise UsageError(
-                f"suite {suite} has changed since {folder.path} was made (version {_short(there)} there, "
-                f"{_short(digest)} now): suites are never edited; give it another name, or use another --out"
+                f"suite {suite}, or a photo of its people, has changed since {folder.path} was made "
+                f"(version {_short(there)} there, {_short(digest)} now): suites are never edited; give it another name, "
+                "or use another --out"
             )
 
 

@@ -23,6 +23,7 @@ FAILURES = {
     "MemoryError": MemoryError(),
     "MissingError": MissingError("no weights: make them"),
     "WeightsError": WeightsError("x.bin: 1 missing (y)"),
+    "SystemExit": SystemExit(2),
     "disk-full": OSError(errno.ENOSPC, "No space left on device"),
     "torch-disk-full": RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598"),
 }

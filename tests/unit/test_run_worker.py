@@ -282,6 +282,11 @@ def test_memory_that_runs_out_is_a_failure_of_its_own_name(toy: Toy) -> None:
     assert set(toy(fails_on="bo", fails_with="MemoryError").failures().values()) == {"out of memory"}
 
 
+def test_a_method_that_ends_the_program_fails_its_own_cases_alone(toy: Toy) -> None:
+    folder = toy(fails_on="bo", fails_with="SystemExit")
+    assert (len(folder.generations()), set(folder.failures().values())) == (4, {"SystemExit: 2"})
+
+
 def test_fail_fast_stops_at_the_first_failure(toy: Toy) -> None:
     with pytest.raises(MethodError, match="bo: ValueError: a toy's failure"):
         toy(fails_on="bo", fail_fast=True)
@@ -349,7 +354,7 @@ def test_a_run_is_not_continued_with_other_settings(toy: Toy, change: str, monke
     toy()
     suite: dict[str, Any] = {}
     options: dict[str, str] = {}
-    named = "suite toy has changed since .*suites are never edited"
+    named = "suite toy, or a photo of its people, has changed since .*suites are never edited"
     match change:
         case "option":
             options, named = {"shade": "7"}, "options.shade: 0 there, 7 now.*--variant, or delete the folder"
