@@ -89,8 +89,8 @@ def refuse_other_versions(out: Path, suite: str, digest: str) -> None:
         if there != digest:
             raise UsageError(
                 f"suite {suite}, or a photo of its people, has changed since {folder.path} was made "
-                f"(version {_short(there)} there, {_short(digest)} now): suites are never edited; give it another name, "
-                "or use another --out"
+                f"(version {_short(there)} there, {_short(digest)} now): suites are never edited; give it another "
+                "name, or use another --out"
             )
 
 
