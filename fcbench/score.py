@@ -41,7 +41,7 @@ def chosen_metrics(named: Sequence[str] = ()) -> dict[str, Metric]:
     for name in named:
         metric = plugins.load("metrics", name)
         key = name if name in offered else metric.name
-        if (key in offered and name not in offered) or type(chosen.get(key, metric)) is not type(metric):
+        if type(chosen.get(key, offered.get(key, metric))) is not type(metric):
             raise UsageError(f"{name}: another metric is called {key!r}: give its class another name = ...")
         chosen[key] = metric
     return chosen
