@@ -97,7 +97,7 @@ def test_the_extras_are_metrics_that_are_scored_only_when_named(metric: Metric) 
 
 def test_a_metric_that_is_named_joins_the_usual_ones() -> None:
     named = chosen_metrics(["fcbench.metrics.resemblance:Diversity"])
-    assert named.keys() == {*chosen_metrics(), "Diversity"}
+    assert named.keys() == {*chosen_metrics(), "diversity"}
 
 
 class Detector:

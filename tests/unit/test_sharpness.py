@@ -37,7 +37,7 @@ def test_a_picture_of_one_colour_or_no_size_has_none() -> None:
 
 def test_it_is_optional_and_asks_no_role(tmp_path: Path) -> None:
     assert "sharpness" not in chosen_metrics()
-    metric = chosen_metrics(["fcbench.metrics.sharpness:Sharpness"])["Sharpness"]
+    metric = chosen_metrics(["fcbench.metrics.sharpness:Sharpness"])["sharpness"]
     case = Case((Subject("a", "man", ()),), Prompt("snow", "{} in the snow", "context"), 0)
     (row,) = metric(Stack("bare", {}, 4), [Generation(case, blue(tmp_path / "9.png", 9), 0, 0, 0, 0)])
     assert isinstance(metric, Sharpness)
