@@ -22,7 +22,7 @@ from typing import Any
 from fcbench import plugins
 from fcbench.errors import DataError, FcbenchError, MethodError, UsageError
 from fcbench.files import digest_file, digest_json, read_json
-from fcbench.metrics.promise import PromiseError, checked_rows, printed
+from fcbench.metrics.contract import ContractError, checked_rows, printed
 from fcbench.store import RunFolder
 from fcbench.types import Generation, Metric, Score, Stack
 
@@ -139,7 +139,7 @@ def _judge(
         rows = checked_rows(metric, [generation.case.id for generation in generations], metric(stack, generations))
     except FcbenchError:
         raise
-    except PromiseError as error:
+    except ContractError as error:
         raise MethodError(f"metric {name} {error}") from error
     except Exception as error:
         raise MethodError(f"metric {name} failed: {type(error).__name__}: {error}") from error

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from fcbench.errors import MissingError, UsageError
-from fcbench.metrics.promise import PromiseError, checked_rows
+from fcbench.metrics.contract import ContractError, checked_rows
 from fcbench.types import GENERATING, ROLES, Generation, Image, Method, Metric, Prompt, Sampler, Stack, Subject
 
 PROMPTS = (Prompt("snow", "{} in the snow", "context"), Prompt("red-hat", "{} wearing a red hat", "accessory"))
@@ -101,8 +101,11 @@ def check_metric(metric: Metric, stack: Stack, generations: Sequence[Generation]
     rows = metric(stack, generations)
     try:
         checked_rows(metric, [generation.case.id for generation in generations], rows)
-    except PromiseError as error:
+    except ContractError as error:
         raise AssertionError(f"{metric.name} {error}") from error
+    for row in rows:
+        value = row[metric.name].value
+        assert value is None or low <= value <= high, f"{value} is outside of {metric.range}"
     assert metric(stack, generations) == rows, "the same generations gave other scores"
     assert metric(stack, generations[::-1]) == rows[::-1], "scores must follow the order of the generations"
     assert metric(stack, []) == [], "no generations must give no rows"

@@ -40,10 +40,10 @@ Reason: TypeAlias = Literal[
 """Why a photo is not in the dataset; a closed set.
 
 Of the file: it is gone, cannot be read, is no file, holds nothing, is no picture or another kind than its name says,
-ends early, would fill the memory, has a mode or several frames that are no photo, does not decode, or is not the
-file that its source lists. Its sidecar is broken; its licence was not asked for; it was taken
-down; its pixels are another one's. The caption is empty or names nothing; nothing is segmented; no segment matches a
-phrase. The memory did not suffice for this one alone; a model failed on it.
+ends early, would fill the memory, has a mode or several frames that are no photo, does not decode, or is not the file
+that its source lists. Its sidecar is broken; its licence was not asked for; it was taken down; its pixels are another
+one's. The caption is empty or names nothing; nothing is segmented; no segment matches a phrase. The memory did not
+suffice for this one alone; a model failed on it.
 """
 
 REASONS: tuple[str, ...] = get_args(Reason)

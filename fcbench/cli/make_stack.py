@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from fcbench.cli.arguments import OUT, Device
-from fcbench.cli.verbs import report, run
+from fcbench.cli.reports import report
+from fcbench.cli.verbs import run
 from fcbench.errors import UsageError
 
 

@@ -72,15 +72,15 @@ class Drawing:
 
     @cached_property
     def _weights(self) -> list[float]:
-        return list(accumulate(weights(self.photos.captions, self.recipe.oversample)))
+        return list(accumulate(sampling_weights(self.photos.captions, self.recipe.oversample)))
 
     def _example(self, row: int, random: Random) -> Example:
         sides = {"side": self.side, "reference_side": self.reference_side}
         return make_example(self.photos, row, self.tokenizer, self.recipe, random, **sides)
 
 
-def weights(captions: Sequence[str], oversample: Mapping[str, float]) -> list[float]:
-    """How often each photo is drawn, by ``Recipe.oversample``; UsageError for a text that no caption has."""
+def sampling_weights(captions: Sequence[str], oversample: Mapping[str, float]) -> list[float]:
+    """How often each photo is drawn, above 0, by ``Recipe.oversample``; UsageError for a text that no caption has."""
     told = {text.casefold(): weight for text, weight in oversample.items()}
     has = [[text for text in told if text in caption] for caption in map(str.casefold, captions)]
     if unknown := told.keys() - {text for texts in has for text in texts}:

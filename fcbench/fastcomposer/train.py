@@ -32,7 +32,7 @@ from fcbench.fastcomposer.data import Example, open_photos, open_unseen
 from fcbench.fastcomposer.encoder import Fusion, embed_subjects
 from fcbench.fastcomposer.keeping import claim, training_facts
 from fcbench.fastcomposer.latents import encode_latents, join_latents, open_latents, take_latents
-from fcbench.fastcomposer.loader import Batch, Drawing, batches, weights, workers_for
+from fcbench.fastcomposer.loader import Batch, Drawing, batches, sampling_weights, workers_for
 from fcbench.fastcomposer.localize import Localizer
 from fcbench.fastcomposer.optimiser import make_optimiser, require_bitsandbytes, trained
 from fcbench.fastcomposer.photos import Photos
@@ -62,7 +62,7 @@ def train(data: Path, checkpoint: Path, stack: Stack, recipe: Recipe, clock: Clo
     """
     photos = open_photos(data, recipe.min_margin)  # before the other processes are waited for: it may not be there
     unseen = open_unseen(data, recipe.min_margin) if recipe.validate_every else None
-    weights(photos.captions, recipe.oversample)
+    sampling_weights(photos.captions, recipe.oversample)  # refused now, not by the worker that draws the first batch
     require_wandb(recipe)
     require_bitsandbytes(recipe)
     folder = TrainingFolder(checkpoint)

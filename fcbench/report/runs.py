@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -168,19 +169,22 @@ def read_run(folder: RunFolder) -> Run:
         for column in {column: None for row in rows.values() for column in row}:
             scores[column] = {case: rows[case][column] for case in generations if column in rows[case]}
         if metric not in USUAL:
-            further |= _headings(header, rows)
+            further |= _headings(metric, header, rows)
     facts = {metric: found for metric, found in folder.read_facts().items() if metric not in outdated}
     hints = tuple(_scored_anew(metric, told[metric][0], folder) for metric in outdated)
     return Run(folder.label, config, generations, folder.failures(), scores, headers, facts, hints, further)
 
 
-def _headings(header: Mapping[str, Any], rows: Mapping[str, Mapping[str, Score]]) -> dict[str, str]:
-    """Of a metric's columns those that tables for people show: none that only goes into the parts of another."""
+def _headings(metric: str, header: Mapping[str, Any], rows: Mapping[str, Mapping[str, Score]]) -> dict[str, str]:
+    """Column -> heading of what tables for people show of a metric: not the parts of a column (``identity_facenet_1``).
+
+    Unit and direction are told of the column that the metric is called after: they are no other's.
+    """
     columns = list({column: None for row in rows.values() for column in row})
-    whole = [column for column in columns if not any(column.startswith(f"{other}_") for other in columns)]
-    ranges = header.get("ranges", {})
+    shown = [column for column in columns if not any(column.startswith(f"{other}_") for other in columns)]
     better = "↑" if header.get("higher_is_better", True) else "↓"
-    return {c: c if c in ranges or not header.get("unit") else f"{c} {better}, {header['unit']}" for c in whole}
+    unit = f", {header['unit']}" if header.get("unit") else ""
+    return {column: f"{column} {better}{unit}" if column == metric.replace("-", "_") else column for column in shown}
 
 
 def is_of_others(header: Mapping[str, Any], usual: Mapping[str, Any]) -> bool:
@@ -192,9 +196,13 @@ def _scored_anew(metric: str, header: Mapping[str, Any], folder: RunFolder) -> s
     """What brings a metric up to date; one that no package offers is named as its scores' header does."""
     offered = metric in plugins.names("metrics")
     named = metric if offered else header.get("code", {}).get("plugin", f"MODULE:{metric}")
-    out = folder.path.parents[2]
-    where = "" if out == Path("out") else f" --out {out}"
-    return f"{metric}: out of date; run: fcbench score --suite {folder.suite} --metric {named}{where}"
+    words = ["fcbench", "score", "--suite", folder.suite, "--metric", named, *under(folder.path.parents[2])]
+    return f"{metric}: out of date; run: {shlex.join(words)}"
+
+
+def under(out: Path) -> list[str]:
+    """The words that have a command work under ``out``."""
+    return [] if out == Path("out") else ["--out", str(out)]
 
 
 def check_judges(runs: list[Run]) -> None:

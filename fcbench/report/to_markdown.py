@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fcbench.report.board import Board
 from fcbench.report.columns import columns, further
@@ -11,6 +11,7 @@ from fcbench.report.numbers import interval, p_value, quality, share, signed
 from fcbench.report.outcomes import MARGIN, outcomes
 from fcbench.report.reading import reading
 from fcbench.report.size import Size
+from fcbench.report.statistics import Estimate
 from fcbench.report.table import NOTHING, Comparison, Ranking, Row
 
 
@@ -58,8 +59,13 @@ def _outcomes(ranking: Ranking, size: Size) -> str:
         found = [row.scores[name] for name in judged if name in row.scores]
         if len(found) == len(judged):
             margin = row.scores.get(MARGIN, NOTHING)
-            shares = [f"{share(e.value)} {interval(e.low, e.high, share)} of {e.count}" for e in found]
-            rows.append([row.method, *shares, f"{quality(margin.value)} {interval(margin.low, margin.high)}"])
+            rows.append(
+                [
+                    row.method,
+                    *(_scored(e, share) for e in found),
+                    f"{quality(margin.value)} {interval(margin.low, margin.high)}",
+                ]
+            )
     headings = ["method", *judged.values(), MARGIN]
     return _table(headings, [True, *[False] * len(judged), False], rows) if judged else ""
 
@@ -67,12 +73,12 @@ def _outcomes(ranking: Ranking, size: Size) -> str:
 def _further(rows: Sequence[Row]) -> str:
     """Scores that were asked for by name."""
     asked = further(rows)
-    cells = [
-        [row.method, *(f"{quality(e.value)} {interval(e.low, e.high)} of {e.count}" for e in found)]
-        for row in rows
-        if (found := [row.scores.get(score, NOTHING) for score in asked])
-    ]
-    return _table(["method", *asked.values()], [True, *[False] * len(asked)], cells) if asked else ""
+    cells = [[row.method, *(_scored(row.scores.get(score, NOTHING), quality) for score in asked)] for row in rows]
+    return _table(["method", *map(escape, asked.values())], [True, *[False] * len(asked)], cells) if asked else ""
+
+
+def _scored(estimate: Estimate, told: Callable[[float | None], str]) -> str:
+    return f"{told(estimate.value)} {interval(estimate.low, estimate.high, told)} of {estimate.count}"
 
 
 def _differences(comparisons: Sequence[Comparison]) -> str:

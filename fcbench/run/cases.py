@@ -162,7 +162,7 @@ def _from_folder(people: FolderPeople, name: str) -> Subject:
     folder = (people.path / name).resolve()
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; nouns: in the suite names it")
-    photos = tuple(sorted(path for path in folder.iterdir() if is_photo(path)))
+    photos = tuple(photos_in(folder))
     if not photos:
         told = left_aside(folder.iterdir())
         raise DataError(f"{folder}: no photo in it ({', '.join(sorted(FORMATS))}){told and '; ' + told}")
@@ -171,6 +171,7 @@ def _from_folder(people: FolderPeople, name: str) -> Subject:
     return Subject(name, people.nouns[name], photos)
 
 
-def is_photo(path: Path) -> bool:
-    """Whether a file in a subject's folder counts as a photo, by its name."""
-    return path.suffix.lower() in FORMATS and not path.name.startswith(".")
+def photos_in(folder: Path) -> list[Path]:
+    """The photos in a subject's folder, by their names, the reference first; none where there is no such folder."""
+    files = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path for path in files if path.suffix.lower() in FORMATS and not path.name.startswith("."))

@@ -66,6 +66,7 @@ def refuse_changes(folder: store.RunFolder, record: Mapping[str, Any], *, finish
         return
     earlier = read_json(folder.config)
     now = json.loads(json.dumps(record, default=str))
+    # a run of an earlier version does not know its code
     keys = [key for key in SETTINGS + (() if finished else SURROUNDINGS) if key != "code" or key in earlier]
     for facts in (earlier, now):
         facts["stack_digests"] = drawing_digests(facts.get("stack_digests", {}))

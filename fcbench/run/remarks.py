@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from fcbench import plugins
 from fcbench.config import FolderPeople, Suite
 from fcbench.errors import FcbenchError
 from fcbench.images import left_aside
-from fcbench.run.cases import is_photo
+from fcbench.run.cases import photos_in
 from fcbench.types import subject_phrase
 
 
@@ -38,24 +37,23 @@ def _aside(people: FolderPeople) -> Iterator[str]:
 
 
 def _faces(suite: Suite, people: FolderPeople) -> Iterator[str]:
-    """References in which the stack's detector, if it is here, sees nobody, or more than one."""
+    """References in which the stack's detector sees nobody, or more than one; or why it does not look."""
     from fcbench.metrics.faces import find_faces
     from fcbench.stacks import load_stack
 
-    references = [min(photos) for name in people.nouns if (photos := _photos(people.path / name))]
+    references = [photos[0] for name in people.nouns if (photos := photos_in(people.path / name))]
+    if not references:
+        return
     try:
         found = find_faces(load_stack(suite.stack, device="cpu").role("faces"), references)
-    except FcbenchError:
+    except FcbenchError as error:
+        yield f"nobody looked whether the references show a face: {error}"
         return
     for photo, faces in zip(references, found, strict=True):
         if not len(faces):
             yield f"{photo}: no face is found in the reference photo; identity will not be scored"
         elif len(faces) > 1:
             yield f"{photo}: {len(faces)} faces in the reference photo; the largest is taken for the person's"
-
-
-def _photos(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if is_photo(path)] if folder.is_dir() else []
 
 
 def _cut(suite: Suite, nouns: list[str]) -> Iterator[str]:

@@ -18,7 +18,7 @@ from fcbench.config import Closed, FolderPeople, Suite, load_yaml, names, valida
 from fcbench.errors import DataError, UsageError
 from fcbench.files import write_text
 from fcbench.images import read_image
-from fcbench.run.cases import cases_of, is_photo, subjects_of, suite_digest
+from fcbench.run.cases import cases_of, photos_in, subjects_of, suite_digest
 from fcbench.run.remarks import remarks
 from fcbench.types import PromptKind
 
@@ -120,7 +120,7 @@ def _faults(people: FolderPeople) -> Iterator[str]:
         return
     for name in people.nouns:
         folder = people.path / name
-        photos = sorted(path for path in folder.iterdir() if is_photo(path)) if folder.is_dir() else []
+        photos = photos_in(folder)
         if not photos:
             yield f"{folder}: {'no photo in it' if folder.is_dir() else 'no such folder'}"
         for photo in photos:

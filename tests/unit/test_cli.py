@@ -203,7 +203,7 @@ def test_a_suite_that_cannot_be_reported_keeps_no_other_from_its_report(
             raise DataError("a picture is gone")
 
     monkeypatch.setattr("fcbench.store.suites_with_runs", lambda out: ["broken", "whole"])
-    monkeypatch.setattr("fcbench.cli.verbs._score", score)
+    monkeypatch.setattr("fcbench.cli.reports._score", score)
     monkeypatch.setattr("fcbench.report.write_report", lambda out, name, earlier: f"page of {name}")
     assert cli.main(["report", "--out", str(tmp_path)]) == 1
     told = capsys.readouterr()

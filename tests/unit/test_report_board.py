@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 from fcbench.files import write_json
 from fcbench.report import publish, read_runs, stale_reports, views, write_report
 from fcbench.report.board import Board, make_board
+from fcbench.report.commands import run_command
 from fcbench.report.plots import Lane
 from fcbench.report.published import read_published, three_columns
 from fcbench.report.stale import stale
@@ -102,6 +104,15 @@ def test_published_figures_name_their_sources_and_never_mix(board: Board) -> Non
     page = to_html(board).partition('<h2 id="published">')[2]
     for method in {line.method for line in board.lines}:
         assert page.count(f'<td class="text method">{method}</td>') == 1
+
+
+def test_a_command_gives_a_list_as_the_option_that_set_takes(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "suite", 2))
+    fake_run(tmp_path, "suite", "toy", wanted, method="my:Toy", options={"shape": [1, 2], "words": ["a b"], "size": 3})
+    (run,) = read_runs(tmp_path, "suite")
+    words = shlex.split(run_command(run, tmp_path))
+    given = [words[place + 1] for place, word in enumerate(words) if word == "--set"]
+    assert given == ["shape=[1, 2]", 'words=["a b"]', "size=3"]
 
 
 def test_every_command_names_the_settings_of_its_run(board: Board, out: Path) -> None:

@@ -276,7 +276,8 @@ def test_prompts_that_the_text_encoder_cuts_are_told(tmp_path: Path, monkeypatch
     told = yaml.safe_load(prompts.read_text()) | {"prompts": {"action": texts}}
     prompts.write_text(yaml.safe_dump(told))
     (suite,) = load_suites(new_suite("friends", tmp_path / "people", prompts, stack="mini", folder=tmp_path))
-    (line,) = (line for line in remarks(suite) if "photo" not in line)
+    looked, line = remarks(suite)
+    assert looked.startswith("nobody looked whether the references show a face: stack 'toy' has no faces")
     assert (
         line == f"prompt {suite.prompts[1].id!r} has 78 tokens, start and end counted: what is beyond 77 is not drawn"
     )
@@ -334,7 +335,8 @@ def test_photos_of_people_that_are_not_read_are_told(tmp_path: Path) -> None:
     (tmp_path / "people" / "ann" / "2.HEIC").write_bytes(b"a phone's")
     (suite,) = load_suites(new_suite("friends", tmp_path / "people", prompts, stack="mini", folder=tmp_path))
     line = f"{tmp_path / 'people' / 'ann'}: left aside: 1 .heic; convert them first"
-    assert line in remarks(suite)
+    faceless = "no face is found in the reference photo; identity will not be scored"
+    assert remarks(suite) == [line, *(f"{tmp_path}/people/{name}/1.png: {faceless}" for name in ("ann", "bo"))]
     assert f"note      {line}" in describe(suite, tmp_path)
     (tmp_path / "people" / "ann" / "1.png").unlink()
     with pytest.raises(DataError, match=r"ann: no photo in it .*left aside: 1 \.heic"):

@@ -13,7 +13,7 @@ import pytest
 
 from fcbench.errors import DataError, MethodError, UsageError
 from fcbench.files import write_image
-from fcbench.metrics.promise import FIXED_COLUMNS
+from fcbench.metrics.contract import FIXED_COLUMNS
 from fcbench.report import write_report
 from fcbench.report.costs import Costs
 from fcbench.report.runs import read_run
@@ -272,11 +272,13 @@ def test_metrics_of_ones_own_go_by_their_name_and_their_code(
 
 
 def test_a_named_score_stands_in_every_table_with_its_unit(folder: RunFolder, tmp_path: Path) -> None:
-    named = Toy(lambda: {"toy": Score(0.25), "toy_part": Score(0.75)})
+    named = Toy(lambda: {"own": Score(0.5), "toy": Score(0.25), "toy_part": Score(0.75)})
     score_run(folder, stack(), {**USUAL, "toy": named})
-    assert read_run(folder).further == {"toy": "toy ↑, points"}
+    assert read_run(folder).further == {"toy": "toy ↑, points", "own": "own"}
     page = write_report(tmp_path, "suite")
-    assert "| method | toy ↑, points |\n| :-- | --: |\n| method | 0.250" in page.with_suffix(".md").read_text()
+    assert (
+        "| method | own | toy ↑, points |\n| :-- | --: | --: |\n| method | 0.500" in page.with_suffix(".md").read_text()
+    )
     assert re.search(
         r"toy ↑, points.*<td data-value=\"0\.25\">0\.250", page.with_suffix(".html").read_text(), re.DOTALL
     )

@@ -13,7 +13,7 @@ import torch
 from fcbench.config import Recipe
 from fcbench.errors import DataError, UsageError
 from fcbench.fastcomposer.data import open_photos
-from fcbench.fastcomposer.loader import Batch, Drawing, batches, fitted, weights, workers_for
+from fcbench.fastcomposer.loader import Batch, Drawing, batches, fitted, sampling_weights, workers_for
 from fcbench.fastcomposer.photos import Photos
 from fcbench.fastcomposer.train import train
 from fcbench.types import Image, Stack
@@ -60,12 +60,12 @@ def test_photos_whose_caption_has_a_text_are_drawn_as_many_times_as_often(drawin
     for caption in ("a Watercolor painting of a man", "a woman", "a black and white watercolor painting"):
         photos._add(caption, [])
     recipe = drawing.recipe.model_copy(update={"oversample": {"watercolor": 3, "black and White": 5}})
-    assert weights(photos.captions, recipe.oversample) == [1, 3, 1, 5]
+    assert sampling_weights(photos.captions, recipe.oversample) == [1, 3, 1, 5]
     told = replace(drawing, photos=photos, recipe=recipe, count=20_000)
     counts = Counter(told._rows(Random(0)))
     assert [round(counts[row] / 2000) for row in range(4)] == [1, 3, 1, 5]
     with pytest.raises(UsageError, match=r"^oversample: no caption of the dataset has 'sepia'$"):
-        weights(photos.captions, {"sepia": 2, "watercolor": 2})
+        sampling_weights(photos.captions, {"sepia": 2, "watercolor": 2})
 
 
 class Broken(Photos):

@@ -23,7 +23,7 @@ ROUNDING = 1e-6
 """How far beyond its range a score may lie: a cosine's last bits."""
 
 
-class PromiseError(ValueError):
+class ContractError(ValueError):
     """What is wrong with a metric's rows, to be read after the metric's name."""
 
 
@@ -31,12 +31,12 @@ def checked_rows(metric: Metric, cases: Sequence[str], rows: Any) -> list[dict[s
     """The rows of a metric for these cases, their values as Python's own numbers.
 
     There must be one a case, in it a Score for ``metric.name``; a value is a finite number in its range, or None with a
-    note. PromiseError says what is not so, and of which case.
+    note. ContractError says what is not so, and of which case.
     """
     if not isinstance(rows, Sequence):
-        raise PromiseError(f"gave {_kind(rows)} for a list of rows")
+        raise ContractError(f"gave {_kind(rows)} for a list of rows")
     if len(rows) != len(cases):
-        raise PromiseError(f"gave {len(rows)} rows for {len(cases)} generations")
+        raise ContractError(f"gave {len(rows)} rows for {len(cases)} generations")
     checked = [_checked_row(metric, case, row) for case, row in zip(cases, rows, strict=True)]
     _check_names({column for row in checked for column in row})
     return checked
@@ -49,28 +49,28 @@ def printed(columns: Iterable[str]) -> set[str]:
 
 def _checked_row(metric: Metric, case: str, row: Any) -> dict[str, Score]:
     if not isinstance(row, dict):
-        raise PromiseError(f"gave {_kind(row)} for {case}, not a Score by column")
+        raise ContractError(f"gave {_kind(row)} for {case}, not a Score by column")
     if metric.name not in row:
-        raise PromiseError(f"gave no column {metric.name!r} for {case}")
+        raise ContractError(f"gave no column {metric.name!r} for {case}")
     ranges = {metric.name: metric.range, **getattr(metric, "ranges", {})}
     return {column: _checked(column, case, score, *ranges.get(column, (-inf, inf))) for column, score in row.items()}
 
 
 def _checked(column: str, case: str, score: Any, low: float, high: float) -> Score:
     if not isinstance(score, Score):
-        raise PromiseError(f"gave {_kind(score)} as {column} of {case}: put it into a Score")
+        raise ContractError(f"gave {_kind(score)} as {column} of {case}: put it into a Score")
     value: Any = score.value
     if value is None:
         if not score.note:
-            raise PromiseError(f"gave no {column} for {case}, and no note that says why")
+            raise ContractError(f"gave no {column} for {case}, and no note that says why")
         return score
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise PromiseError(f"gave {value!r} as {column} of {case}, which is no number")
+        raise ContractError(f"gave {value!r} as {column} of {case}, which is no number")
     if not isfinite(value):
-        raise PromiseError(f"gave {value} as {column} of {case}: use None with a note")
+        raise ContractError(f"gave {value} as {column} of {case}: use None with a note")
     number = float(value)
     if not low - ROUNDING <= number <= high + ROUNDING:
-        raise PromiseError(f"gave {value} as {column} of {case}, which it says lies in [{low:g}, {high:g}]")
+        raise ContractError(f"gave {value} as {column} of {case}, which it says lies in [{low:g}, {high:g}]")
     return Score(number, score.note)
 
 
@@ -78,7 +78,7 @@ def _check_names(columns: Set[str]) -> None:
     """Refuse a column that is printed as another of the metric's own is, or as every table's."""
     for column in sorted(columns):
         if taken := sorted(printed({column}) & (FIXED_COLUMNS | printed(columns - {column}))):
-            raise PromiseError(f"has a column {column!r}: its tables would have two called {taken[0]!r}")
+            raise ContractError(f"has a column {column!r}: its tables would have two called {taken[0]!r}")
 
 
 def _kind(value: object) -> str:
