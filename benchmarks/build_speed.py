@@ -16,7 +16,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,10 +31,11 @@ from fcbench.types import Stack
 
 
 class Clock:
-    """CPU seconds inside the models."""
+    """Seconds inside the models: of the processor, unless ``now`` tells another time."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.process_time) -> None:
         self.seconds = 0.0
+        self._now = now
 
     def watch(self, model: Any) -> Any:
         """The model, every call of which is timed."""
@@ -42,20 +43,20 @@ class Clock:
 
     def time(self, call: Any, *arguments: Any, **options: Any) -> Any:
         """Call, timed; what is given piece by piece is timed piece by piece."""
-        start = time.process_time()
+        start = self._now()
         found = call(*arguments, **options)
-        self.seconds += time.process_time() - start
+        self.seconds += self._now() - start
         return self._pieces(found) if hasattr(found, "__next__") else found
 
     def _pieces(self, pieces: Iterator[Any]) -> Iterator[Any]:
         while True:
-            start = time.process_time()
+            start = self._now()
             try:
                 piece = next(pieces)
             except StopIteration:
                 return
             finally:
-                self.seconds += time.process_time() - start
+                self.seconds += self._now() - start
             yield piece
 
 
@@ -110,10 +111,10 @@ def apart(out: Path, stack: str, photos: int, workers: int = 0) -> dict[str, Any
     return found
 
 
-def steps_of(out: Path) -> dict[str, tuple[int, float]]:
+def steps_of(out: Path, name: str = "world") -> dict[str, tuple[int, float]]:
     """By step: items, and seconds, over all shards."""
     found: dict[str, tuple[int, float]] = {}
-    for path in sorted((data_folder(out, "world").path / "meta").glob("*.json")):
+    for path in sorted((data_folder(out, name).path / "meta").glob("*.json")):
         for step in read_json(path)["steps"]:
             items, seconds = found.get(step["step"], (0, 0.0))
             found[step["step"]] = (items + step["items"], seconds + step["seconds"])

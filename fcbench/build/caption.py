@@ -1,4 +1,4 @@
-"""A caption for each photo: the one beside it, else the captioner's."""
+"""A caption for each photo: the one beside it, else the captioner's; or the captioner's for all."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from fcbench.types import Captioner
 BATCH = 32
 
 
-def caption(items: Iterable[Item], captioner: Captioner | None = None) -> Iterator[Item]:
+def caption(items: Iterable[Item], captioner: Captioner | None = None, *, recaption: bool = False) -> Iterator[Item]:
     """Give each photo its sidecar's caption, or, where there is none, what ``captioner`` says of it.
 
-    The captions of a drawn world are its truth: a captioner, where there is one, is asked all the same.
-    ``caption_empty`` where nobody says anything. A sidecar's text stays as it is: spans count its characters.
+    ``recaption``: the captioner is asked for all of them. ``caption_empty`` where nobody says anything. A sidecar's
+    text stays as it is: spans count its characters.
     """
     for batch in batches(items, BATCH):
-        asked = [item for item in batch if isinstance(item, Photo) and captioner and not _has_own(item)]
+        asked = [photo for photo in lacking(batch, recaption=recaption) if captioner]
         told = captioner.captions([read_image(photo.path) for photo in asked]) if captioner and asked else []
         captions = {photo.id: text for photo, text in zip(asked, told, strict=True)}
         for item in batch:
             yield _with_caption(item, captions.get(item.id)) if isinstance(item, Photo) else item
 
 
-def _has_own(photo: Photo) -> bool:
-    return bool(photo.sidecar.caption.strip()) and not photo.sidecar.planted
+def lacking(items: Iterable[Item], *, recaption: bool = False) -> list[Photo]:
+    """The photos that a captioner is asked for: those without a caption of their own, or all."""
+    return [i for i in items if isinstance(i, Photo) and (recaption or not i.sidecar.caption.strip())]
 
 
 def _with_caption(photo: Photo, told: str | None) -> Item:

@@ -33,6 +33,7 @@ class Asked:
     images: Path | None = None
     short_side: int = 1024
     assignment: str = "hungarian"
+    recaption: bool = False
 
     @cached_property
     def stack(self) -> Stack:
@@ -75,6 +76,7 @@ class Asked:
             "images": self.images,
             "short_side": self.short_side,
             "assignment": self.assignment,
+            "recaption": self.recaption,
         }
 
 
@@ -92,7 +94,7 @@ def takedown(out: Path, asked: Asked) -> str:
     if asked.images is not None:
         words += ["--images", str(asked.images)]
     own = ("--photos", asked.photos) if asked.source == "world" else ("--short-side", asked.short_side)
-    words += [*map(str, own), "--assign", asked.assignment]
+    words += [*map(str, own), "--assign", asked.assignment, *["--recaption"] * asked.recaption]
     if asked.licences:
         words += ["--licences", asked.licences]
     exclude = "FILE" if asked.exclude is None else str(asked.exclude)

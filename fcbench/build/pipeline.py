@@ -88,6 +88,7 @@ class Options(TypedDict, total=False):
     ``source`` is "world", which draws ``photos`` pictures from ``seed``, or a kind of what lies in ``images``
     (:func:`fcbench.build.source.open_source`), whose shorter sides are shrunk to ``short_side``. ``name`` is the
     dataset's. ``screen`` says what may be used, ``assignment`` how phrases are given to segments: hungarian, or greedy.
+    ``recaption``: the captioner is asked for every photo, whatever caption it brings.
     """
 
     source: str
@@ -98,6 +99,7 @@ class Options(TypedDict, total=False):
     short_side: int
     screen: Screen | None
     assignment: str
+    recaption: bool
 
 
 def build_data(
@@ -167,11 +169,14 @@ def job_of(
     short_side: int = 1024,
     screen: Screen | None = None,
     assignment: str = "hungarian",
+    recaption: bool = False,
 ) -> Job:
-    """A build as its workers need it; see :class:`Options`."""
+    """A build as its workers need it; see :class:`Options`. UsageError where nobody is there to recaption."""
+    if recaption and "captioner" not in stack.digests:
+        raise UsageError(f"--recaption: the stack {stack.name!r} has no captioner; name one in its YAML file")
     taken = open_source(source, photos=photos, seed=seed, size=stack.image_size, images=images, short_side=short_side)
     digests = dict(stack.digests)  # as they are now: a role from the hub may come to know its commit when it is loaded
-    return Job(data_folder(out, name), taken, screen or Screen(), digests, assignment)
+    return Job(data_folder(out, name), taken, screen or Screen(), digests, assignment, recaption)
 
 
 def recipe_of(job: Job, stack: Stack) -> dict[str, Any]:

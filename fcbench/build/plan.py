@@ -113,5 +113,5 @@ def _without(role: str) -> str:
 
 
 def _steps(asked: Asked) -> Iterator[str]:
-    for step in steps_of(asked.screen, asked.stack.digests, asked.assignment):
+    for step in steps_of(asked.screen, asked.stack.digests, asked.assignment, recaption=asked.recaption):
         yield f"step       {step.name:<9} {', '.join(step.roles) or 'no model'}; batches of {step.batch}"

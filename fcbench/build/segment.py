@@ -25,15 +25,16 @@ def segment(items: Iterable[Item], segmenter: Segmenter | None = None) -> Iterat
     and who its regions are is read off the truth. ``no_segment`` where nothing has a pixel.
     """
     for batch in batches(items, BATCH):
-        asked = [item for item in batch if isinstance(item, Photo) and segmenter and not _has_own(item)]
+        asked = [photo for photo in lacking(batch) if segmenter]
         found = segmenter.regions([read_image(photo.path) for photo in asked]) if segmenter and asked else []
         regions = {photo.id: parts for photo, parts in zip(asked, found, strict=True)}
         for item in batch:
             yield _segmented(item, regions.get(item.id)) if isinstance(item, Photo) else item
 
 
-def _has_own(photo: Photo) -> bool:
-    return bool(photo.sidecar.people) and not photo.sidecar.planted
+def lacking(items: Iterable[Item]) -> list[Photo]:
+    """The photos that a segmenter is asked for: those without segments of their own, and those of a drawn world."""
+    return [i for i in items if isinstance(i, Photo) and (i.sidecar.planted or not i.sidecar.people)]
 
 
 def _segmented(photo: Photo, regions: Sequence[Region] | None) -> Item:

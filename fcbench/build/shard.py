@@ -46,6 +46,7 @@ class Job:
     screen: Screen
     digests: Mapping[str, str]
     assignment: str = "hungarian"
+    recaption: bool = False
 
     @property
     def shards(self) -> list[range]:
@@ -56,7 +57,7 @@ class Job:
     @property
     def steps(self) -> tuple[Step, ...]:
         """The steps after ingest."""
-        return steps_of(self.screen, self.digests, self.assignment)
+        return steps_of(self.screen, self.digests, self.assignment, recaption=self.recaption)
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -144,7 +145,7 @@ def items_of(job: Job, kept: Kept) -> list[Item]:
 
 
 def _run(step: Step, items: list[Item], stack: Stack, tell: Tell) -> tuple[list[Item], float]:
-    for role in step.roles:
+    for role in step.roles if step.asks(items) else ():
         stack.role(role)  # loading is not the step's time
     start = perf_counter()
     with _one_thread(stack):

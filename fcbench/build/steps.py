@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from fcbench.build import match, phrases
-from fcbench.build.caption import caption
+from fcbench.build import caption, match, phrases, segment
 from fcbench.build.isolate import isolated
 from fcbench.build.quality import quality
 from fcbench.build.records import Item, Photo, Reject, batches
 from fcbench.build.screen import Screen
-from fcbench.build.segment import segment
 from fcbench.errors import FcbenchError
 from fcbench.files import digest_json
 from fcbench.types import Stack
 
-Run: TypeAlias = Callable[[Iterable[Item], Stack], Iterator[Item]]
+Run: TypeAlias = Callable[[Sequence[Item], Stack], Iterator[Item]]
 
 
 @dataclass(frozen=True)
@@ -30,6 +28,8 @@ class Step:
     batch: int = 256
     version: int = 1
     settings: Mapping[str, Any] = field(default_factory=dict)
+    asks: Callable[[Sequence[Item]], bool] = lambda items: True
+    """Whether the models are needed for these: nobody should fetch a captioner for photos that bring their captions."""
 
     def recipe(self, digests: Mapping[str, str]) -> dict[str, Any]:
         """All that its results depend on beside its items, which share batches as they come."""
@@ -52,20 +52,43 @@ class Step:
             raise FcbenchError(f"the step {self.name} fails on every photo of a batch ({failed[0].message})")
 
 
-def steps_of(screen: Screen, roles: Collection[str] = (), assignment: str = "hungarian") -> tuple[Step, ...]:
+def steps_of(
+    screen: Screen, roles: Collection[str] = (), assignment: str = "hungarian", *, recaption: bool = False
+) -> tuple[Step, ...]:
     """The steps after ingest, for a stack that has ``roles``: without captioner or segmenter the sidecars must do."""
 
-    def model(role: str, stack: Stack) -> Any:
-        return stack.role(role) if role in roles else None
+    def model(role: str, stack: Stack, asked: bool = True) -> Any:
+        return stack.role(role) if asked and role in roles else None
 
     def used(role: str) -> tuple[str, ...]:
         return (role,) if role in roles else ()
 
+    def uncaptioned(items: Sequence[Item]) -> bool:
+        return bool(caption.lacking(items, recaption=recaption))
+
+    def unsegmented(items: Sequence[Item]) -> bool:
+        return bool(segment.lacking(items))
+
     return (
         Step("screen", lambda items, stack: screen(items), settings=_screening(screen)),
-        Step("caption", lambda items, stack: caption(items, model("captioner", stack)), used("captioner"), version=2),
+        Step(
+            "caption",
+            lambda items, stack: caption.caption(
+                items, model("captioner", stack, uncaptioned(items)), recaption=recaption
+            ),
+            used("captioner"),
+            version=3,
+            settings={"recaption": True} if recaption else {},
+            asks=uncaptioned,
+        ),
         Step("phrases", lambda items, stack: phrases.phrases(items, stack.role("parser")), ("parser",), version=2),
-        Step("segment", lambda items, stack: segment(items, model("segmenter", stack)), used("segmenter"), version=3),
+        Step(
+            "segment",
+            lambda items, stack: segment.segment(items, model("segmenter", stack, unsegmented(items))),
+            used("segmenter"),
+            version=3,
+            asks=unsegmented,
+        ),
         Step("quality", lambda items, stack: quality(items, model("faces", stack)), used("faces")),
         Step(
             "match",

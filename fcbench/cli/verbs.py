@@ -44,6 +44,9 @@ def build_data(
     photos: Annotated[int | None, typer.Option(min=1, help="How many photos the world draws; else 1000.")] = None,
     short_side: Annotated[int, typer.Option(min=64, help="Photos are shrunk to this shorter side, in pixels.")] = 1024,
     assign: Annotated[str, typer.Option(help="How phrases are given to segments: hungarian, or greedy.")] = "hungarian",
+    recaption: Annotated[
+        bool, typer.Option("--recaption", help="Ask the captioner for every photo, whatever caption it brings.")
+    ] = False,
     stack: StackName = "mini",
     plan: Annotated[bool, typer.Option("--plan", help="Only tell what it would need and what is missing.")] = False,
     licences: Annotated[str, typer.Option(help="Only these, as in by,cc0,pd,usgov; else all.")] = "",
@@ -70,7 +73,19 @@ def build_data(
         raise UsageError(f"--photos {photos}: only the world draws as many as it is told; leave it away")
     name = name or Path(source).resolve().name  # a folder may be the source itself
     asked = command.Asked(
-        source, name, photos or 1000, stack, device, licences, exclude, engine, workers, images, short_side, assign
+        source=source,
+        name=name,
+        photos=photos or 1000,
+        stack_name=stack,
+        device=device,
+        licences=licences,
+        exclude=exclude,
+        engine_name=engine,
+        workers=workers,
+        images=images,
+        short_side=short_side,
+        assignment=assign,
+        recaption=recaption,
     )
     if plan:
         from fcbench.build.plan import plan_build

@@ -64,14 +64,14 @@ def test_a_caption_beside_the_picture_is_kept_and_the_captioner_not_asked(tmp_pa
     assert (item.caption, item.captioned, talker.asked) == ("a man ", False, 0)
 
 
-def test_the_captioner_is_asked_where_no_caption_is_or_only_a_drawn_world_s_truth(tmp_path: Path) -> None:
-    for sidecar in ({}, {"caption": "the truth", "planted": True}):
-        (item,) = caption([photo_of(tmp_path, **sidecar)], Talker("a man"))
+def test_the_captioner_is_asked_where_no_caption_is_or_for_all(tmp_path: Path) -> None:
+    for recaption, sidecar in ((False, {}), (True, {"caption": "the truth", "planted": True})):
+        (item,) = caption([photo_of(tmp_path, **sidecar)], Talker("a man"), recaption=recaption)
         assert isinstance(item, Photo)
         assert (item.caption, item.captioned) == ("a man", True)
-    (item,) = caption([photo_of(tmp_path, caption="the truth", planted=True)])
+    (item,) = caption([photo_of(tmp_path, caption="the truth", planted=True)], Talker("a man"))
     assert isinstance(item, Photo)
-    assert item.caption == "the truth"
+    assert (item.caption, item.captioned) == ("the truth", False)
     (item,) = caption([photo_of(tmp_path)], Talker("  "))
     assert isinstance(item, Reject)
     assert (item.reason, item.message) == ("caption_empty", "the captioner says nothing")
