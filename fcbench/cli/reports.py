@@ -52,6 +52,10 @@ def report(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail if a leaderboard, or a published one, is out of date.")
     ] = False,
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="The run that methods are compared with, as METHOD@VARIANT; else stable-diffusion."),
+    ] = None,
     against: Annotated[
         Path | None, typer.Option(help="Reports to compare quality with, as reports/; published: those that ship.")
     ] = None,
@@ -68,7 +72,8 @@ def report(
     if check:
         from fcbench.score import chosen_metrics
 
-        if given := [o for o, v in {"--merge": merge, "--against": against, "--publish": publish}.items() if v]:
+        options = {"--merge": merge, "--baseline": baseline, "--against": against, "--publish": publish}
+        if given := [option for option, value in options.items() if value]:
             raise UsageError(f"--check writes nothing: leave {', '.join(given)} away")
         _check(report.stale_reports(out, chosen_metrics(()), None if suite is None else _reported(suite, out)))
         return
@@ -76,11 +81,17 @@ def report(
         for name in _reported(suite, other):
             for folder in report.merge(out, other, name):
                 print(f"{folder.path}: copied")
-    _write_reports(_reported(suite, out), stack, device, out, against, publish)
+    _write_reports(_reported(suite, out), stack, device, out, against, baseline, publish)
 
 
 def _write_reports(
-    names: Sequence[str], stack: str | None, device: str, out: Path, against: Path | None, publish: Path | None
+    names: Sequence[str],
+    stack: str | None,
+    device: str,
+    out: Path,
+    against: Path | None,
+    baseline: str | None,
+    publish: Path | None,
 ) -> None:
     """Score and report each suite; of several, one that fails is told and keeps no other from its report."""
     from fcbench import report
@@ -94,7 +105,7 @@ def _write_reports(
     for name in names:
         try:
             _score(name, (), stack, device, out)
-            print(report.write_report(out, name, earlier=against))
+            print(report.write_report(out, name, earlier=against, baseline=baseline))
             if publish is not None:
                 print(report.publish(out, name, publish))
         except FcbenchError as error:

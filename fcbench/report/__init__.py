@@ -19,11 +19,13 @@ SISTERS = {"-single": "-pair", "-pair": "-single"}
 """How the names end of two suites that belong together: people alone, and in pairs."""
 
 
-def write_report(out: Path, suite: str, *, earlier: Path | None = None) -> Path:
+def write_report(out: Path, suite: str, *, earlier: Path | None = None, baseline: str | None = None) -> Path:
     """Write the leaderboard of a suite under ``out`` and return the page's path.
 
-    ``earlier``: a folder of reports, as ``reports/``, whose methods the runs are compared with in quality. Raises
-    DataError if the suite has no run, if a run is not scored, or if the earlier report does not compare.
+    ``earlier``: a folder of reports, as ``reports/``, whose methods the runs are compared with in quality.
+    ``baseline``: the run that all methods are compared with, by default the one that sees no photo. Raises DataError
+    if the suite has no run, if a run is not scored, or if the earlier report does not compare; UsageError for a
+    baseline that is not there.
     """
     from fcbench.report.board import make_board
     from fcbench.report.manifest import write_manifest
@@ -35,7 +37,7 @@ def write_report(out: Path, suite: str, *, earlier: Path | None = None) -> Path:
     from fcbench.report.to_tex import to_tex
 
     runs = read_runs(out, suite)
-    board = make_board(runs, suite, out=out, beside=_sister(out, suite), earlier=earlier)
+    board = make_board(runs, suite, out=out, beside=_sister(out, suite), earlier=earlier, baseline=baseline)
     folder = report_folder(out, suite)
     write_text(folder / "leaderboard.csv", to_csv(board.rankings))
     write_text(folder / "leaderboard.md", to_markdown(board))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fcbench.errors import UsageError, did_you_mean
 from fcbench.report.against import Against, against
 from fcbench.report.breakdown import Grouping, Part, by_group, by_kind, by_subject, everyones_identity
 from fcbench.report.claims import OURS, UNLOCALIZED, Claim, claims
@@ -17,7 +18,7 @@ from fcbench.report.published import Line, Published, read_published, three_colu
 from fcbench.report.runs import Run
 from fcbench.report.size import Size, size_of
 from fcbench.report.statistics import Difference, Estimate
-from fcbench.report.table import Ranking, compare, rankings
+from fcbench.report.table import BASELINE, Ranking, compare, rankings
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,23 @@ class Board:
 
 
 def make_board(
-    runs: Sequence[Run], suite: str, *, out: Path, beside: Sequence[Run] = (), earlier: Path | None = None
+    runs: Sequence[Run],
+    suite: str,
+    *,
+    out: Path,
+    beside: Sequence[Run] = (),
+    earlier: Path | None = None,
+    baseline: str | None = None,
 ) -> Board:
     """The report of ``runs``; ``beside`` are those of its sister suite, pairs to single people, for the claims.
 
-    ``earlier``: a folder of reports, whose report of this suite the runs are compared with.
+    ``earlier``: a folder of reports, whose report of this suite the runs are compared with. ``baseline``: the run that
+    the methods here are compared with; UsageError where there is none of that name.
     """
-    ranked = rankings(runs, suite)
     by_label = {run.label: run for run in runs}
+    if baseline is not None and baseline not in by_label:
+        raise UsageError(f"--baseline {baseline}: no such run of {suite}: {did_you_mean(baseline, sorted(by_label))}")
+    ranked = rankings(runs, suite, baseline=baseline or BASELINE)
     ordered = [by_label[row.method] for ranking in ranked for row in ranking.rows]
     methods = [by_label[row.method] for ranking in ranked for row in ranking.of("method") if row.scores]
     size = size_of(runs)
@@ -85,7 +95,7 @@ def make_board(
         lines=tuple(three_columns(published, ranked[0], suite=suite, size=size)),
         claims=tuple(claims(boards, of_size, _unlocalized(runs if size == "pair" else beside))),
         against=None if earlier is None else against(ordered, ranked, earlier, suite),
-        command=report_command(suite, out, earlier),
+        command=report_command(suite, out, earlier, baseline),
         commands={run.label: run_command(run, out) for run in ordered},
     )
 

@@ -39,10 +39,11 @@ def run_command(run: Run, out: Path) -> str:
     return shlex.join([*words, *_files(config), *flags, *under(out)])
 
 
-def report_command(suite: str, out: Path, earlier: Path | None = None) -> str:
+def report_command(suite: str, out: Path, earlier: Path | None = None, baseline: str | None = None) -> str:
     """Writes the report again from the runs, and its figures in full to leaderboard.json."""
     against = [] if earlier is None else ["--against", str(earlier)]
-    return shlex.join(["fcbench", "report", "--suite", suite, *against, *under(out)])
+    compared = [] if baseline is None else ["--baseline", baseline]
+    return shlex.join(["fcbench", "report", "--suite", suite, *compared, *against, *under(out)])
 
 
 def _files(config: Mapping[str, Any]) -> list[str]:

@@ -15,7 +15,7 @@ from fcbench.report.seen import seen
 from fcbench.report.statistics import Difference, Estimate, difference, holm, mean
 
 BASELINE = "stable-diffusion"
-"""What the other methods are compared to: it sees no photo. Without it, the first row."""
+"""What the other methods are compared to, unless another one is named: it sees no photo. Without it, the first row."""
 
 SIGNIFICANT = 0.05
 """Two methods with a larger p value cannot be told apart."""
@@ -106,13 +106,13 @@ class Ranking:
         return duel is not None and duel[1] is not None and duel[1] <= SIGNIFICANT
 
 
-def rankings(runs: Sequence[Run], suite: str) -> list[Ranking]:
-    """The runs by setting, the setting with most runs first."""
+def rankings(runs: Sequence[Run], suite: str, *, baseline: str = BASELINE) -> list[Ranking]:
+    """The runs by setting, the setting with most runs first; ``baseline``: the run that methods are compared with."""
     measured = Counter(run.setting for run in runs if run.costs_measured)
     counts = Counter(_joins(run, measured) for run in runs)
     several = len({digest for _, _, digest in counts}) > 1
     return [
-        _ranking([run for run in runs if _joins(run, measured) == setting], suite, _title(setting, several))
+        _ranking([run for run in runs if _joins(run, measured) == setting], suite, _title(setting, several), baseline)
         for setting, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     ]
 
@@ -135,16 +135,17 @@ def _title(setting: tuple[str, str, str], several: bool) -> str:
     return f"{device or 'not drawn here'}, stack {stack}" + (f", suite version {digest[:8]}" if several else "")
 
 
-def _ranking(runs: Sequence[Run], suite: str, title: str) -> Ranking:
+def _ranking(runs: Sequence[Run], suite: str, title: str, baseline: str) -> Ranking:
     roles = {run.label: _role(run, runs) for run in runs}
     methods = {run.label: run for run in runs if roles[run.label] == "method"}
     duels = _duels([run for run in methods.values() if run.is_complete and run.values("identity")])
     ranks = _ranks(duels, [run.label for run in methods.values() if run.is_complete and run.values("identity")])
     rows = sorted((_row(run, suite, roles[run.label], ranks.get(run.label)) for run in runs), key=_order)
     labels = [row.method for row in rows if row.role == "method"]
-    baseline = BASELINE if BASELINE in labels else next(iter(labels), "")
-    pairs = [(methods[label], methods[baseline]) for label in labels if label != baseline]
-    return Ranking(title, tuple(rows), baseline, tuple(compared(pairs)), duels)
+    by_label = {run.label: run for run in runs}
+    base = next((label for label in (baseline, BASELINE, *labels) if label in by_label), "")
+    pairs = [(methods[label], by_label[base]) for label in labels if label != base]
+    return Ranking(title, tuple(rows), base, tuple(compared(pairs)), duels)
 
 
 def _role(run: Run, runs: Sequence[Run]) -> Role:

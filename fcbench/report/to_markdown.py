@@ -59,13 +59,7 @@ def _outcomes(ranking: Ranking, size: Size) -> str:
         found = [row.scores[name] for name in judged if name in row.scores]
         if len(found) == len(judged):
             margin = row.scores.get(MARGIN, NOTHING)
-            rows.append(
-                [
-                    row.method,
-                    *(_scored(e, share) for e in found),
-                    f"{quality(margin.value)} {interval(margin.low, margin.high)}",
-                ]
-            )
+            rows.append([row.method, *(_scored(e, share) for e in found), _spanned(margin, quality)])
     headings = ["method", *judged.values(), MARGIN]
     return _table(headings, [True, *[False] * len(judged), False], rows) if judged else ""
 
@@ -78,7 +72,13 @@ def _further(rows: Sequence[Row]) -> str:
 
 
 def _scored(estimate: Estimate, told: Callable[[float | None], str]) -> str:
-    return f"{told(estimate.value)} {interval(estimate.low, estimate.high, told)} of {estimate.count}"
+    return f"{_spanned(estimate, told)} of {estimate.count}"
+
+
+def _spanned(estimate: Estimate, told: Callable[[float | None], str]) -> str:
+    """A mean with its interval, where it has one."""
+    ends = "" if estimate.low is None else " " + interval(estimate.low, estimate.high, told)
+    return told(estimate.value) + ends
 
 
 def _differences(comparisons: Sequence[Comparison]) -> str:

@@ -113,6 +113,17 @@ def test_the_markdown_says_how_to_read_it_in_the_words_of_the_page_and_sets_the_
     assert "| real-photos |" not in ranked
 
 
+def test_a_mean_of_too_few_people_for_an_interval_stands_alone_in_the_markdown(tmp_path: Path) -> None:
+    for suite, people in (("few", 4), ("many", 12)):
+        wanted = cases(subjects(tmp_path, suite, people), pairs=True)
+        fake_run(tmp_path, suite, "a", wanted, outcomes=(0.5, 0.1, 0.0, 0.0, 0.0, 0.0))
+        told = to_markdown(make_board(read_runs(tmp_path, suite), suite, out=tmp_path))
+        (row,) = [line for line in told.splitlines() if line.startswith("| a |") and " % of " in line]
+        assert numbers.ABSENT not in row
+        assert ("\\[" in row) is (suite == "many")
+        assert len(re.findall(r" % (?:\\\[[\d.]+ %, [\d.]+ %\\\] )?of \d+ \|", row)) == 6
+
+
 def test_a_difference_whose_interval_and_p_disagree_is_marked(tmp_path: Path) -> None:
     wanted = cases(subjects(tmp_path, "s", 2), prompts=PROMPTS[:1])
     for label in ("a", "b"):
