@@ -87,9 +87,8 @@ def sharpness(grey: Grey) -> float:
 
 def holds_face(mask: Mask, face: Face, *, share: float = 0.9) -> bool:
     """Whether a face's middle and at least ``share`` of its landmarks lie in a mask."""
-    x1, y1, x2, y2 = face.box
     inside = [_at(mask, x, y) for x, y in face.landmarks]
-    return _at(mask, (x1 + x2) / 2, (y1 + y2) / 2) and sum(inside) >= share * len(inside)
+    return _at(mask, *_middle(face.box)) and sum(inside) >= share * len(inside)
 
 
 def _scored(photo: Photo, faces: Any | None) -> Photo:
@@ -113,19 +112,25 @@ def _of_segment(
 ) -> dict[str, float]:
     height, width = grey.shape
     x1, y1, x2, y2 = segment.bbox
-    mask = decode_mask(segment.rle)
+    near = [(sure, box) for box, sure in faces if x1 <= int(_middle(box)[0]) < x2 and y1 <= int(_middle(box)[1]) < y2]
     scores = {
         "share": round(segment.area / (height * width), 5),
         "sharpness": round(sharpness(grey[y1:y2, x1:x2]), 3),
         "touches_edge": float(x1 == 0 or y1 == 0 or x2 == width or y2 == height),
     }
+    # Most segments have no face in their box: decoding a large mask takes longer than all else here
+    mask = decode_mask(segment.rle) if near or known is not None else np.zeros((0, 0), bool)
     if searched:
-        inside = [(sure, box) for box, sure in faces if _at(mask, (box[0] + box[2]) / 2, (box[1] + box[3]) / 2)]
+        inside = [(sure, box) for sure, box in near if _at(mask, *_middle(box))]
         sure, box = max(inside, key=lambda face: face[0], default=(0.0, (0, 0, 0, 0)))
         scores |= {"face": round(sure, 4), "face_pixels": round(float(min(box[2] - box[0], box[3] - box[1])), 1)}
     if known is not None:
         scores["known_face"] = float(holds_face(mask, known))
     return scores
+
+
+def _middle(box: Sequence[float]) -> tuple[float, float]:
+    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
 
 
 def _at(mask: Mask, x: float, y: float) -> bool:
