@@ -20,7 +20,7 @@ from fcbench.build.records import Planted, Sidecar
 from fcbench.build.rows import Row, Rows
 from fcbench.build.segment import owners_of
 from fcbench.errors import DataError
-from fcbench.files import write_json, write_text
+from fcbench.files import read_json, write_json, write_text
 from fcbench.masks import decode_mask, iou
 from fcbench.store import DataFolder
 from fcbench.types import Mask
@@ -34,14 +34,14 @@ SECTION = "## Evaluation"
 class Evaluation:
     """Proportions by name, each with its count; ``mean_iou`` is over all visible people, 0 for one that is not found.
 
-    ``stated_true``: of the traits that captions state, those that are true of whom they are stated of; ``named``: of
-    the people, those who have a phrase with the right noun; ``apart``: of the photos of two, those in which each has a
-    mask of its own. ``right...``: of the matches that the caption decides, those that are right, by how many people
-    the photo has and by whether it is flagged; ``right_in_order`` and ``right_at_random`` are what the label alone,
-    which is the same for all people, and a draw give on the same photos. ``decided``: how many of the matches the
-    caption decides: two people of whom it says the same can be matched either way. ``recalled``: of the people whom a
-    phrase describes, those whose mask got it. ``face``: of the photos with a known face, those in which it lies in the
-    mask of somebody who has a phrase.
+    ``stated_true``: of the traits that a captioner's captions state, those that are true of whom they are stated of;
+    ``named``: of the people, those who have a phrase with the right noun, whoever wrote the captions; ``apart``: of
+    the photos of two, those in which each has a mask of its own. ``right...``: of the matches that the caption
+    decides, those that are right, by how many people the photo has and by whether it is flagged; ``right_in_order``
+    and ``right_at_random`` are what the label alone, which is the same for all people, and a draw give on the same
+    photos. ``decided``: how many of the matches the caption decides: two people of whom it says the same can be
+    matched either way. ``recalled``: of the people whom a phrase describes, those whose mask got it. ``face``: of the
+    photos with a known face, those in which it lies in the mask of somebody who has a phrase.
     """
 
     photos: int = 0
@@ -75,13 +75,14 @@ def evaluate(folder: DataFolder) -> Evaluation:
     found = Evaluation()
     rows = Rows(folder)
     folder.require_whole()
+    recaptioned = bool(read_json(folder.build)["recipe"].get("recaption"))
     for row in itertools.chain.from_iterable(rows.of(split, COLUMNS) for split in rows.splits):
         found.photos += 1
         if row["known_face"] is not None:
             found.count("face", row["known_face"])
         sidecar = _sidecar(folder, row["id"])
         if sidecar is not None and sidecar.planted:
-            score_row(found, row, sidecar)
+            score_row(found, row, sidecar, recaptioned=recaptioned)
     if not found.proportions:
         raise DataError(f"{folder.path}: its source knows nothing to measure by: neither who is in a photo nor a face")
     write_json(folder.path / "evaluation.json", found.figures)
@@ -89,8 +90,8 @@ def evaluate(folder: DataFolder) -> Evaluation:
     return found
 
 
-def score_row(found: Evaluation, row: Row, sidecar: Sidecar) -> None:
-    """Add what one photo of the world shows."""
+def score_row(found: Evaluation, row: Row, sidecar: Sidecar, *, recaptioned: bool) -> None:
+    """Add what one photo of the world shows; ``recaptioned``: its caption is a captioner's, not the world's own."""
     people = [(person, mask) for person in sidecar.people if (mask := decode_mask(person.mask)).any()]
     segments = [s for s in row["segments"] if s["label"] in PERSON_WORDS]
     masks = [decode_mask(segment["rle"]) for segment in segments]
@@ -100,7 +101,7 @@ def score_row(found: Evaluation, row: Row, sidecar: Sidecar) -> None:
     stated = [traits_in(text) for text in told_of_each(row, phrases)]
     fits = [[_agreement(one, person) for person, _ in people] for one in stated]
     best = _best(fits)
-    _score_caption(found, stated, [person for person, _ in people], best)
+    _score_caption(found, stated, [person for person, _ in people], best, recaptioned)
     _score_matches(found, row, _Case(segments, owners, phrases, fits, best))
 
 
@@ -138,9 +139,10 @@ def _score_caption(
     stated: Sequence[Mapping[str, str]],
     people: Sequence[Planted],
     best: Sequence[frozenset[tuple[int, int]]],
+    recaptioned: bool,
 ) -> None:
     given = dict(best[0]) if best else {}
-    for number, traits in enumerate(stated):
+    for number, traits in enumerate(stated if recaptioned else ()):  # the world's own captions are true
         person = people[given[number]] if number in given else None
         for kind, value in traits.items():
             if kind != "noun":

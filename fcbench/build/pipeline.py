@@ -233,12 +233,14 @@ def _finish(job: Job, recipe: Mapping[str, Any], takedown: str) -> BuildCounts:
         duplicates=len(census.originals),
         funnel=funnel,
     )
+    roles = {step.name: step.roles for step in job.steps}
+    asked = {role for facts in steps for role in facts.get("models", roles.get(facts["step"], ()))}
     told = {
         "recipe": recipe,
         "signature": signature,
         "counts": vars(counts),
         "licences": dict(sorted(census.licences.items())),
-        "models": {role: job.digests.get(role, "unknown") for role in job.roles},
+        "models": {role: job.digests.get(role, "unknown") for role in job.roles if role in asked},
         "devices": sorted({facts["device"] for facts in steps}),
         "files": files,
         "versions": versions(),

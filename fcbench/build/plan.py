@@ -87,7 +87,9 @@ def _models(asked: Asked) -> Iterator[str]:
     for role in ASKED:
         told = describe_role(asked.stack_name, role)
         if told is None:
-            yield f"{role:<11}none in the stack {asked.stack.name!r}: {_without(role)}"
+            needed = asked.recaption and role == "captioner"
+            without = "--recaption needs one: name it in a YAML file" if needed else _without(role)
+            yield f"{role:<11}{'MISSING  ' if needed else ''}none in the stack {asked.stack.name!r}: {without}"
             continue
         size = f"{told.bytes / 2**20:.1f} MiB" if told.bytes is not None else _guess(told.place)
         state = "here" if not told.mend else "MISSING"

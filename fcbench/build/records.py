@@ -97,8 +97,8 @@ class Sidecar(BaseModel):
     people: tuple[Planted, ...] = ()
     licence: Licence = Field(default_factory=Licence)
     planted: bool = False
-    """Whether caption and people are the truth of a drawn picture: labels only where the stack has no model for them,
-    else what labels are measured by."""
+    """Whether the people are the truth of a drawn picture: labels only where the stack has no segmenter, else what
+    labels are measured by."""
     face: Face | None = None
     group: str = ""
     """The photo that this picture was taken out of: pictures of one group are in one split."""

@@ -109,9 +109,10 @@ def run_shard(job: Job, index: int, stack: Stack, tell: Tell) -> Kept:
             kept, items = found, None
             tell(step.name, len(job.shards[index]))
             continue
-        items = items_of(job, kept) if items is None else items
-        items, seconds = _run(step, items, stack, tell)
+        given = items_of(job, kept) if items is None else items
+        items, seconds = _run(step, given, stack, tell)
         facts = _facts(step.name, step.recipe(job.digests), kept.output, seconds, items, stack.device)
+        facts["models"] = list(step.roles if step.asks(given) else ())
         kept = cache.keep(job.folder, step.name, index, key, items, facts)
     return kept
 

@@ -78,7 +78,7 @@ def steps_of(
             ),
             used("captioner"),
             version=3,
-            settings={"recaption": True} if recaption else {},
+            settings={"recaption": recaption},
             asks=uncaptioned,
         ),
         Step("phrases", lambda items, stack: phrases.phrases(items, stack.role("parser")), ("parser",), version=2),

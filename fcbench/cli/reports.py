@@ -94,13 +94,15 @@ def _write_reports(
     publish: Path | None,
 ) -> None:
     """Score and report each suite; of several, one that fails is told and keeps no other from its report."""
-    from fcbench import report
+    from fcbench import report, store
+    from fcbench.report.against import earlier_report
+    from fcbench.report.board import check_baseline
 
-    if against is not None:
-        from fcbench.report.against import earlier_report
-
-        for name in names:
-            earlier_report(against, name)  # refused before anything is scored
+    for name in names:  # refused before anything is scored
+        if against is not None:
+            earlier_report(against, name)
+        if baseline is not None:
+            check_baseline(baseline, [folder.label for folder in store.runs_of(out, name)], name)
     failed = False
     for name in names:
         try:

@@ -67,8 +67,8 @@ def make_board(
     the methods here are compared with; UsageError where there is none of that name.
     """
     by_label = {run.label: run for run in runs}
-    if baseline is not None and baseline not in by_label:
-        raise UsageError(f"--baseline {baseline}: no such run of {suite}: {did_you_mean(baseline, sorted(by_label))}")
+    if baseline is not None:
+        check_baseline(baseline, [*by_label], suite)
     ranked = rankings(runs, suite, baseline=baseline or BASELINE)
     ordered = [by_label[row.method] for ranking in ranked for row in ranking.rows]
     methods = [by_label[row.method] for ranking in ranked for row in ranking.of("method") if row.scores]
@@ -98,6 +98,12 @@ def make_board(
         command=report_command(suite, out, earlier, baseline),
         commands={run.label: run_command(run, out) for run in ordered},
     )
+
+
+def check_baseline(baseline: str, labels: Sequence[str], suite: str) -> None:
+    """UsageError where no run of a suite is called so."""
+    if baseline not in labels:
+        raise UsageError(f"--baseline {baseline}: no such run of {suite}: {did_you_mean(baseline, labels)}")
 
 
 def _unlocalized(runs: Sequence[Run]) -> Difference | None:

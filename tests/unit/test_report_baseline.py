@@ -57,3 +57,11 @@ def test_the_report_says_with_which_and_how_it_was_made(out: Path, capsys: pytes
 def test_a_run_that_is_not_there_is_refused_with_a_hint(out: Path) -> None:
     with pytest.raises(UsageError, match="--baseline fastcomposer@wid: no such run of s: did you mean"):
         write_report(out, "s", baseline="fastcomposer@wid")
+
+
+def test_a_run_that_is_not_there_is_refused_before_anything_is_scored(
+    out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("fcbench.cli.reports._score", lambda *arguments: pytest.fail("it was scored"))
+    assert cli.main(["report", "--baseline", "fastcomposer@wid", "--out", str(out)]) == 2
+    assert "no such run of s: did you mean fastcomposer@wide?" in capsys.readouterr().err

@@ -50,7 +50,7 @@ def test_a_match_is_right_where_the_caption_s_words_are_true_of_the_mask(
     owners: list[int | None], share: float
 ) -> None:
     found = Evaluation()
-    score_row(found, row(TOLD, ["a man", "a man"], owners), people(RED, BLUE))
+    score_row(found, row(TOLD, ["a man", "a man"], owners), people(RED, BLUE), recaptioned=True)
     parts = found.proportions
     assert (parts["right_two"].share, parts["right_two"].of) == (share, 2)
     assert parts["right_at_random_two"].share == 0.5
@@ -61,14 +61,21 @@ def test_a_match_is_right_where_the_caption_s_words_are_true_of_the_mask(
 
 def test_what_the_caption_cannot_tell_is_counted_apart() -> None:
     found = Evaluation()
-    score_row(found, row("a man and a man", ["a man", "a man"], [1, 0]), people(RED, BLUE))
+    score_row(found, row("a man and a man", ["a man", "a man"], [1, 0]), people(RED, BLUE), recaptioned=True)
     assert found.proportions["decided"].share == 0.0
     assert "right_two" not in found.proportions
 
 
 def test_words_that_are_true_of_nobody_and_people_whom_nobody_names_count() -> None:
     found = Evaluation()
-    score_row(found, row("a woman wearing a green shirt", ["a woman"], [0, None]), people(RED, BLUE))
+    score_row(found, row("a woman wearing a green shirt", ["a woman"], [0, None]), people(RED, BLUE), recaptioned=True)
     assert found.proportions["stated_true"].share == 0.0
     assert (found.proportions["named"].share, found.proportions["named"].of) == (0.0, 2)
     assert "right_one" not in found.proportions or found.proportions["right_one"].of <= 1
+
+
+def test_what_the_world_itself_says_of_people_is_no_captioner_s_merit() -> None:
+    found = Evaluation()
+    score_row(found, row(TOLD, ["a man", "a man"], [0, 1]), people(RED, BLUE), recaptioned=False)
+    assert not [name for name in found.proportions if name.startswith("stated_true")]
+    assert (found.proportions["named"].share, found.proportions["named"].of) == (1.0, 2)

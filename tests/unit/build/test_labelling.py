@@ -163,6 +163,34 @@ def test_a_grounding_matcher_gives_each_phrase_the_segment_where_it_points(tmp_p
     assert item.flags == ()
 
 
+class Detector:
+    """Faces at the given boxes, surer of each than of the one before."""
+
+    def __init__(self, *boxes: tuple[float, float, float, float]) -> None:
+        self._found = np.array([(*box, 0.5 + place / 10) for place, box in enumerate(boxes)])
+        self.det_model = self
+
+    def detect(self, image: Image, *, max_num: int, metric: str) -> tuple[Any, None]:
+        return self._found, None
+
+
+@pytest.mark.parametrize(
+    ("middle", "sure"),
+    [((2.9, 7.9), 0.5), ((0.0, 2.0), 0.5), ((3.0, 4.0), 0.0), ((1.0, 8.0), 0.0), ((1.0, 1.9), 0.0), ((2.0, 3.0), 0.0)],
+)
+def test_a_segment_s_face_is_one_whose_middle_lies_in_its_mask(
+    tmp_path: Path, middle: tuple[float, float], sure: float
+) -> None:
+    mask = LEFT.copy()
+    mask[3, 2] = False  # within the box: the last case
+    own = Segment(1, "person", 1.0, int(mask.sum()), box_of(mask), encode_mask(mask))
+    (x, y), photo = middle, replace(photo_of(tmp_path), segments=(own,))
+    (item,) = quality([photo], Detector((x - 1, y - 2, x + 1, y + 2), (6, 0, 8, 2)))
+    assert isinstance(item, Photo)
+    assert (item.scores["faces"], item.segments[0].scores["face"]) == (2.0, sure)
+    assert item.segments[0].scores["face_pixels"] == (2.0 if sure else 0.0)
+
+
 def test_scores_tell_faces_sharpness_and_size(tmp_path: Path) -> None:
     mask = LEFT
     face = Face(box=(0, 2, 3, 5), landmarks=((1, 3), (2, 4), (7, 7)))

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fcbench.build import build_data
 from fcbench.build.command import Asked, takedown
+from fcbench.build.evaluate import evaluate
+from fcbench.build.plan import plan_build
 from fcbench.build.rows import Rows
 from fcbench.errors import MissingError, UsageError
+from fcbench.files import read_json, write_image
+from fcbench.masks import encode_mask
 from fcbench.store import data_folder
 from fcbench.types import Image, Stack
+from tests.toys.build_toys import stack_file
 
 
 class Talker:
+    def __init__(self, text: str = "a man and a woman") -> None:
+        self._text = text
+
     def captions(self, images: Sequence[Image]) -> list[str]:
-        return ["a man and a woman" for _ in images]
+        return [self._text for _ in images]
 
 
 def absent() -> Any:
@@ -56,7 +66,7 @@ def test_every_photo_is_captioned_where_that_is_asked_and_it_is_another_recipe(s
     build_data(tmp_path, photos=6, stack=talking, progress=None)
     brought = captions(tmp_path)
     assert brought != {"a man and a woman"}
-    with pytest.raises(UsageError, match="recaption None there, True asked"):
+    with pytest.raises(UsageError, match="recaption False there, True asked"):
         build_data(tmp_path, photos=6, stack=talking, recaption=True, progress=None)
     build_data(tmp_path, photos=6, stack=talking, recaption=True, update=True, progress=None)
     assert captions(tmp_path) == {"a man and a woman"}
@@ -73,3 +83,43 @@ def test_without_a_captioner_nobody_can_caption_again(stack: Stack, tmp_path: Pa
 def test_the_command_that_takes_photos_out_again_captions_as_the_build_did(recaption: bool, tmp_path: Path) -> None:
     asked = Asked("world", "world", 6, "mini", "cpu", recaption=recaption)
     assert (" --recaption " in takedown(tmp_path, asked)) is recaption
+
+
+def test_a_segmenter_that_is_not_here_is_not_missed_where_photos_bring_their_people(
+    stack: Stack, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    mask = np.zeros((64, 64), bool)
+    mask[20:60, 10:50] = True
+    write_image(photos / "a.png", np.full((64, 64, 3), 90, np.uint8))
+    sidecar = {"caption": "a man on the beach", "people": [{"mask": encode_mask(mask), "person_id": "ann"}]}
+    (photos / "a.json").write_text(json.dumps(sidecar))
+    lacking = with_roles(stack, captioner=absent, segmenter=absent)
+    told = build_data(tmp_path, source="folder", images=photos, name="mine", stack=lacking, progress=None)
+    assert told.accepted == 1
+    assert sorted(read_json(data_folder(tmp_path, "mine").build)["models"]) == ["matcher", "parser"]
+
+
+def test_a_build_names_the_models_that_it_asked(stack: Stack, tmp_path: Path) -> None:
+    talking, folder = with_roles(stack, captioner=Talker), data_folder(tmp_path, "world")
+    build_data(tmp_path, photos=6, stack=talking, progress=None)
+    assert "captioner" not in read_json(folder.build)["models"]
+    assert "| captioner |" not in folder.card.read_text()
+    build_data(tmp_path, photos=6, stack=talking, recaption=True, update=True, progress=None)
+    assert read_json(folder.build)["models"]["captioner"] == "some"
+
+
+def test_only_what_a_captioner_told_is_measured_as_its_own(stack: Stack, tmp_path: Path) -> None:
+    folder = data_folder(tmp_path, "world")
+    build_data(tmp_path, photos=6, stack=with_roles(stack, captioner=Talker), progress=None)
+    assert "stated_true" not in evaluate(folder).proportions
+    stating = with_roles(stack, captioner=lambda: Talker("a man in a red shirt and a woman in a blue shirt"))
+    build_data(tmp_path, photos=6, stack=stating, recaption=True, update=True, progress=None)
+    assert evaluate(folder).proportions["stated_true"].of > 0
+
+
+@pytest.mark.parametrize("recaption", [True, False])
+def test_the_plan_says_that_nobody_is_there_to_recaption(recaption: bool, tmp_path: Path) -> None:
+    asked = Asked("world", "world", 6, str(stack_file(tmp_path)), "cpu", recaption=recaption)
+    (line,) = [line for line in plan_build(asked, tmp_path) if line.startswith("captioner")]
+    assert ("MISSING" in line, "--recaption needs one" in line) == (recaption, recaption)
