@@ -1,10 +1,11 @@
 """What labelling a photo costs at full size, and how much of it is not the models: the roles of ``sd15``, untrained.
 
 Photos of 1536 px, drawn, are taken in as a folder of JPEG files to working copies of 1024 px and go through every
-step. Captioner, segmenter, matcher and sentence encoder have the architectures of their published weights with random
-ones; they compute in full, and what a trained one would say is then put in place of what they said. Parser and face
-pack are the miniature's, the faces looked for at the sizes of ``sd15``. Inside a model is its own forward pass or
-search alone: reading, scaling, cutting out, masks and tables are outside. One process; nothing else should run.
+step. Segmenter, matcher and sentence encoder have the architectures of ``sd15``'s published weights with random ones;
+the captioner is a BLIP, which a processor can bear, or BLIP-2. They compute in full, and what trained ones would say,
+the truth, is put in place of what they said. Parser and face pack are the miniature's, the faces looked for at the
+sizes of ``sd15``. Inside a model is its own forward pass or search alone (of parser and faces, the whole call):
+reading, scaling, cutting out, masks and tables are outside. One process; nothing else should run.
 """
 
 from __future__ import annotations
@@ -23,8 +24,11 @@ import numpy as np
 import torch
 from build_speed import Clock, steps_of
 from PIL import Image as Pillow
+from torch import Tensor
+from torch.nn import functional
 
 from fcbench.build import build_data
+from fcbench.build.pipeline import Options
 from fcbench.build.shard import device_name
 from fcbench.make_stack.captioner import new_tokenizer
 from fcbench.make_stack.pool import unseen_scene
@@ -36,12 +40,16 @@ from fcbench.stacks.initial import initialising
 from fcbench.stacks.loading import precision
 from fcbench.stacks.mask2former import COCO_THINGS, Mask2Former
 from fcbench.stacks.sentences import Sentences
-from fcbench.types import Image, Region, Stack
+from fcbench.types import Image, Mask, Region, Stack
 from fcbench.weights import quiet
 from fcbench.world import render, tell
 
 DRAWN, WORKING = 1536, 1024
 """Pixels of a photo's shorter side, and of its working copy's."""
+QUERIES, LABELS = 200, 133
+"""Of COCO's panoptic Mask2Former."""
+BLIP2_SIZE = 364
+"""Of the weights tuned on COCO; the others' is 224."""
 TOKENS = 12
 """Of a caption, which a search with random weights would not end: about what BLIP says of a photo."""
 ROLES = {
@@ -57,15 +65,12 @@ ROLES = {
 class Truth:
     """What there is to see on each photo, found again by how it looks."""
 
-    def __init__(self, photos: int) -> None:
+    def __init__(self, photos: int, device: str) -> None:
         scenes = [unseen_scene(number) for number in range(photos)]
         drawn = [render(scene, WORKING) for scene in scenes]
         self._seen = np.stack([_small(picture.image) for picture in drawn])
         self.captions = [tell(scene).text for scene in scenes]
-        self.regions = [
-            [Region(figure.mask, "person", 0.99) for figure in picture.figures if figure.mask.any()]
-            for picture in drawn
-        ]
+        self.segments = [_queries([figure.mask for figure in picture.figures], device) for picture in drawn]
 
     def index(self, image: Image) -> int:
         """Which photo this is a copy of."""
@@ -85,15 +90,49 @@ class ToldCaptioner:
 
 
 class ToldSegmenter:
-    """Segments in full, and finds what is there."""
+    """Segments in full, its queries answering what is there."""
 
-    def __init__(self, segmenter: Mask2Former, truth: Truth) -> None:
-        self._segmenter, self._truth = segmenter, truth
+    def __init__(self, segmenter: Mask2Former, model: ToldQueries, truth: Truth) -> None:
+        self._segmenter, self._model, self._truth = segmenter, model, truth
 
     def regions(self, images: Sequence[Image]) -> list[list[Region]]:
         """The regions of each picture."""
-        self._segmenter.regions(images)
-        return [self._truth.regions[self._truth.index(image)] for image in images]
+        self._model.told = [self._truth.segments[self._truth.index(image)] for image in images]
+        return self._segmenter.regions(images)
+
+
+class ToldQueries:
+    """A Mask2Former that computes in full and answers with the next of what it is ``told``."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self.told: list[tuple[Tensor, Tensor]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def __call__(self, pixel_values: Tensor) -> Any:
+        """The model's output, its queries' answers replaced."""
+        output = self._model(pixel_values=pixel_values)
+        count = len(pixel_values)
+        now, self.told = self.told[:count], self.told[count:]
+        output.class_queries_logits, output.masks_queries_logits = map(torch.stack, zip(*now, strict=True))
+        return output
+
+
+def _queries(people: Sequence[Mask], device: str) -> tuple[Tensor, Tensor]:
+    """What a trained model's 200 queries say of these people and of what is behind them, at a quarter of 800 px."""
+    parts = [*people, ~np.any(people, axis=0)]
+    classes, masks = (
+        torch.zeros(QUERIES, LABELS + 1, device=device),
+        torch.full((QUERIES, 200, 200), -9.0, device=device),
+    )
+    classes[:, LABELS] = 9.0
+    for query, part in enumerate(parts):
+        small = torch.from_numpy(part)[None, None].float()
+        masks[query] = 18 * functional.interpolate(small, (200, 200), mode="area")[0, 0].to(device) - 9
+        classes[query, 0 if query < len(people) else COCO_THINGS] = 18.0
+    return classes, masks
 
 
 def draw(folder: Path, photos: int) -> None:
@@ -111,7 +150,7 @@ def stack_of(truth: Truth, device: str, captioner: str, clocks: dict[str, Clock]
     roles = {
         "captioner": ToldCaptioner(_captioner(captioner, device, clocks["captioner"]), truth),
         "parser": clocks["parser"].watch(mini.role("parser")),
-        "segmenter": ToldSegmenter(_segmenter(device, clocks["segmenter"]), truth),
+        "segmenter": _segmenter(device, clocks["segmenter"], truth),
         "faces": clocks["faces"].watch(_faces(device)),
         "matcher": _matcher(device, clocks["matcher"]),
         "sentences": _sentences(device, clocks["sentences"]),
@@ -124,6 +163,7 @@ def _captioner(kind: str, device: str, clock: Clock) -> Blip:
     from transformers import (
         Blip2Config,
         Blip2ForConditionalGeneration,
+        Blip2VisionConfig,
         BlipConfig,
         BlipForConditionalGeneration,
         BlipImageProcessorPil,
@@ -139,15 +179,16 @@ def _captioner(kind: str, device: str, clock: Clock) -> Blip:
             num_hidden_layers=layers,
             num_attention_heads=32,
         )
-        config = Blip2Config(text_config=text.to_dict(), image_token_index=50265)
+        vision = Blip2VisionConfig(image_size=BLIP2_SIZE)
+        config = Blip2Config(vision_config=vision.to_dict(), text_config=text.to_dict(), image_token_index=50265)
         return Blip2ForConditionalGeneration(config)
 
     models: dict[str, Callable[[], Any]] = {
         "blip": lambda: BlipForConditionalGeneration(BlipConfig()),
-        "blip2-opt-2.7b": lambda: blip2(2560, 32),
-        "blip2-opt-6.7b": lambda: blip2(4096, 32),
+        "blip2-opt-2.7b-coco": lambda: blip2(2560, 32),
+        "blip2-opt-6.7b-coco": lambda: blip2(4096, 32),
     }
-    size = 384 if kind == "blip" else 224
+    size = 384 if kind == "blip" else BLIP2_SIZE
     model = _untrained(models[kind], device, precision(device))
     processor = BlipImageProcessorPil(size={"height": size, "width": size})
     return Blip(clock.watch(model), processor, _Words(), beams=3, tokens=TOKENS, batch=16)
@@ -161,7 +202,7 @@ class _Words:
         return [" ".join(map(str, row)) for row in rows]
 
 
-def _segmenter(device: str, clock: Clock) -> Mask2Former:
+def _segmenter(device: str, clock: Clock, truth: Truth) -> ToldSegmenter:
     from transformers import (
         Mask2FormerConfig,
         Mask2FormerForUniversalSegmentation,
@@ -177,11 +218,14 @@ def _segmenter(device: str, clock: Clock) -> Mask2Former:
         window_size=12,
         out_features=["stage1", "stage2", "stage3", "stage4"],
     )
-    config = Mask2FormerConfig(backbone_config=backbone, num_queries=200, num_labels=133)
+    names = {label: "person" if label == 0 else f"label {label}" for label in range(LABELS)}
+    config = Mask2FormerConfig(backbone_config=backbone, num_queries=QUERIES, id2label=names)
     model = _untrained(lambda: Mask2FormerForUniversalSegmentation(config), device, precision(device))
+    told = ToldQueries(clock.watch(model))
     processor = Mask2FormerImageProcessorPil(size={"shortest_edge": 800, "longest_edge": 1333})
-    stuff = range(COCO_THINGS, 133)
-    return Mask2Former(clock.watch(model), processor, threshold=0.5, overlap=0.8, stuff=stuff, batch=16)
+    stuff = range(COCO_THINGS, LABELS)
+    segmenter = Mask2Former(told, processor, threshold=0.5, overlap=0.8, stuff=stuff, batch=16)
+    return ToldSegmenter(segmenter, told, truth)
 
 
 def _matcher(device: str, clock: Clock) -> Clip:
@@ -223,7 +267,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=int, default=8)
     parser.add_argument("--device", default="cpu", help="cpu, one thread, or cuda:0")
-    parser.add_argument("--captioner", default="blip", choices=("blip", "blip2-opt-2.7b", "blip2-opt-6.7b"))
+    parser.add_argument("--captioner", default="blip", choices=("blip", "blip2-opt-2.7b-coco", "blip2-opt-6.7b-coco"))
     arguments = parser.parse_args()
     gpu = arguments.device.startswith("cuda")
 
@@ -236,8 +280,8 @@ def main() -> None:
     with TemporaryDirectory() as place:
         folder = Path(place)
         draw(folder / "photos", arguments.photos)
-        stack = stack_of(Truth(arguments.photos), arguments.device, arguments.captioner, clocks)
-        options = {"source": "folder", "images": folder / "photos", "name": "photos", "short_side": WORKING}
+        stack = stack_of(Truth(arguments.photos, arguments.device), arguments.device, arguments.captioner, clocks)
+        options: Options = {"source": "folder", "images": folder / "photos", "name": "photos", "short_side": WORKING}
         importlib.import_module("fcbench.build.write")  # loading a library is no photo's cost
         begun = now()
         counts = build_data(folder, stack=stack, progress=None, **options)
