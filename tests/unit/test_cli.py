@@ -204,7 +204,7 @@ def test_a_suite_that_cannot_be_reported_keeps_no_other_from_its_report(
 
     monkeypatch.setattr("fcbench.store.suites_with_runs", lambda out: ["broken", "whole"])
     monkeypatch.setattr("fcbench.cli.reports._score", score)
-    monkeypatch.setattr("fcbench.report.write_report", lambda out, name, earlier: f"page of {name}")
+    monkeypatch.setattr("fcbench.report.write_report", lambda out, name, earlier, baseline: f"page of {name}")
     assert cli.main(["report", "--out", str(tmp_path)]) == 1
     told = capsys.readouterr()
     assert (told.out, told.err) == ("page of whole\n", "fcbench: a picture is gone\n")

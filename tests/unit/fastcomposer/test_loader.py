@@ -18,6 +18,9 @@ from fcbench.fastcomposer.photos import Photos
 from fcbench.fastcomposer.train import train
 from fcbench.types import Image, Stack
 
+# Two workers are what is tested, on a machine of one core too
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+
 
 @pytest.fixture(scope="module")
 def drawing(data: Path, stack: Stack, recipe: Recipe) -> Drawing:
