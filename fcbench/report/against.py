@@ -10,13 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fcbench.changes import changes
 from fcbench.config import shipped
 from fcbench.errors import DataError, UsageError
 from fcbench.files import digest_file, read_json, read_rows
+from fcbench.report.claims import OURS
 from fcbench.report.manifest import MANIFEST
 from fcbench.report.runs import Run, check_judges
 from fcbench.report.table import COMPARED, Comparison, Ranking, compared
 from fcbench.report.to_parquet import FIXED, GENERATIONS
+from fcbench.report.weights import differing
 from fcbench.types import Case, Generation, Prompt, Score, Subject
 
 PUBLISHED = Path("published")
@@ -30,6 +33,8 @@ class Against:
     place: str
     devices: tuple[str, ...]
     comparisons: tuple[Comparison, ...]
+    changed: tuple[str, ...]
+    """Of each method that stands against its earlier self, what is not as it was then, in a line; weights by role."""
 
     @property
     def reading(self) -> str:
@@ -38,6 +43,7 @@ class Against:
         return (
             f"Methods here minus those of the report in {self.place}{drawn}: quality alone, on equal cases (subjects, "
             "prompt, seed). What was drawn here stands against its earlier self."
+            + "".join(f" {line}." for line in self.changed)
         )
 
 
@@ -60,7 +66,18 @@ def against(runs: Sequence[Run], rankings: Sequence[Ranking], place: Path, suite
         if other.label not in drawn - {run.label}
     ]
     devices = tuple(sorted({str(run.config["device"]) for run in earlier if run.config["device"]}))
-    return Against(str(place), devices, tuple(compared(pairs)))
+    changed = filter(None, (_changed(run, other) for run, other in pairs if run.label == other.label))
+    return Against(str(place), devices, tuple(compared(pairs)), tuple(changed))
+
+
+def _changed(run: Run, earlier: Run) -> str:
+    """In which settings and weights a method's two runs differ."""
+    then, now = earlier.config, run.config
+    found = [change for key in ("options", "sampling") for change in changes(key, then.get(key), now.get(key))]
+    digests = then.get("stack_digests") or {}, now.get("stack_digests") or {}
+    if weights := differing(*digests, checkpoint=run.method == OURS):
+        found.append(f"other weights of {', '.join(weights)}")
+    return f"{run.label}: {'; '.join(found)}" if found else ""
 
 
 def earlier_report(place: Path, suite: str) -> Path:

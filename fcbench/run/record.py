@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fcbench import store
+from fcbench.changes import changes, short
 from fcbench.errors import UsageError
 from fcbench.files import digest_place, read_json
 from fcbench.plugins import code_of
@@ -70,10 +70,10 @@ def refuse_changes(folder: store.RunFolder, record: Mapping[str, Any], *, finish
     keys = [key for key in SETTINGS + (() if finished else SURROUNDINGS) if key != "code" or key in earlier]
     for facts in (earlier, now):
         facts["stack_digests"] = drawing_digests(facts.get("stack_digests", {}))
-    changes = [change for key in keys for change in _changes(key, earlier.get(key), now[key])]
-    if changes:
+    found = [change for key in keys for change in changes(key, earlier.get(key), now[key])]
+    if found:
         raise UsageError(
-            f"{folder.path} was made with other settings ({'; '.join(changes)}): "
+            f"{folder.path} was made with other settings ({'; '.join(found)}): "
             "give this run a name of its own with --variant, or delete the folder"
         )
 
@@ -90,18 +90,6 @@ def refuse_other_versions(out: Path, suite: str, digest: str) -> None:
         if there != digest:
             raise UsageError(
                 f"suite {suite}, or a photo of its people, has changed since {folder.path} was made "
-                f"(version {_short(there)} there, {_short(digest)} now): suites are never edited; give it another "
+                f"(version {short(there)} there, {short(digest)} now): suites are never edited; give it another "
                 "name, or use another --out"
             )
-
-
-def _changes(key: str, then: Any, now: Any) -> Iterator[str]:
-    if isinstance(then, dict) and isinstance(now, dict):
-        for name in sorted(then.keys() | now.keys()):
-            yield from _changes(f"{key}.{name}", then.get(name), now.get(name))
-    elif then != now:
-        yield f"{key}: {_short(then)} there, {_short(now)} now"
-
-
-def _short(value: Any) -> str:
-    return re.sub(r"\b(\w{12})\w{52}\b", r"\1...", str(value))

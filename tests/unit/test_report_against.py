@@ -78,6 +78,27 @@ def test_earlier_pictures_that_were_made_elsewhere_name_no_device(tmp_path: Path
     assert f"the report in {found.place}: quality alone" in found.reading
 
 
+def test_what_is_not_as_it_was_then_is_told_of_methods_that_meet_their_earlier_selves(tmp_path: Path) -> None:
+    theirs, wanted = tmp_path / "theirs", cases(subjects(tmp_path / "theirs", "s", 8))
+    then: dict[str, Any] = {
+        "options": {"guidance": 3.0, "steps": 20},
+        "stack_digests": {"unet": "a" * 64, "vae": "b" * 64},
+    }
+    for label in ("fastcomposer", "dreambooth", "textual-inversion"):
+        fake_run(theirs, "s", label, wanted, **then)
+    write_report(theirs, "s")
+    now: dict[str, Any] = {
+        "options": {"guidance": 5.0, "steps": 20},
+        "stack_digests": {"unet": "c" * 64, "vae": "b" * 64},
+    }
+    draw(tmp_path, "fastcomposer", "mine", **now)
+    draw(tmp_path, "dreambooth", **then)
+    runs = read_runs(tmp_path, "s")
+    found = against(runs, rankings(runs, "s"), theirs / "reports", "s")
+    assert found.changed == ("fastcomposer: options.guidance: 3.0 there, 5.0 now; other weights of unet",)
+    assert found.reading.endswith(f"its earlier self. {found.changed[0]}.")
+
+
 def test_the_report_tells_them_in_all_its_files(tmp_path: Path, earlier: Path) -> None:
     draw(tmp_path, "mine")
     folder = write_report(tmp_path, "s", earlier=earlier).parent
