@@ -11,9 +11,11 @@ from pathlib import Path
 from fcbench.build.engine import Engine, Here, Workers, devices_for, preparing_for
 from fcbench.build.match import ASSIGNMENTS
 from fcbench.build.pipeline import BuildCounts, Options, build_data, build_shards
-from fcbench.build.screen import Screen, read_screen
+from fcbench.build.screen import Screen, idle, read_screen
 from fcbench.errors import UsageError
+from fcbench.files import read_rows
 from fcbench.parts import part_of
+from fcbench.store import data_folder
 from fcbench.types import Stack
 
 
@@ -86,6 +88,14 @@ def build(out: Path, asked: Asked, *, update: bool = False, retry: Sequence[str]
     return build_data(
         out, stack=asked.stack, engine=asked.engine, **asked.options, update=update, retry=retry, takedown=again
     )
+
+
+def idle_exclusions(out: Path, asked: Asked) -> list[str]:
+    """What ``--exclude`` lists and no photo of the dataset is called: mistyped, perhaps, and so not taken out."""
+    if not asked.screen.taken_down:
+        return []
+    rejects = read_rows(data_folder(out, asked.name).rejects)
+    return idle(asked.screen.taken_down, [row["message"] for row in rejects if row["reason"] == "takedown"])
 
 
 def takedown(out: Path, asked: Asked) -> str:

@@ -216,7 +216,7 @@ def sidecar_of(data: bytes | None, text: bytes | None) -> Sidecar:
     if not isinstance(given, dict):
         raise ValueError("it is no object")
     if text and not given.get("caption"):
-        given["caption"] = text.decode("utf-8")
+        given["caption"] = text.decode("utf-8-sig").strip()
     if given.get("url") and "licence" not in given:
         given["licence"] = {"source": given["url"]}
     return Sidecar.model_validate({name: value for name, value in given.items() if value is not None})

@@ -93,7 +93,7 @@ def _models(asked: Asked) -> Iterator[str]:
             continue
         size = f"{told.bytes / 2**20:.1f} MiB" if told.bytes is not None else _guess(told.place)
         state = "here" if not told.mend else "MISSING"
-        yield f"{role:<11}{state:<8} {told.place} ({told.made_by}), {size}"
+        yield f"{role:<11}{state:<8} {told.place} ({told.made_by}), {size}{_asked_for(role, asked.recaption)}"
         if told.mend:
             yield f"{'':<11}{told.mend}"
 
@@ -103,6 +103,12 @@ def _guess(place: str) -> str:
     if millions is None:
         return "size not known before it is here"
     return f"about {millions} million parameters: {millions * 2e6 / 2**30:.1f} GiB on a GPU, twice that on a CPU"
+
+
+def _asked_for(role: str, recaption: bool) -> str:
+    if role == "captioner" and not recaption:
+        return "; only where a photo brings no caption"
+    return "; only where a photo brings no segments" if role == "segmenter" else ""
 
 
 def _without(role: str) -> str:

@@ -21,6 +21,9 @@ NAMES = (
 """How licences without conditions are called, by Flickr and FFHQ too."""
 
 
+_BETWEEN, _TAKEN = " | ", " was taken down"
+
+
 @dataclass(frozen=True)
 class Screen:
     """Which licences are allowed, none meaning all; and the ids and sources that were taken down."""
@@ -39,9 +42,8 @@ class Screen:
 
     def _judge(self, photo: Photo) -> Item:
         licence = photo.sidecar.licence
-        for name in (photo.id, licence.source):
-            if name in self.taken_down:
-                return Reject(photo.id, "takedown", "screen", f"{name} was taken down")
+        if names := [name for name in (photo.id, licence.source) if name in self.taken_down]:
+            return Reject(photo.id, "takedown", "screen", f"{_BETWEEN.join(names)}{_TAKEN}")
         if self.licences and licence_family(licence.licence) not in self.licences:
             return Reject(photo.id, "licence_excluded", "screen", f"its licence is {licence.licence!r}")
         return photo
@@ -51,6 +53,16 @@ class Screen:
         source = photo.sidecar.licence.source
         known = Sidecar(licence=Licence(source=source)) if source in self.taken_down else Sidecar()
         return Photo(photo.id, photo.path, photo.width, photo.height, known, fingerprint=photo.fingerprint)
+
+
+def idle(taken_down: Iterable[str], messages: Iterable[str]) -> list[str]:
+    """The names of ``taken_down`` that no photo was rejected for, sorted; ``messages``: of the rejects of takedowns.
+
+    >>> idle({"a", "b", "c.png"}, ["a | https://x was taken down", "c was taken down"])
+    ['b', 'c.png']
+    """
+    met = {name for message in messages for name in message.removesuffix(_TAKEN).split(_BETWEEN)}
+    return sorted(set(taken_down) - met)
 
 
 def licence_family(licence: str) -> str:

@@ -98,5 +98,8 @@ def _found(photo: Photo, number: int, region: Region, person: Planted | None) ->
 
 
 def _truth(photo: Photo, person: Planted) -> tuple[int, int] | None:
-    """The span that names somebody, where the photo has the caption that it counts the characters of."""
-    return person.span if photo.caption == photo.sidecar.caption else None
+    """The span that names somebody, where the photo has the caption that it counts the characters of.
+
+    Not where a captioner found the same words: what can be measured would be its best captions alone.
+    """
+    return None if photo.captioned or photo.caption != photo.sidecar.caption else person.span

@@ -32,7 +32,7 @@ Tell: TypeAlias = Callable[[str, int], None]
 """Hears of a step's name, and how many more photos are through it."""
 
 PACKAGES = ("fcbench", "datasets", "numpy", "pillow", "pyarrow", "pycocotools", "spacy", "torch", "transformers")
-INGEST_VERSION = 3
+INGEST_VERSION = 4
 SMALLEST, LARGEST, PARTS = 50, 1000, 4
 """Photos a shard, and into how many shards a build of between falls, whatever machine it runs on."""
 

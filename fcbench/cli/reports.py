@@ -99,10 +99,14 @@ def _write_reports(
     from fcbench.report.board import check_baseline
 
     for name in names:  # refused before anything is scored
-        if against is not None:
-            earlier_report(against, name)
-        if baseline is not None:
-            check_baseline(baseline, [folder.label for folder in store.runs_of(out, name)], name)
+        try:
+            if against is not None:
+                earlier_report(against, name)
+            if baseline is not None:
+                check_baseline(baseline, [folder.label for folder in store.runs_of(out, name)], name)
+        except UsageError as error:
+            others = "".join(f" --suite {other}" for other in names if other != name)
+            raise UsageError(f"{error}{others and f'; the others alone:{others}'}") from error
     failed = False
     for name in names:
         try:

@@ -72,6 +72,12 @@ def build_data(
     if source != "world" and photos is not None:
         raise UsageError(f"--photos {photos}: only the world draws as many as it is told; leave it away")
     name = name or Path(source).resolve().name  # a folder may be the source itself
+    if name == ".." or Path(name).name != name:
+        raise UsageError(f"--name {name}: a name, not a path: the dataset lies in OUT/data/NAME")
+    if shards and update:
+        raise UsageError(
+            "--update takes over the whole dataset: give it without --shards; only what changes is computed"
+        )
     asked = command.Asked(
         source=source,
         name=name,
@@ -99,6 +105,8 @@ def build_data(
         return
     counts = command.build(out, asked, update=update, retry=retry or ())
     print(f"{folder.path}: {counts.summary}")
+    for absent in command.idle_exclusions(out, asked):
+        print(f"fcbench: {exclude}: no photo here is called {absent!r}, and none was taken out for it", file=sys.stderr)
     if counts.failed > max_broken:
         print(f"fcbench: {counts.failed:.1%} of the photos are broken: see {folder.rejects}", file=sys.stderr)
         raise typer.Exit(1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fcbench.errors import DataError, UsageError
 from fcbench.files import write_bytes, write_text
 from fcbench.report.merge import merge
-from fcbench.store import report_folder, runs_of
+from fcbench.store import report_folder, runs_of, suites_with_runs
 
 if TYPE_CHECKING:
     from fcbench.report.runs import Run
@@ -75,7 +75,12 @@ def stale_reports(out: Path, metrics: Mapping[str, Metric], suites: Sequence[str
     chosen = {folder: runs for folder, runs in folders.items() if suites is None or folder.name in suites}
     if not chosen:
         raise UsageError(f"{own}: no leaderboard there to check; make one with: fcbench report")
-    return [reason for folder, runs in chosen.items() for reason in stale(folder, runs, metrics)]
+    unreported = [
+        f"{out / 'runs' / suite}: no leaderboard of these runs; make one with: fcbench report --suite {suite}"
+        for suite in suites_with_runs(out)
+        if own / suite not in folders and (suites is None or suite in suites)
+    ]
+    return unreported + [reason for folder, runs in chosen.items() for reason in stale(folder, runs, metrics)]
 
 
 def leaderboard(out: Path, suite: str) -> list[dict[str, Any]]:

@@ -224,6 +224,31 @@ def test_a_dataset_is_called_after_its_source(
     assert f"under {tmp_path / 'out' / 'data' / name}," in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--name", "../x"], "--name ../x: a name, not a path"),
+        (["--name", ".."], "--name ..: a name, not a path"),
+        (["--update", "--shards", "1/2"], "--update takes over the whole dataset: give it without --shards"),
+    ],
+)
+def test_a_build_that_would_land_elsewhere_or_halves_an_update_is_refused(
+    given: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["build-data", *given, "--out", str(tmp_path / "out")]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_excluded_and_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listed, out = tmp_path / "down.txt", str(tmp_path / "out")
+    listed.write_text("000000003\nfcbench.world, seed 0, photo 3\n000000004.png\n# 000000005\n")
+    arguments = ["build-data", "--photos", "6", "--workers", "1", "--out", out, "--exclude", str(listed)]
+    assert cli.main(arguments) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "no photo here" in line]
+    assert lines == [f"fcbench: {listed}: no photo here is called '000000004.png', and none was taken out for it"]
+
+
 def test_a_page_of_a_dataset_that_is_not_there_says_how_to_make_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -59,6 +59,23 @@ def test_a_run_that_is_not_there_is_refused_with_a_hint(out: Path) -> None:
         write_report(out, "s", baseline="fastcomposer@wid")
 
 
+def test_a_suite_without_the_named_run_is_refused_with_the_others_names(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_run(out, "t", "fastcomposer", cases(subjects(out, "t", 4)))
+    assert cli.main(["report", "--baseline", "fastcomposer@wide", "--out", str(out)]) == 2
+    told = capsys.readouterr().err
+    assert "no such run of t: did you mean fastcomposer?; the others alone: --suite s" in told
+
+
+def test_runs_without_a_report_are_not_up_to_date(out: Path) -> None:
+    write_report(out, "s")
+    fake_run(out, "t", "fastcomposer", cases(subjects(out, "t", 4)))
+    assert stale_reports(out, {}, ["s"]) == []
+    wanted = [f"{out / 'runs' / 't'}: no leaderboard of these runs; make one with: fcbench report --suite t"]
+    assert [line for line in stale_reports(out, {}) if "/t" in line] == wanted
+
+
 def test_a_run_that_is_not_there_is_refused_before_anything_is_scored(
     out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -133,6 +133,15 @@ def test_regions_of_a_drawn_world_are_known_by_their_overlap_with_the_truth(tmp_
     assert item.reason == "no_segment"
 
 
+def test_a_captioner_that_hits_upon_the_truth_s_own_words_leaves_no_truth_to_measure_by(tmp_path: Path) -> None:
+    people = (Planted(mask=encode_mask(LEFT), span=(0, 5)),)
+    photo = replace(photo_of(tmp_path, caption="a man", people=people, planted=True), caption="a man")
+    for captioned, truth in ((False, (0, 5)), (True, None)):
+        (item,) = segment([replace(photo, captioned=captioned)])
+        assert isinstance(item, Photo)
+        assert [s.truth for s in item.segments] == [truth]
+
+
 def test_the_best_matching_beats_the_greedy_one_where_they_differ() -> None:
     scores = {(1, 0): 0.9, (1, 8): 0.8, (2, 0): 0.85, (2, 8): 0.1}
     assert (assign(scores), assign_best(scores)) == ({1: 0, 2: 8}, {1: 8, 2: 0})

@@ -123,3 +123,11 @@ def test_the_plan_says_that_nobody_is_there_to_recaption(recaption: bool, tmp_pa
     asked = Asked("world", "world", 6, str(stack_file(tmp_path)), "cpu", recaption=recaption)
     (line,) = [line for line in plan_build(asked, tmp_path) if line.startswith("captioner")]
     assert ("MISSING" in line, "--recaption needs one" in line) == (recaption, recaption)
+
+
+def test_the_plan_says_who_is_asked_only_where_something_is_lacking(tmp_path: Path) -> None:
+    lines = plan_build(Asked("world", "world", 6, "sd15", "cpu"), tmp_path)
+    assert [line.endswith("; only where a photo brings no caption") for line in lines if "captioner " in line] == [True]
+    assert sum(line.endswith("; only where a photo brings no segments") for line in lines) == 1
+    again = plan_build(Asked("world", "world", 6, "sd15", "cpu", recaption=True), tmp_path)
+    assert not any("brings no caption" in line for line in again)

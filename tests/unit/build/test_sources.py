@@ -24,7 +24,7 @@ from fcbench.build.archives import Table, WebDataset
 from fcbench.build.command import Asked
 from fcbench.build.decode import decode
 from fcbench.build.ffhq import Ffhq, ranges, read_list
-from fcbench.build.ingest import id_of
+from fcbench.build.ingest import id_of, sidecar_of
 from fcbench.build.plan import plan_build
 from fcbench.build.records import Item, Photo, Reject
 from fcbench.build.source import Source, open_source
@@ -281,3 +281,8 @@ def test_pictures_are_turned_upright_put_on_white_and_brought_to_srgb(tmp_path: 
     image, changes = decode(tmp_path / "plain.png")
     assert changes == ()
     assert np.array_equal(image, PIXELS)
+
+
+def test_a_text_beside_a_picture_is_its_words_alone() -> None:
+    assert sidecar_of(None, b"\xef\xbb\xbfa man in the snow\r\n").caption == "a man in the snow"
+    assert sidecar_of(b'{"caption": "a man\\n"}', b"a woman").caption == "a man\n"  # spans may count its characters
