@@ -36,7 +36,7 @@ class Sizes:
     matcher_steps: int = 400
     description_steps: int = 7_000
     segmenter_steps: int = 900
-    captioner_steps: int = 2_400
+    captioner_steps: int = 6_600
     references: int = 14_000
     image_encoder_steps: int = 4_300
     base_steps: int = 5_600
@@ -53,7 +53,10 @@ RECIPES = ("mini", "mini-more", "mini-most", "mini-people", "mini-crowd", "mini-
 """How it is trained, each recipe from what the one before left."""
 IMAGE_ENCODER = "fastcomposer/image_encoder"
 """FastComposer's training leaves it as it is: the checkpoint's own serves both."""
-MODELS = ("tokenizer", "text_encoder", "matcher", "segmenter", "clip", IMAGE_ENCODER, "vae", "scheduler", "unet")
+MODELS = (
+    *("tokenizer", "text_encoder", "matcher", "segmenter", "captioner", "clip", IMAGE_ENCODER),
+    *("vae", "scheduler", "unet"),
+)
 
 
 def make_base(folder: Path, work: Path, clock: Clock, *, device: str, sizes: Sizes = SIZES) -> None:
@@ -70,21 +73,6 @@ def make_base(folder: Path, work: Path, clock: Clock, *, device: str, sizes: Siz
     _make_judges(folder, work, clock, device, sizes)
     if not all((folder / role).exists() for role in MODELS):
         _make_models(folder, work, clock, device, sizes)
-
-
-def make_captioner(folder: Path, work: Path, clock: Clock, *, sizes: Sizes = SIZES) -> None:
-    """Train a captioner into ``folder``, which holds the other roles; no part of the stack, LOG.md says why."""
-    import torch
-    from transformers import CLIPModel
-
-    from fcbench.make_stack.captioner import save_captioner, train_captioner
-
-    def make(place: Path) -> None:
-        matcher = CLIPModel.from_pretrained(folder / "matcher", dtype=torch.float32)
-        made = train_captioner(matcher, work, clock, steps=sizes.captioner_steps, seed=sizes.seed)
-        save_captioner(place, *made)
-
-    _make(folder / "captioner", make)
 
 
 def _claim(work: Path, sizes: Sizes) -> None:
@@ -139,7 +127,8 @@ def _make_models(folder: Path, work: Path, clock: Clock, device: str, sizes: Siz
 def _make_encoders(
     folder: Path, work: Path, clock: Clock, pools: tuple[Pool, Pool], tokenizer: CLIPTokenizer, sizes: Sizes
 ) -> None:
-    """Text encoder, matcher, segmenter, the prompts' judge and the image encoder."""
+    """Text encoder, matcher, segmenter, captioner, the prompts' judge and the image encoder."""
+    from fcbench.make_stack.captioner import save_captioner, train_captioner
     from fcbench.make_stack.clip import WIDTH, train_clip
     from fcbench.make_stack.image_encoder import kept_references, train_image_encoder
     from fcbench.make_stack.matcher import train_matcher
@@ -162,6 +151,9 @@ def _make_encoders(
     def segmenter(place: Path) -> None:
         save_segmenter(place, train_segmenter(work, clock, steps=sizes.segmenter_steps, seed=seed))
 
+    def captioner(place: Path) -> None:
+        save_captioner(place, *train_captioner(work, clock, steps=sizes.captioner_steps, seed=seed))
+
     def image_encoder(place: Path) -> None:
         references, steps = kept_references(sizes.references, work, seed=seed), sizes.image_encoder_steps
         save_half(place, train_image_encoder(references, work, clock, dim=WIDTH, steps=steps, seed=seed))
@@ -169,6 +161,7 @@ def _make_encoders(
     _make(folder / "text_encoder", text_encoder)
     _make(folder / "matcher", matcher)
     _make(folder / "segmenter", segmenter)
+    _make(folder / "captioner", captioner)
     _make(folder / "clip", lambda place: save_half(place, contrastive("clip", seed + 23)))
     _make(folder / IMAGE_ENCODER, image_encoder)
 
@@ -213,4 +206,4 @@ def _make_denoiser(
     _make(folder / "unet", unet)
 
 
-__all__ = ["PHOTOS", "RECIPES", "SIZES", "Sizes", "make_base", "make_captioner", "write_card"]
+__all__ = ["PHOTOS", "RECIPES", "SIZES", "Sizes", "make_base", "write_card"]

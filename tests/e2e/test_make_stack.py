@@ -11,7 +11,7 @@ import torch
 
 from fcbench.errors import OutOfTimeError, UsageError
 from fcbench.loop import Clock
-from fcbench.make_stack import Sizes, make_base, make_captioner
+from fcbench.make_stack import Sizes, make_base
 from fcbench.stacks import find_stack, load_stack
 
 pytestmark = pytest.mark.weights
@@ -49,8 +49,6 @@ def test_a_stack_is_made_from_nothing_in_pieces_and_every_role_of_it_loads(tmp_p
     assert not (made / ".vae.1234.tmp").exists()
     with pytest.raises(UsageError, match="was begun with another base_steps: take another --out"):
         make_base(made, tmp_path / "work", Clock(10), device="cpu", sizes=replace(SIZES, base_steps=3))
-    make_captioner(made, tmp_path / "work", Clock(10), sizes=SIZES)
-    assert (made / "captioner" / "model.safetensors").exists()
     stack = load_stack(str(made / "stack.yaml"))
     assert (made / "stack.yaml").read_bytes() == (shipped / "stack.yaml").read_bytes()
     for role in sorted(set(stack.load) - {"fusion"}):  # FastComposer is trained from the base, with ``train``

@@ -12,7 +12,7 @@ from fcbench.files import write_image
 from fcbench.make_stack.card import PAIR, SINGLE, oracle
 from fcbench.make_stack.codec_scores import codec_scores
 from fcbench.make_stack.image_encoder import encoder_scores
-from fcbench.make_stack.labelling_scores import matcher_scores, segmenter_scores
+from fcbench.make_stack.labelling_scores import captioner_scores, matcher_scores, segmenter_scores
 from fcbench.make_stack.pool import unseen_scene
 from fcbench.metrics.identity import Identity
 from fcbench.metrics.prompt import PromptConsistency
@@ -83,3 +83,9 @@ def test_the_segmenter_tells_people_apart_and_the_matcher_who_is_described(stack
     assert masks["mean_iou"] > 0.85
     assert masks["apart"] > 0.95
     assert matcher_scores(stack.role("matcher"), range(150))["two_right"] > 0.93
+
+
+def test_the_captioner_names_people_and_what_they_wear(stack: Stack) -> None:
+    scores = captioner_scores(stack.role("captioner"), range(60))
+    assert scores["named"] > 0.85
+    assert scores["stated_true"] > 0.7

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fcbench.make_stack.captioner import new_captioner, new_tokenizer, tokenize
+from fcbench.make_stack.captioner import new_captioner, new_tokenizer, see, tokenize
 from fcbench.make_stack.labelling_scores import captioner_scores, matcher_scores, segmenter_scores
 from fcbench.make_stack.matcher import captioned, cut_out_people, fits
 from fcbench.make_stack.pool import training_scene, unseen_scene
@@ -75,6 +75,15 @@ def test_what_is_said_of_somebody_is_true_of_them() -> None:
     assert len(set(people.scenes.tolist())) == 32
     scene = training_scene(9)
     assert all(text.startswith("a ") and not text.endswith((" and", ",")) for text in captioned(scene, 9))
+
+
+def test_the_captioner_sees_what_the_library_s_own_forward_pass_sees() -> None:
+    tokenizer = new_tokenizer([tell(training_scene(0)).text])
+    torch.manual_seed(0)
+    vision = new_captioner(tokenizer).vision_model.eval()
+    pixels = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(see(vision, pixels), vision(pixel_values=pixels).last_hidden_state)
 
 
 def test_the_captioner_stays_below_its_share_of_what_ships_and_has_every_word_whole() -> None:
