@@ -192,7 +192,8 @@ def test_a_report_that_ships_is_not_compared_with_the_runs_of_who_checks_it(
     monkeypatch.setattr("fcbench.config.shipped", lambda folder: shipped)
     wanted = cases(subjects(newcomer, "s", 6))
     fake_run(newcomer, "s", "a", wanted, device="NVIDIA H200", **elsewhere)
-    assert stale_reports(newcomer, {}) == []
+    unreported = f"{newcomer / 'runs' / 's'}: no leaderboard of these runs; make one with: fcbench report --suite s"
+    assert stale_reports(newcomer, {}) == [unreported]
     own = write_report(newcomer, "s").parent
     assert stale_reports(newcomer, {}) == []
     copy.joinpath("leaderboard.md").write_text("better")
