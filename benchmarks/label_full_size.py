@@ -123,10 +123,8 @@ class ToldQueries:
 def _queries(people: Sequence[Mask], device: str) -> tuple[Tensor, Tensor]:
     """What a trained model's 200 queries say of these people and of what is behind them, at a quarter of 800 px."""
     parts = [*people, ~np.any(people, axis=0)]
-    classes, masks = (
-        torch.zeros(QUERIES, LABELS + 1, device=device),
-        torch.full((QUERIES, 200, 200), -9.0, device=device),
-    )
+    classes = torch.zeros(QUERIES, LABELS + 1, device=device)
+    masks = torch.full((QUERIES, 200, 200), -9.0, device=device)
     classes[:, LABELS] = 9.0
     for query, part in enumerate(parts):
         small = torch.from_numpy(part)[None, None].float()

@@ -106,7 +106,9 @@ def build_data(
     counts = command.build(out, asked, update=update, retry=retry or ())
     print(f"{folder.path}: {counts.summary}")
     for absent in command.idle_exclusions(out, asked):
-        print(f"fcbench: {exclude}: no photo here is called {absent!r}, and none was taken out for it", file=sys.stderr)
+        print(
+            f"fcbench: {exclude}: {absent!r} takes no photo out: none that was taken in is called so", file=sys.stderr
+        )
     if counts.failed > max_broken:
         print(f"fcbench: {counts.failed:.1%} of the photos are broken: see {folder.rejects}", file=sys.stderr)
         raise typer.Exit(1)

@@ -1,7 +1,7 @@
 """The captioner: a small BLIP (arXiv 2201.12086) that tells people of the drawn world apart in words.
 
-Its patches are of 4 px: with 8, as the contrastive pairs have, it took men for women and hats for hair (LOG.md). Its
-words are the world's, in a vocabulary of BERT's kind.
+Its patches are of 4 px, half the contrastive pairs': a small figure's mouth and hat are hardly more (LOG.md). Its words
+are the world's, in a vocabulary of BERT's kind.
 """
 
 from __future__ import annotations

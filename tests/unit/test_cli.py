@@ -245,8 +245,8 @@ def test_what_is_excluded_and_not_there_is_named(tmp_path: Path, capsys: pytest.
     listed.write_text("000000003\nfcbench.world, seed 0, photo 3\n000000004.png\n# 000000005\n")
     arguments = ["build-data", "--photos", "6", "--workers", "1", "--out", out, "--exclude", str(listed)]
     assert cli.main(arguments) == 0
-    lines = [line for line in capsys.readouterr().err.splitlines() if "no photo here" in line]
-    assert lines == [f"fcbench: {listed}: no photo here is called '000000004.png', and none was taken out for it"]
+    lines = [line for line in capsys.readouterr().err.splitlines() if "takes no photo out" in line]
+    assert lines == [f"fcbench: {listed}: '000000004.png' takes no photo out: none that was taken in is called so"]
 
 
 def test_a_page_of_a_dataset_that_is_not_there_says_how_to_make_it(
