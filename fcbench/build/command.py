@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -86,7 +87,14 @@ def build(out: Path, asked: Asked, *, update: bool = False, retry: Sequence[str]
     """Build the whole dataset."""
     again = takedown(out, asked)
     return build_data(
-        out, stack=asked.stack, engine=asked.engine, **asked.options, update=update, retry=retry, takedown=again
+        out,
+        stack=asked.stack,
+        engine=asked.engine,
+        **asked.options,
+        update=update,
+        retry=retry,
+        takedown=again,
+        progress=sys.stderr,  # as it is now, not as it was when the default was bound
     )
 
 
@@ -113,4 +121,6 @@ def takedown(out: Path, asked: Asked) -> str:
 
 def label(out: Path, asked: Asked, shards: str) -> tuple[int, int]:
     """Label the part "K/N"; how many shards are done now, and of how many."""
-    return build_shards(out, part_of(shards), stack=asked.stack, engine=asked.engine, **asked.options)
+    return build_shards(
+        out, part_of(shards), stack=asked.stack, engine=asked.engine, progress=sys.stderr, **asked.options
+    )
