@@ -2,9 +2,11 @@
 
 Real renders; the same through the codec; the same with noise up to some time and denoised again by FastComposer (what
 the photo must tell grows with the noise); drawn from noise alone; and drawn so for people of the training photos, which
-tells learning by heart from learning to look. The identity judge's mean over people, with its 95 % interval.
+tells learning by heart from learning to look. The identity judge's mean over people, with its 95 % interval; of pairs
+that of the worse of the two, and how often both are the right ones.
 
     python benchmarks/identity_limits.py [--people 24] [--checkpoint DIR]
+    python benchmarks/identity_limits.py --pairs                            # 24 people in 12 pairs
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import argparse
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from statistics import fmean
 
 import torch
 
@@ -20,7 +23,9 @@ from fcbench import sampling
 from fcbench.fastcomposer.method import FastComposer, FastComposerSampler
 from fcbench.files import write_image
 from fcbench.images import to_images, to_tensor
+from fcbench.metrics.blending import Blending
 from fcbench.metrics.identity import Identity
+from fcbench.report.runs import group_of
 from fcbench.report.statistics import mean
 from fcbench.run import case_seed
 from fcbench.stacks import load_stack
@@ -28,7 +33,8 @@ from fcbench.types import Case, Generation, Image, Prompt, Stack, Subject, subje
 from fcbench.world import PROMPTS, TEST_PEOPLE, Person, draw_person, draw_scene, portrait, render
 
 FIRST = TEST_PEOPLE[970_000]
-NAMES = ("yellow-shirt", "snow", "beach", "book")
+PROMPTS_OF = {1: ("yellow-shirt", "snow", "beach", "book"), 2: ("snow", "beach", "jungle", "book")}
+"""Prompts that leave a face its colours, by how many people are in the picture."""
 TIMES = (250, 500, 750)
 
 
@@ -36,36 +42,41 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, default=24)
+    parser.add_argument("--pairs", action="store_true", help="two people a picture")
     parser.add_argument("--checkpoint", help="another FastComposer checkpoint than the stack's")
     options = parser.parse_args()
     stack = load_stack("mini", device="cpu")
     stack.checkpoint = options.checkpoint or stack.checkpoint
-    print("| pictures | identity | 95 % interval |\n| --- | --: | --: |")
+    size = 2 if options.pairs else 1
+    right = " both right |" if options.pairs else ""
+    print(f"| pictures | identity | 95 % interval |{right}\n| --- | --: | --: |{' --: |' if right else ''}")
     with tempfile.TemporaryDirectory() as folder:
-        for name, first, make in ways(stack):
-            print(line(name, [draw_person(first + k) for k in range(options.people)], make, stack, Path(folder)))
+        for name, first, make in ways(stack, PROMPTS_OF[size]):
+            people = [draw_person(first + k) for k in range(options.people)]
+            groups = [people[k : k + size] for k in range(0, len(people) - size + 1, size)]
+            print(line(name, groups, make, stack, Path(folder)), flush=True)
 
 
-Make = Callable[[Person, Subject, FastComposerSampler, list[Case]], Sequence[Image]]
-"""The pictures of one person, a case each."""
+Make = Callable[[Sequence[Person], FastComposerSampler, Sequence[Case]], Sequence[Image]]
+"""The pictures of one person or pair, a case each."""
 
 
-def ways(stack: Stack) -> Iterator[tuple[str, int, Make]]:
+def ways(stack: Stack, names: Sequence[str]) -> Iterator[tuple[str, int, Make]]:
     """Name, first person, and how the pictures are made."""
-    prompts = [_prompt(name) for name in NAMES]
 
-    def real(person: Person, *_: object) -> Sequence[Image]:
-        return [render(draw_scene([person], k, prompt=name)).image for k, name in enumerate(NAMES)]
+    def real(people: Sequence[Person], *_: object) -> Sequence[Image]:
+        return [render(draw_scene(list(people), k, prompt=name)).image for k, name in enumerate(names)]
 
-    def coded(person: Person, *_: object) -> Sequence[Image]:
-        return to_images(sampling.decode_latents(stack.role("vae"), latents(real(person), stack)))
+    def coded(people: Sequence[Person], *_: object) -> Sequence[Image]:
+        return to_images(sampling.decode_latents(stack.role("vae"), latents(real(people), stack)))
 
-    def drawn(_: Person, __: Subject, sampler: FastComposerSampler, cases: list[Case]) -> Sequence[Image]:
-        return sampler(prompts, [case_seed(case) for case in cases])
+    def drawn(_: Sequence[Person], sampler: FastComposerSampler, cases: Sequence[Case]) -> Sequence[Image]:
+        return sampler([case.prompt for case in cases], [case_seed(case) for case in cases])
 
     def denoised_from(time: int) -> Make:
-        def make(person: Person, _: Subject, sampler: FastComposerSampler, cases: list[Case]) -> Sequence[Image]:
-            return draw_over(real(person), prompts, [case_seed(case) for case in cases], time, sampler)
+        def make(people: Sequence[Person], sampler: FastComposerSampler, cases: Sequence[Case]) -> Sequence[Image]:
+            prompts, seeds = [case.prompt for case in cases], [case_seed(case) for case in cases]
+            return draw_over(real(people), prompts, seeds, time, sampler)
 
         return make
 
@@ -112,24 +123,33 @@ def denoise_again(
     return noisy
 
 
-def line(name: str, people: Sequence[Person], make: Make, stack: Stack, folder: Path) -> str:
+def line(name: str, groups: Sequence[Sequence[Person]], make: Make, stack: Stack, folder: Path) -> str:
     """One row: what the judge says of these pictures of these people."""
     method, generations = FastComposer(), []
-    for person in people:
-        photo = folder / f"{person.id}.png"
-        write_image(photo, render(portrait(person, 0)).image, flush=False)
-        subject = Subject(person.id, person.noun, (photo,))
-        cases = [Case((subject,), _prompt(prompt), 0) for prompt in NAMES]
-        sampler = method.fit(stack, [subject], seed=0, workdir=folder)
-        for case, image in zip(cases, make(person, subject, sampler, cases), strict=True):
+    for people in groups:
+        subjects = tuple(_subject(person, folder) for person in people)
+        cases = [Case(subjects, _prompt(prompt), 0) for prompt in PROMPTS_OF[len(people)]]
+        sampler = method.fit(stack, subjects, seed=0, workdir=folder)
+        for case, image in zip(cases, make(people, sampler, cases), strict=True):
             file = folder / f"{len(generations)}.png"
             write_image(file, image, flush=False)
             generations.append(Generation(case, file, 0.0, 0.0, 0, 0))
     scores = [row["identity"].value or 0.0 for row in Identity()(stack, generations)]
     cases = [generation.case for generation in generations]
-    found = mean(scores, [(case.subjects[0].id,) for case in cases], [case.prompt.id for case in cases])
+    found = mean(scores, [group_of(case) for case in cases], [case.prompt.id for case in cases])
     interval = "" if found.low is None or found.high is None else f"[{found.low:.3f}, {found.high:.3f}]"
-    return f"| {name} | {found.value:.3f} | {interval} |"
+    row = f"| {name} | {found.value:.3f} | {interval} |"
+    if len(groups[0]) == 1:
+        return row
+    return f"{row} {fmean(row['both_right'].value or 0.0 for row in Blending()(stack, generations)):.1%} |"
+
+
+def _subject(person: Person, folder: Path) -> Subject:
+    """A person with five photos, the first of which is the reference; the others tell the judge how photos differ."""
+    photos = tuple(folder / f"{person.id}-{k}.png" for k in range(5))
+    for k, photo in enumerate(photos):
+        write_image(photo, render(portrait(person, k)).image, flush=False)
+    return Subject(person.id, person.noun, photos)
 
 
 def _prompt(name: str) -> Prompt:

@@ -279,6 +279,9 @@ def find_yaml(name_or_path: str | Path, folder: str) -> Path:
             raise UsageError(f"{text}: no such file")
         return Path(text)
     if text not in known:
+        beside = next((f"{text}{end}" for end in (".yaml", ".yml") if Path(f"{text}{end}").is_file()), None)
+        if beside:
+            raise UsageError(f"no {text!r} in datasets/{folder}: for the file here say {beside}")
         raise UsageError(f"no {text!r} in datasets/{folder}: {did_you_mean(text, known)}")
     return shipped("datasets") / folder / f"{text}.yaml"
 

@@ -39,7 +39,9 @@ class Sizes:
     captioner_steps: int = 6_600
     references: int = 14_000
     image_encoder_steps: int = 4_300
-    base_steps: int = 5_600
+    base_scenes: int = 160_000
+    base_groups: int = 4_800
+    base_steps: int = 8_400
     face_people: int = 6_000
     attribute_scenes: int = 12_000
     attribute_steps: int = 1_800
@@ -121,7 +123,7 @@ def _make_models(folder: Path, work: Path, clock: Clock, device: str, sizes: Siz
     tokenizer = train_tokenizer([caption for pool in pools for caption in pool.captions])
     _make(folder / "tokenizer", tokenizer.save_pretrained)
     _make_encoders(folder, work, clock, pools, tokenizer, sizes)
-    _make_denoiser(folder, work, clock, pools, tokenizer, sizes, device=device)
+    _make_denoiser(folder, work, clock, pools[0], tokenizer, sizes, device=device)
 
 
 def _make_encoders(
@@ -170,13 +172,13 @@ def _make_denoiser(
     folder: Path,
     work: Path,
     clock: Clock,
-    pools: tuple[Pool, Pool],
+    scenes: Pool,
     tokenizer: CLIPTokenizer,
     sizes: Sizes,
     *,
     device: str,
 ) -> None:
-    """Codec, schedule, and the text-only base."""
+    """Codec, schedule, and the text-only base, which sees more pictures than all else: methods are compared on it."""
     import torch
     from diffusers import AutoencoderKL
     from transformers import CLIPTextModel
@@ -185,9 +187,10 @@ def _make_denoiser(
     from fcbench.make_stack.clip import tokenize
     from fcbench.make_stack.codec import train_codec
     from fcbench.make_stack.codec_refined import refine_codec
+    from fcbench.make_stack.pool import draw_pool, draw_prompted
     from fcbench.weights import save_half
 
-    seed, pictures = sizes.seed, pools[0].pictures
+    seed, pictures = sizes.seed, scenes.pictures
 
     def codec(place: Path) -> None:
         first = train_codec(pictures, work, clock, steps=sizes.codec_steps, seed=seed)
@@ -197,7 +200,8 @@ def _make_denoiser(
     def unet(place: Path) -> None:
         vae = AutoencoderKL.from_pretrained(folder / "vae").eval()
         words = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32).eval()
-        latents, steps = draw_latents(vae, pools, work / "latents.npy"), sizes.base_steps
+        pools = draw_pool(work, sizes.base_scenes), draw_prompted(work, sizes.base_groups)
+        latents, steps = draw_latents(vae, pools, work / "latents.npy", clock, device=device), sizes.base_steps
         ids = tokenize(tokenizer, [*(caption for pool in pools for caption in pool.captions), ""])
         save_half(place, train_base(latents, ids, words, work, clock, steps=steps, seed=seed, device=device))
 

@@ -5,8 +5,9 @@ The text encoder comes from the contrastive training and stays frozen, the codec
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,9 @@ from fcbench.images import to_tensor
 from fcbench.loop import Clock, batch_generator, cosine, fast_autocast, run_steps
 from fcbench.make_stack.pool import Pool
 from fcbench.sampling import encode_images
+
+PART = 8_192
+"""Pictures whose latents are kept together: what is begun anew after a kill."""
 
 
 def new_unet(tokens_dim: int) -> UNet2DConditionModel:
@@ -47,20 +51,50 @@ def new_scheduler() -> EulerDiscreteScheduler:
     )
 
 
-def draw_latents(codec: AutoencoderKL, pools: Sequence[Pool], file: Path) -> npt.NDArray[np.float16]:
-    """The scaled latents of all pools' pictures, float16 (n, 16, 16, 16), computed once and kept in ``file``."""
+def draw_latents(
+    codec: AutoencoderKL, pools: Sequence[Pool], file: Path, clock: Clock, *, device: str = "cpu"
+) -> npt.NDArray[np.float16]:
+    """The scaled latents of all pools' pictures, float16 (n, 16, 16, 16), computed once and kept in ``file``.
+
+    They are kept in parts before. Raises OutOfTimeError when the clock says so; the same call goes on.
+    """
     if not file.exists():
-        print(f"latents: {sum(len(pool.captions) for pool in pools)} pictures", file=sys.stderr, flush=True)
-        with torch.no_grad(), atomic(file) as temporary:
-            chunks = [
-                encode_images(codec, to_tensor(list(pool.pictures[i : i + 128]))).half().numpy()
-                for pool in pools
-                for i in range(0, len(pool.captions), 128)
-            ]
-            with temporary.open("wb") as handle:
-                np.save(handle, np.concatenate(chunks))
+        count = sum(len(pool.captions) for pool in pools)
+        print(f"latents: {count} pictures", file=sys.stderr, flush=True)
+        codec, parts = codec.to(device), file.with_suffix("")
+        made = [_part(codec, pool, start, parts / f"{k}-{start:08d}.npy", clock) for k, pool, start in _starts(pools)]
+        with atomic(file) as temporary:
+            whole = np.lib.format.open_memmap(temporary, "w+", np.float16, (count, *np.load(made[0]).shape[1:]))
+            begun = 0
+            for path in made:
+                part = np.load(path)
+                whole[begun : begun + len(part)] = part
+                begun += len(part)
+            whole.flush()
+        shutil.rmtree(parts)
     found: npt.NDArray[np.float16] = np.load(file, mmap_mode="r")
     return found
+
+
+def _starts(pools: Sequence[Pool]) -> Iterator[tuple[int, Pool, int]]:
+    for k, pool in enumerate(pools):
+        for start in range(0, len(pool.captions), PART):
+            yield k, pool, start
+
+
+@torch.no_grad()
+def _part(codec: AutoencoderKL, pool: Pool, start: int, file: Path, clock: Clock) -> Path:
+    """Have the latents of ``PART`` pictures lie in ``file``."""
+    if not file.exists():
+        clock.check(f"{file.parent.name} {file.stem}")
+        pictures = pool.pictures[start : start + PART]
+        chunks = [
+            encode_images(codec, to_tensor(list(pictures[i : i + 128]), codec.device)).half().cpu().numpy()
+            for i in range(0, len(pictures), 128)
+        ]
+        with atomic(file) as temporary, temporary.open("wb") as handle:
+            np.save(handle, np.concatenate(chunks))
+    return file
 
 
 def train_base(
@@ -71,7 +105,7 @@ def train_base(
     clock: Clock,
     *,
     steps: int,
-    batch: int = 32,
+    batch: int = 64,
     seed: int,
     device: str = "cpu",
 ) -> UNet2DConditionModel:

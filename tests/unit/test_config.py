@@ -143,6 +143,13 @@ def test_an_unknown_name_is_met_with_the_nearest() -> None:
         load_suites("mini-singel")
 
 
+def test_a_name_whose_file_lies_here_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, SUITE, "friends.yaml")
+    with pytest.raises(UsageError, match=r"no 'friends' in datasets/suites: for the file here say friends\.yaml$"):
+        load_suites("friends")
+
+
 def test_a_path_that_leads_nowhere_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         load_suites(tmp_path / "none.yaml")
