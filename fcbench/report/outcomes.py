@@ -20,8 +20,9 @@ OUTCOMES = {
 }
 """Score -> heading. Each is 1 or 0 a picture, or None where it does not apply."""
 
-MARGIN = "margin"
-"""The score beside them that is no share: how far the subject that fares worst is from the others, a cosine."""
+COSINES = {"margin": "margin", "identity_mean": "mean identity", "identity_strict": "strict identity"}
+"""Scores beside them that are no shares: how far the subject that fares worst is from the others; identity, the mean of
+the subjects; that of the worst, matched for the largest sum, where a missing face counts 0."""
 
 FAILED = tuple(name for name in OUTCOMES if name != "both_right")
 

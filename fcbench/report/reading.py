@@ -10,8 +10,9 @@ from fcbench.report.table import Ranking
 
 READING = {
     "Identity": "is the cosine between face embeddings of the picture and of the subject's one reference photo. Of a "
-    "picture for several subjects the largest faces are matched greedily and the worst matched subject counts. A "
-    "subject without a face counts 0, as do negative cosines.",
+    "picture for several subjects the largest faces are matched greedily and the worst matched subject counts; "
+    "negative cosines count 0, as does a picture without a face. A face that is missing beside one that was found is, "
+    "as in the paper's code, a blank picture, whose cosine may lie above 0; strict identity counts it 0.",
     "Prompt": "is the CLIP cosine between the picture and the prompt in class words.",
     "Attributes": "is the share of what the prompt asks for (hat, scarf, place, style, ...) that a reader trained on "
     "drawn pictures finds: it reads no text, and so checks the prompt by other means.",
@@ -20,7 +21,8 @@ READING = {
     "Faces found": "is the share of the people asked for whose face was found; further faces do not count.",
     "Ranks": "are the places by identity that cannot be excluded at 5 % after comparing all pairs of complete runs "
     f"(sign-flip test, Holm): “{rank(2, 4)}” means that the method may hold any of the places 2 to 4. “{ABSENT}” is no "
-    "rank: incomplete runs, sweeps of alpha and yardsticks have none.",
+    "rank: incomplete runs, sweeps of alpha and yardsticks have none. Ranks heed neither the prompt nor whether the "
+    "given photo was copied, which “fcbench score --metric copy-paste” measures where people have further photos.",
     "Intervals": "are bootstrap-t: people and prompts are drawn anew 999 times, of pictures of several people those "
     "whose people were all drawn, and each draw is measured in its own standard error. So a suite is as large as its "
     "number of people, however many pictures. Of three people in a picture few draws keep all, and intervals come out "

@@ -252,7 +252,17 @@ def _note(run: Run, identity: Estimate) -> str:
     missing = [] if run.is_complete else [f"{run.expected - len(run.generations)} of {run.expected} pictures missing"]
     few = [identity.note] if identity.note else []
     own = [str(run.config["note"])] if run.config.get("note") else []
-    return "; ".join([*missing, *few, *without, *low, *_tuning(run), *seen(run), *own, *run.outdated])
+    return "; ".join([*missing, *few, *without, *low, *_settings(run), *_tuning(run), *seen(run), *own, *run.outdated])
+
+
+def _settings(run: Run) -> list[str]:
+    """From when on the photo is heeded, where that is a setting; steps and guidance that are not the stack's."""
+    options, usual = run.config.get("options") or {}, run.config.get("sampling") or {}
+    told = [] if run.alpha is None or run.is_of_sweep else [f"alpha {run.alpha:g}"]
+    for name, words in (("steps", "{:g} steps, the stack has {:g}"), ("guidance", "guidance {:g}, the stack has {:g}")):
+        if options.get(name) and name in usual and options[name] != usual[name]:
+            told.append(words.format(options[name], usual[name]))
+    return told
 
 
 def _tuning(run: Run) -> list[str]:

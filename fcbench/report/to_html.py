@@ -20,7 +20,7 @@ from fcbench.report import numbers, views
 from fcbench.report.board import Board
 from fcbench.report.columns import coverage, further
 from fcbench.report.gallery import gallery
-from fcbench.report.outcomes import MARGIN, calibrations, outcomes
+from fcbench.report.outcomes import COSINES, calibrations, outcomes
 from fcbench.report.plots import Span, bar, legend
 from fcbench.report.reading import reading
 from fcbench.report.size import PEOPLE
@@ -91,7 +91,7 @@ def _section(board: Board, ranking: Ranking, colours: Mapping[str, int]) -> dict
             {row.method: board.thresholds[row.method] for row in ranking.rows if row.method in board.thresholds}
         ),
         "further": further(ranking.rows),
-        "margins": views.limits(ranking.rows, (MARGIN,)).get(MARGIN),
+        "cosines": {name: (COSINES[name], ends) for name, ends in views.limits(ranking.rows, (*COSINES,)).items()},
         "reach": _reach(ranking.comparisons),
         "plots": views.plots(ranking, subjects, board.everyone, colours),
     }

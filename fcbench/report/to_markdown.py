@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from fcbench.report.board import Board
 from fcbench.report.columns import columns, further
 from fcbench.report.numbers import interval, p_value, quality, share, signed
-from fcbench.report.outcomes import MARGIN, outcomes
+from fcbench.report.outcomes import COSINES, outcomes
 from fcbench.report.reading import reading
 from fcbench.report.size import Size
 from fcbench.report.statistics import Estimate
@@ -52,16 +52,17 @@ def _leaderboard(ranking: Ranking, rows: Sequence[Row]) -> str:
 
 
 def _outcomes(ranking: Ranking, size: Size) -> str:
-    """Shares of pictures of several people, where they were judged, and their margin."""
+    """Shares of pictures of several people, where they were judged, and the cosines beside them."""
     judged = outcomes(ranking.rows, size)
+    cosines = {name: heading for name, heading in COSINES.items() if any(name in row.scores for row in ranking.rows)}
     rows = []
     for row in ranking.rows:
         found = [row.scores[name] for name in judged if name in row.scores]
         if len(found) == len(judged):
-            margin = row.scores.get(MARGIN, NOTHING)
-            rows.append([row.method, *(_scored(e, share) for e in found), _spanned(margin, quality)])
-    headings = ["method", *judged.values(), MARGIN]
-    return _table(headings, [True, *[False] * len(judged), False], rows) if judged else ""
+            beside = [_spanned(row.scores.get(name, NOTHING), quality) for name in cosines]
+            rows.append([row.method, *(_scored(e, share) for e in found), *beside])
+    headings = ["method", *judged.values(), *cosines.values()]
+    return _table(headings, [True, *[False] * (len(headings) - 1)], rows) if judged else ""
 
 
 def _further(rows: Sequence[Row]) -> str:

@@ -56,6 +56,19 @@ def test_outcomes_of_pairs_have_intervals_and_counts(board: Board) -> None:
     assert 0 <= blended.low < blended.value
 
 
+def test_beside_the_outcomes_of_pairs_stand_their_margin_and_identity_by_other_rules(out: Path, board: Board) -> None:
+    told = (report_folder(out, "rich-pair") / "leaderboard.md").read_text()
+    row = {row.method: row for row in board.rankings[0].rows}["fastcomposer"].scores
+    cells = [
+        rf"{row[name].value:.3f} \[{row[name].low:.3f}, {row[name].high:.3f}\]"
+        for name in ("margin", "identity_mean", "identity_strict")
+    ]
+    assert "| extra face | margin | mean identity | strict identity |" in told
+    assert f"| {' | '.join(cells)} |" in told
+    page = (report_folder(out, "rich-pair") / "leaderboard.html").read_text()
+    assert page.count("strict identity</") == 1
+
+
 def test_the_frontier_rises_in_alpha_and_marks_what_is_beaten(board: Board) -> None:
     (frontier,) = board.frontiers
     assert [step.alpha for step in frontier.steps] == [0, 0.25, 0.5, 0.7, 0.75, 1]

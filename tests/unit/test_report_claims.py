@@ -26,9 +26,8 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Board:
 def test_claims_are_held_not_held_or_not_measured(board: Board) -> None:
     found = {claim.text: claim for claim in board.claims}
     verdicts = [claim.verdict for claim in board.claims]
-    assert verdicts[0] == "not held"  # 100 times faster is not 300 times
-    assert verdicts[1] == "not measured"
-    assert board.claims[1].numbers.startswith("needs a GPU")
+    assert verdicts[:2] == ["not measured"] * 2
+    assert all(claim.numbers.startswith("needs a GPU") for claim in board.claims[:2])
     assert "dreambooth 211 times" in board.claims[0].numbers or "dreambooth 212 times" in board.claims[0].numbers
     assert found["Nothing is stored for a subject"].verdict == "held"
     assert found["Identity is above that of all tuned methods, one person a picture"].verdict == "not measured"
@@ -48,8 +47,9 @@ def test_memory_is_judged_where_it_holds_the_weights_as_the_paper_s_does(tmp_pat
 
 def test_costs_are_judged_on_the_methods_that_the_paper_tunes_as_they_are(tmp_path: Path) -> None:
     wanted = cases(subjects(tmp_path, "s", 6))
-    tuned: dict[str, Any] = {"capabilities": {"needs_tuning": True}}
-    fake_run(tmp_path, "s", "fastcomposer", wanted)
+    gpu: dict[str, Any] = {"memory_kind": "cuda allocated"}
+    tuned: dict[str, Any] = {"capabilities": {"needs_tuning": True}, **gpu}
+    fake_run(tmp_path, "s", "fastcomposer", wanted, **gpu)
     for method in ("dreambooth-lora", "dreambooth@short"):
         fake_run(tmp_path, "s", method, wanted, fit_seconds=19.6, **tuned)
 
@@ -57,6 +57,8 @@ def test_costs_are_judged_on_the_methods_that_the_paper_tunes_as_they_are(tmp_pa
         return make_board(read_runs(tmp_path, "s"), "s", out=tmp_path).claims[0]
 
     assert claim().verdict == "not measured"
+    fake_run(tmp_path, "s", "dreambooth", wanted, fit_seconds=39.6, **tuned)
+    assert claim().verdict == "not held"  # 100 times faster is not 300 times
     fake_run(tmp_path, "s", "dreambooth", wanted, fit_seconds=399.6, **tuned)
     assert claim().verdict == "held"
     assert claim().numbers.endswith(

@@ -70,6 +70,25 @@ def test_the_page_needs_nothing_but_itself(hostile: Path) -> None:
     assert not re.search(r"@import|url\(", hostile.read_text())
 
 
+def test_the_note_says_alpha_and_what_is_not_the_stack_s(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 2), prompts=PROMPTS[:1])
+    usual = {"alpha": 1.0, "steps": 20, "guidance": 3.0}
+    given: dict[str, dict[str, Any]] = {
+        "plain": {"alpha": None, "steps": 0, "guidance": 0.0},
+        "own": {"alpha": 0.5, "steps": 50, "guidance": 3.0},
+        "other": {"steps": 20, "guidance": 5.0},
+    }
+    for label, options in given.items():
+        fake_run(tmp_path, "s", label, wanted, options=options, sampling=usual)
+    board = make_board(read_runs(tmp_path, "s"), "s", out=tmp_path)
+    notes = {row.method: row.note.split("; ")[1:] for row in board.rankings[0].rows}  # the first: two subjects are few
+    assert notes == {
+        "plain": ["alpha 1"],
+        "own": ["alpha 0.5", "50 steps, the stack has 20"],
+        "other": ["guidance 5, the stack has 3"],
+    }
+
+
 def test_the_note_says_what_a_method_saw_and_what_its_author_adds(tmp_path: Path) -> None:
     wanted = cases(subjects(tmp_path, "s", 2), prompts=PROMPTS[:1])
     told: dict[str, Any] = {"sees": ["insightface", "facenet", "boxes"], "note": "base <b>SDXL</b>"}
