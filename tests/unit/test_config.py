@@ -174,7 +174,9 @@ def test_every_shipped_suite_is_valid_and_named_like_its_file(name: str) -> None
 
 
 def test_shipped_suites_draw_test_people_and_families_share_none() -> None:
-    families: dict[str, set[int]] = {"mini-demo": set(), "mini-full": set(), "mini-single": set()}
+    families: dict[str, set[int]] = {
+        name: set() for name in ("mini-demo", "mini-full", "mini-single", "mini-fresh-single")
+    }
     for family, people in families.items():
         for suite in load_suites(family):
             assert isinstance(suite.subjects, WorldPeople)
@@ -185,6 +187,13 @@ def test_shipped_suites_draw_test_people_and_families_share_none() -> None:
     assert max(everybody) < 2_000_000
 
 
+def test_the_fresh_suites_share_no_prompt_with_those_that_weights_and_presets_were_chosen_by() -> None:
+    def prompts(*suites: str) -> set[str]:
+        return {prompt.id for name in suites for suite in load_suites(name) for prompt in suite.prompts}
+
+    assert not prompts("mini-fresh") & prompts("mini-demo", "mini-single", "mini-pair", "mini-full", "mini-trio")
+
+
 def test_the_sizes_of_the_shipped_suites_are_as_documented() -> None:
     readme = (shipped("datasets") / "README.md").read_text()
     for name, text in {
@@ -193,6 +202,7 @@ def test_the_sizes_of_the_shipped_suites_are_as_documented() -> None:
         "mini-pair": "192",
         "mini-trio": "128",
         "mini-full": "2400 + 3200",
+        "mini-fresh": "288 + 192",
     }.items():
         cases = []
         for suite in load_suites(name):
