@@ -21,7 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from fcbench.build import build_data, ingest
+from fcbench.build import build_data, ingest, shard
 from fcbench.build.engine import Engine, Workers
 from fcbench.build.pipeline import job_of
 from fcbench.files import read_json
@@ -74,8 +74,12 @@ class _Watched:
         return self._clock.time(self._model, *arguments, **options)
 
 
-def build(out: Path, stack_name: str, photos: int, workers: int) -> dict[str, Any]:
-    """Build in this process (0 workers) or in those: seconds, CPU seconds (in the models, drawing), peak memory."""
+def build(out: Path, stack_name: str, photos: int, workers: int, parts: int = shard.PARTS) -> dict[str, Any]:
+    """Build in this process (0 workers) or in those: seconds, CPU seconds (in the models, drawing), peak memory.
+
+    ``parts``: in how many shards at least; workers have their own idea of it.
+    """
+    shard.PARTS = parts
     models, drawing = Clock(), Clock()
     plain = load_stack(stack_name)
     loaders = {role: (lambda load=load: models.watch(load())) for role, load in plain.load.items()}
@@ -103,9 +107,9 @@ def _cpu() -> float:
     return sum(part.ru_utime + part.ru_stime for part in used)
 
 
-def apart(out: Path, stack: str, photos: int, workers: int = 0) -> dict[str, Any]:
+def apart(out: Path, stack: str, photos: int, workers: int = 0, parts: int = shard.PARTS) -> dict[str, Any]:
     """The same in a fresh process."""
-    command = [sys.executable, __file__, "--inner", str(out), stack, str(photos), str(workers)]
+    command = [sys.executable, __file__, "--inner", str(out), stack, str(photos), str(workers), str(parts)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -134,13 +138,14 @@ def _tell_shares(told: dict[str, Any], photos: int) -> None:
 def main() -> None:
     """Measure and print."""
     if sys.argv[1:2] == ["--inner"]:
-        out, stack, photos, workers = sys.argv[2:]
-        print(json.dumps(build(Path(out), stack, int(photos), int(workers))))
+        out, stack, photos, workers, parts = sys.argv[2:]
+        print(json.dumps(build(Path(out), stack, int(photos), int(workers), int(parts))))
         return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=int, default=1000)
     parser.add_argument("--by-workers", type=int, default=4000, help="for two workers against one")
     parser.add_argument("--many", type=int, default=10_000, help="for the memory; 0 leaves it out")
+    parser.add_argument("--shards", type=int, default=70, help="of a build that is run again; 0 leaves it out")
     parser.add_argument("--stack", default="mini")
     arguments = parser.parse_args()
     with TemporaryDirectory() as folder:
@@ -159,6 +164,11 @@ def main() -> None:
             f"{two['seconds']:.2f} s, {alone['seconds'] / two['seconds']:.2f} x as fast; CPU "
             f"{alone['cpu_seconds']:.1f} s and {two['cpu_seconds']:.1f} s"
         )
+        if arguments.shards:
+            photos = shard.SMALLEST * arguments.shards
+            apart(Path(folder, "shards"), arguments.stack, photos, parts=arguments.shards)
+            again = apart(Path(folder, "shards"), arguments.stack, photos, parts=arguments.shards)
+            print(f"a finished build of {photos} photos in {arguments.shards} shards again: {again['seconds']:.2f} s")
         if arguments.many:
             many = apart(Path(folder, "many"), arguments.stack, arguments.many)
             ratio = many["peak_mib"] / one["peak_mib"]
