@@ -25,6 +25,9 @@ FastComposer trains on. Made by `fcbench build-data`; this card is generated fro
 ```python
 from datasets import load_dataset
 rows = load_dataset("{path}", split="{split}")
+
+from fcbench.build.quality import PRESETS  # columns to filter by, and bounds for them
+strict = load_dataset("{path}", split="{split}", filters=PRESETS["strict"])
 ```
 
 ## Counts
@@ -42,7 +45,7 @@ mask, `bbox` as [x1, y1, x2, y2] with the end exclusive, `label`, the `phrase` t
 source knows it.
 `original_caption`: the caption before numbered plurals were expanded, null where none was. `sharpness`, `short_side`,
 `faces`, `people`, `min_margin`, `min_share`, `min_face_pixels` are there to filter by when loading
-(`fcbench.build.quality.PRESETS`); nothing was left out for them.
+(as `PRESETS` above does); nothing was left out for them.
 `flags`: `ambiguous` (the margin of a segment is below {ambiguous_margin}), `unmatched` (a countable segment has no
 phrase).
 Nobody is in two splits, and no two photos have the same pixels. The config `annotations` holds the same rows without
