@@ -87,7 +87,7 @@ class Options(TypedDict, total=False):
 
     ``source`` is "world", which draws ``photos`` pictures from ``seed``, or a kind of what lies in ``images``
     (:func:`fcbench.build.source.open_source`), whose shorter sides are shrunk to ``short_side``, and of which only the
-    first ``limit`` are taken where that is no None. ``name`` is the dataset's. ``screen`` says what may be used,
+    first ``limit`` are taken unless that is None. ``name`` is the dataset's. ``screen`` says what may be used,
     ``assignment`` how phrases are given to segments: hungarian, or greedy. ``recaption``: the captioner is asked for
     every photo, whatever caption it brings.
     """
