@@ -90,7 +90,30 @@ Recipe `{signature}` on {devices}; each shard's models, versions, times and dige
 Captions, segments and matches are made by models and are wrong at times: the rows flagged `ambiguous` most often. Look
 at a sample before training: `fcbench data show {path}` draws one, and takes your verdicts. Faces are personal data:
 do not use this dataset to recognise people.
+
+## Citation
+
+```bibtex
+{citation}
+```
 """
+
+FASTCOMPOSER = """@article{xiao2023fastcomposer,
+  title = {FastComposer: Tuning-Free Multi-Subject Image Generation with Localized Attention},
+  author = {Xiao, Guangxuan and Yin, Tianwei and Freeman, William T. and Durand, Fr{\\'e}do and Han, Song},
+  journal = {arXiv:2305.10431},
+  url = {https://arxiv.org/abs/2305.10431},
+  year = {2023}
+}"""
+
+KARRAS = """@inproceedings{karras2019style,
+  title = {A Style-Based Generator Architecture for Generative Adversarial Networks},
+  author = {Karras, Tero and Laine, Samuli and Aila, Timo},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition},
+  url = {https://arxiv.org/abs/1812.04948},
+  year = {2019}
+}"""
+"""The paper that FFHQ comes from."""
 
 FFHQ = """
 The photos are those of Flickr-Faces-HQ (Karras, Laine and Aila, arXiv 1812.04948). NVIDIA's list of them is under CC
@@ -121,6 +144,7 @@ def write_card(folder: DataFolder, counts: BuildCounts, build: Mapping[str, Any]
         matching=_matching(counts),
         takedown=takedown,
         notice=FFHQ if is_ffhq else "",
+        citation="\n\n".join([FASTCOMPOSER, *[KARRAS] * is_ffhq]),
         licences=_lines(f"| {_cell(licence)} | {count} |" for licence, count in licences.items()),
         models=_lines(f"| {role} | `{digest}` |" for role, digest in build["models"].items()),
         signature=build["signature"],
