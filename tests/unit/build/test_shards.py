@@ -134,11 +134,15 @@ def test_workers_without_models_take_photos_in_ahead_also_when_one_is_killed(
     job = pipeline.job_of(tmp_path, stack, photos=PHOTOS)
     job = replace(job, source=DyingWorld(PHOTOS, 0, 64, dies=str(dying)))
     told: Counter[str] = Counter()
+
+    def tell(step: str, count: int, seconds: float) -> None:
+        told[step] += count
+
     engine = Workers(str(tmp_path / "waiting" / "toys.yaml"), ["cpu"], preparing=2)
-    engine.run(job, range(3), lambda step, count: told.update({step: count}))
+    engine.run(job, range(3), tell)
     assert not dying.exists()
     assert set(told.values()) == {PHOTOS}
-    engine.run(job, range(3), lambda step, count: told.update({step: count}))  # all is there: nobody is sent ahead
+    engine.run(job, range(3), tell)  # all is there: nobody is sent ahead
     assert set(told.values()) == {2 * PHOTOS}
     asked = replace(load_stack(str(toys)), digests=stack.digests)
     build_data(tmp_path, photos=PHOTOS, stack=asked, progress=None)
