@@ -25,6 +25,9 @@ FastComposer trains on. Made by `fcbench build-data`; this card is generated fro
 ```python
 from datasets import load_dataset
 rows = load_dataset("{path}", split="{split}")
+
+from fcbench.build.quality import PRESETS  # columns to filter by, and bounds for them
+strict = load_dataset("{path}", split="{split}", filters=PRESETS["strict"])
 ```
 
 ## Counts
@@ -42,7 +45,7 @@ mask, `bbox` as [x1, y1, x2, y2] with the end exclusive, `label`, the `phrase` t
 source knows it.
 `original_caption`: the caption before numbered plurals were expanded, null where none was. `sharpness`, `short_side`,
 `faces`, `people`, `min_margin`, `min_share`, `min_face_pixels` are there to filter by when loading
-(`fcbench.build.quality.PRESETS`); nothing was left out for them.
+(as `PRESETS` above does); nothing was left out for them.
 `flags`: `ambiguous` (the margin of a segment is below {ambiguous_margin}), `unmatched` (a countable segment has no
 phrase).
 Nobody is in two splits, and no two photos have the same pixels. The config `annotations` holds the same rows without
@@ -87,7 +90,30 @@ Recipe `{signature}` on {devices}; each shard's models, versions, times and dige
 Captions, segments and matches are made by models and are wrong at times: the rows flagged `ambiguous` most often. Look
 at a sample before training: `fcbench data show {path}` draws one, and takes your verdicts. Faces are personal data:
 do not use this dataset to recognise people.
+
+## Citation
+
+```bibtex
+{citation}
+```
 """
+
+FASTCOMPOSER = """@article{xiao2023fastcomposer,
+  title = {FastComposer: Tuning-Free Multi-Subject Image Generation with Localized Attention},
+  author = {Xiao, Guangxuan and Yin, Tianwei and Freeman, William T. and Durand, Fr{\\'e}do and Han, Song},
+  journal = {arXiv:2305.10431},
+  url = {https://arxiv.org/abs/2305.10431},
+  year = {2023}
+}"""
+
+KARRAS = """@inproceedings{karras2019style,
+  title = {A Style-Based Generator Architecture for Generative Adversarial Networks},
+  author = {Karras, Tero and Laine, Samuli and Aila, Timo},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition},
+  url = {https://arxiv.org/abs/1812.04948},
+  year = {2019}
+}"""
+"""The paper that FFHQ comes from."""
 
 FFHQ = """
 The photos are those of Flickr-Faces-HQ (Karras, Laine and Aila, arXiv 1812.04948). NVIDIA's list of them is under CC
@@ -118,6 +144,7 @@ def write_card(folder: DataFolder, counts: BuildCounts, build: Mapping[str, Any]
         matching=_matching(counts),
         takedown=takedown,
         notice=FFHQ if is_ffhq else "",
+        citation="\n\n".join([FASTCOMPOSER, *[KARRAS] * is_ffhq]),
         licences=_lines(f"| {_cell(licence)} | {count} |" for licence, count in licences.items()),
         models=_lines(f"| {role} | `{digest}` |" for role, digest in build["models"].items()),
         signature=build["signature"],

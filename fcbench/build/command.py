@@ -13,6 +13,7 @@ from fcbench.build.engine import Engine, Here, Workers, devices_for, preparing_f
 from fcbench.build.match import ASSIGNMENTS
 from fcbench.build.pipeline import BuildCounts, Options, build_data, build_shards
 from fcbench.build.screen import Screen, idle, read_screen
+from fcbench.build.source import check_limit
 from fcbench.errors import UsageError
 from fcbench.files import read_rows
 from fcbench.parts import part_of
@@ -37,6 +38,7 @@ class Asked:
     short_side: int = 1024
     assignment: str = "hungarian"
     recaption: bool = False
+    limit: int | None = None
 
     @cached_property
     def stack(self) -> Stack:
@@ -67,6 +69,7 @@ class Asked:
     def __post_init__(self) -> None:
         if self.assignment not in ASSIGNMENTS:
             raise UsageError(f"--assign {self.assignment}: known: {', '.join(sorted(ASSIGNMENTS))}")
+        check_limit(self.source, self.limit)
 
     @property
     def options(self) -> Options:
@@ -80,6 +83,7 @@ class Asked:
             "short_side": self.short_side,
             "assignment": self.assignment,
             "recaption": self.recaption,
+            "limit": self.limit,
         }
 
 
@@ -113,6 +117,8 @@ def takedown(out: Path, asked: Asked) -> str:
         words += ["--images", str(asked.images)]
     own = ("--photos", asked.photos) if asked.source == "world" else ("--short-side", asked.short_side)
     words += [*map(str, own), "--assign", asked.assignment, *["--recaption"] * asked.recaption]
+    if asked.limit is not None:
+        words += ["--limit", str(asked.limit)]
     if asked.licences:
         words += ["--licences", asked.licences]
     exclude = "FILE" if asked.exclude is None else str(asked.exclude)

@@ -150,7 +150,7 @@ class _Crew:
         match event:
             case "told":
                 again = rest[0] == "ingest" and device != _PREPARES and shard in self._prepared
-                self._tell(rest[0], 0 if again else rest[1])
+                self._tell(rest[0], 0 if again else rest[1], rest[2])
             case "done":
                 if device == _PREPARES and shard is not None:
                     self._open.insert(0, shard)
@@ -180,8 +180,8 @@ def _serve(connection: Connection, job: Job, stack_name: str, device: str) -> No
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, who ends its workers
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
-    def tell(step: str, count: int) -> None:
-        connection.send(("told", step, count))
+    def tell(step: str, count: int, seconds: float) -> None:
+        connection.send(("told", step, count, seconds))
 
     try:
         stack = None if device == _PREPARES else load_checked(job, stack_name, device)

@@ -1,4 +1,4 @@
-"""COCO's JSON, as pycocotools, FiftyOne and CVAT read it: instances with run-length masks, and captions."""
+"""COCO's JSON, as pycocotools, FiftyOne and CVAT read it: instances with run-length masks, captions, panoptic maps."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from fcbench.build.export_panoptic import write_panoptic
 from fcbench.build.rows import Row, Rows, suffix_of
 from fcbench.types import PERSON
 
@@ -14,37 +15,64 @@ PHRASE = ("phrase", "start", "end", "match_score", "margin", "person_id", "score
 
 
 def write_coco(rows: Rows, target: Path, tokenizer: Any) -> Counter[str]:
-    """Write pictures to ``<split>/``, and ``annotations/instances_<split>.json`` and ``captions_<split>.json``."""
-    labels = {s["label"] for split in rows.splits for row in rows.of(split, ["segments"]) for s in row["segments"]}
-    ordered = sorted(labels, key=lambda label: (label != PERSON, label))  # person is 1, as in COCO
-    categories = {label: number for number, label in enumerate(ordered, 1)}
+    """Write pictures to ``<split>/``, and ``annotations/{instances,captions,panoptic}_<split>.json``.
+
+    The panoptic maps lie in ``annotations/panoptic_<split>/``.
+    """
+    things = _things(rows)
+    categories = {label: number for number, label in enumerate(things, 1)}
     (target / "annotations").mkdir()
-    counts, numbers = Counter[str](), Counter[str]()
+    counts = Counter[str](photos=0, segments=0)
     for split in rows.splits:
-        (target / split).mkdir()
-        licences: dict[tuple[str, str], int] = {}
-        images: list[dict[str, Any]] = []
-        instances: list[dict[str, Any]] = []
-        captions: list[dict[str, Any]] = []
-        for row in rows.of(split):
-            numbers["image"] += 1
-            name = row["id"] + suffix_of(row)
-            (target / split / name).write_bytes(row["image"]["bytes"])
-            images.append(_image(row, numbers["image"], name, licences))
-            captions.append({"id": numbers["image"], "image_id": numbers["image"], "caption": row["caption"]})
-            for segment in row["segments"]:
-                numbers["segment"] += 1
-                instances.append(_instance(segment, numbers["segment"], numbers["image"], categories))
-        common = {
-            "info": {"description": "built by fcbench build-data"},
-            "licenses": [{"id": number, "name": name, "url": url} for (name, url), number in licences.items()],
-            "images": images,
-        }
-        kinds = [{"id": number, "name": label, "supercategory": ""} for label, number in categories.items()]
-        _write(target, f"instances_{split}", {**common, "categories": kinds, "annotations": instances})
-        _write(target, f"captions_{split}", {**common, "annotations": captions})
-    counts.update(photos=numbers["image"], segments=numbers["segment"])
+        _write_split(rows, split, target, categories, things, counts)
     return counts
+
+
+def _write_split(
+    rows: Rows, split: str, target: Path, categories: dict[str, int], things: dict[str, bool], counts: Counter[str]
+) -> None:
+    """Write one split; ``counts`` goes on over all of them, and so do the ids."""
+    maps = target / "annotations" / f"panoptic_{split}"
+    for folder in (target / split, maps):
+        folder.mkdir()
+    licences: dict[tuple[str, str], int] = {}
+    told: dict[str, list[dict[str, Any]]] = {"images": [], "instances": [], "captions": [], "panoptic": []}
+    for row in rows.of(split):
+        counts["photos"] += 1
+        number, name = counts["photos"], row["id"] + suffix_of(row)
+        (target / split / name).write_bytes(row["image"]["bytes"])
+        own = [
+            _instance(segment, place, number, categories)
+            for place, segment in enumerate(row["segments"], counts["segments"] + 1)
+        ]
+        counts["segments"] += len(own)
+        panoptic = write_panoptic(maps, row, own, number)
+        if hidden := len(own) - len(panoptic["segments_info"]):
+            counts["segments hidden by others in the panoptic maps"] += hidden
+        told["images"].append(_image(row, number, name, licences))
+        told["instances"] += own
+        told["captions"].append({"id": number, "image_id": number, "caption": row["caption"]})
+        told["panoptic"].append(panoptic)
+    common = {
+        "info": {"description": "built by fcbench build-data"},
+        "licenses": [{"id": number, "name": name, "url": url} for (name, url), number in licences.items()],
+        "images": told["images"],
+    }
+    kinds = [{"id": number, "name": label, "supercategory": ""} for label, number in categories.items()]
+    countable = [{**kind, "isthing": int(thing)} for kind, thing in zip(kinds, things.values(), strict=True)]
+    listed: dict[str, Any] = {"instances": {"categories": kinds}, "panoptic": {"categories": countable}}
+    for name in ("instances", "captions", "panoptic"):
+        _write(target, f"{name}_{split}", {**common, **listed.get(name, {}), "annotations": told[name]})
+
+
+def _things(rows: Rows) -> dict[str, bool]:
+    """Whether what is labelled so is countable, by label; person is the first, as in COCO."""
+    found: dict[str, bool] = {}
+    for split in rows.splits:
+        for row in rows.of(split, ["segments"]):
+            for segment in row["segments"]:
+                found[segment["label"]] = found.get(segment["label"], False) or segment["is_thing"]
+    return {label: found[label] for label in sorted(found, key=lambda label: (label != PERSON, label))}
 
 
 def _image(row: Row, number: int, name: str, licences: dict[tuple[str, str], int]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from fcbench.build.progress import Progress
 from fcbench.build.records import FAILURES, REASONS
 from fcbench.build.screen import Screen
 from fcbench.build.shard import INGEST_VERSION, Job, chain, last_kept, versions
-from fcbench.build.source import Pictures, open_source
+from fcbench.build.source import Pictures, open_source, unlimited
 from fcbench.build.split import SPLITS
 from fcbench.errors import FcbenchError, UsageError
 from fcbench.files import digest_json, locked, read_json, remove_temporaries, write_json
@@ -86,9 +86,10 @@ class Options(TypedDict, total=False):
     """What photos a build takes and how; the defaults are those of :func:`job_of`.
 
     ``source`` is "world", which draws ``photos`` pictures from ``seed``, or a kind of what lies in ``images``
-    (:func:`fcbench.build.source.open_source`), whose shorter sides are shrunk to ``short_side``. ``name`` is the
-    dataset's. ``screen`` says what may be used, ``assignment`` how phrases are given to segments: hungarian, or greedy.
-    ``recaption``: the captioner is asked for every photo, whatever caption it brings.
+    (:func:`fcbench.build.source.open_source`), whose shorter sides are shrunk to ``short_side``, and of which only the
+    first ``limit`` are taken unless that is None. ``name`` is the dataset's. ``screen`` says what may be used,
+    ``assignment`` how phrases are given to segments: hungarian, or greedy. ``recaption``: the captioner is asked for
+    every photo, whatever caption it brings.
     """
 
     source: str
@@ -97,6 +98,7 @@ class Options(TypedDict, total=False):
     seed: int
     images: Path | None
     short_side: int
+    limit: int | None
     screen: Screen | None
     assignment: str
     recaption: bool
@@ -167,6 +169,7 @@ def job_of(
     seed: int = 0,
     images: Path | None = None,
     short_side: int = 1024,
+    limit: int | None = None,
     screen: Screen | None = None,
     assignment: str = "hungarian",
     recaption: bool = False,
@@ -174,7 +177,8 @@ def job_of(
     """A build as its workers need it; see :class:`Options`. UsageError where nobody is there to recaption."""
     if recaption and "captioner" not in stack.digests:
         raise UsageError(f"--recaption: the stack {stack.name!r} has no captioner; name one in its YAML file")
-    taken = open_source(source, photos=photos, seed=seed, size=stack.image_size, images=images, short_side=short_side)
+    size = stack.image_size
+    taken = open_source(source, photos=photos, seed=seed, size=size, images=images, short_side=short_side, limit=limit)
     digests = dict(stack.digests)  # as they are now: a role from the hub may come to know its commit when it is loaded
     return Job(data_folder(out, name), taken, screen or Screen(), digests, assignment, recaption)
 
@@ -196,8 +200,9 @@ def recipe_of(job: Job, stack: Stack) -> dict[str, Any]:
 
 def _label(job: Job, shards: Sequence[int], engine: Engine, stream: TextIO | None) -> None:
     """Take through all steps the shards that are not done, after a line on what the source leaves aside."""
-    if stream and isinstance(job.source, Pictures) and job.source.aside:
-        print(f"{job.source.root}: {job.source.aside}", file=stream, flush=True)
+    source = unlimited(job.source)
+    if stream and isinstance(source, Pictures) and source.aside:
+        print(f"{source.root}: {source.aside}", file=stream, flush=True)
     if missing := _missing(job, shards):
         photos = sum(len(job.shards[index]) for index in missing)
         engine.run(job, missing, Progress(photos, len(job.steps) + 1, stream).tell)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fcbench.build.ffhq import Ffhq, ranges
-from fcbench.build.source import Pictures, Source, World, open_source
+from fcbench.build.source import Pictures, Source, World, open_source, unlimited
 from fcbench.build.steps import steps_of
 from fcbench.errors import FcbenchError
 from fcbench.store import data_folder
@@ -54,6 +54,7 @@ def _photos(asked: Asked, out: Path) -> Iterator[str]:
             size=asked.stack.image_size,
             images=asked.images,
             short_side=asked.short_side,
+            limit=asked.limit,
         )
     except FcbenchError as error:
         yield f"photos     MISSING  {error}"
@@ -71,13 +72,14 @@ def _photos(asked: Asked, out: Path) -> Iterator[str]:
 
 
 def _known_of(source: Source) -> Iterator[str]:
-    if isinstance(source, Pictures) and source.aside:
-        yield f"photos     {source.aside}"
-    if not isinstance(source, Ffhq):
+    whole = unlimited(source)
+    if isinstance(whole, Pictures) and whole.aside:
+        yield f"photos     {whole.aside}"
+    if not isinstance(whole, Ffhq):
         return
-    if source.missing:
-        yield f"missing    {len(source.missing)} photos of the list: {ranges(source.missing)}"
-    licences = Counter(entry.licence for entry in source.entries)
+    if whole.missing:
+        yield f"missing    {len(whole.missing)} photos of the list: {ranges(whole.missing)}"
+    licences = Counter(entry.licence for entry in whole.entries[: len(source)])
     yield "licences   " + ", ".join(f"{licence}: {count}" for licence, count in licences.most_common())
 
 

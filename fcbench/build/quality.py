@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ BATCH = 64
 
 Grey = npt.NDArray[np.float32]
 
+Condition: TypeAlias = tuple[str, str, float | list[None]]
+"""A column, how it is compared, and with what."""
+
 PHOTO_SCORES = (
     "short_side",
     "sharpness",
@@ -32,15 +35,22 @@ PHOTO_SCORES = (
 """Columns of the tables: of a photo itself, then the least of its matched people."""
 SEGMENT_SCORES = ("share", "sharpness", "touches_edge", "face", "face_pixels", "known_face")
 
-PRESETS: dict[str, list[tuple[str, str, float]]] = {
-    "paper": [],
-    "strict": [
-        *[("min_margin", ">=", 0.01), ("min_share", ">=", 0.04), ("min_face_pixels", ">=", 128.0)],
-        *[("short_side", ">=", 512.0), ("sharpness", ">=", 30.0)],
-    ],
+_LARGE: list[Condition] = [
+    *[("min_share", ">=", 0.04), ("min_face_pixels", ">=", 128.0)],
+    *[("short_side", ">=", 512.0), ("sharpness", ">=", 30.0)],
+]
+
+PRESETS: dict[str, list[list[Condition]] | None] = {
+    "paper": None,
+    # A margin is null where nothing else could be matched, as with one person and one phrase: the plainest photos
+    "strict": [[*_LARGE, ("min_margin", ">=", 0.01)], [*_LARGE, ("min_margin", "in", [None])]],
 }
 """For ``load_dataset(path, filters=PRESETS["strict"])``: the paper keeps all that is matched; strict asks for people of
-whom it is plain who is who, large and sharp enough to learn a face from (PhotoMaker's 4 % and FaceCaption's 128 px)."""
+whom it is plain who is who, large and sharp enough to learn a face from (PhotoMaker's 4 % and FaceCaption's 128 px).
+
+Of the inner lists one must hold with all its conditions. A column that is null, as ``min_face_pixels`` is where the
+stack has no role ``faces``, holds none of those but ``in [None]``.
+"""
 
 
 def quality(items: Iterable[Item], faces: Any | None = None) -> Iterator[Item]:

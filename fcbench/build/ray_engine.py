@@ -51,12 +51,12 @@ class Labeller:
         self._job, self._name, self._device = job, stack, device
         self._stack: Stack | None = None
 
-    def label(self, shard: int) -> list[tuple[str, int]]:
-        """Compute a shard; how many photos went through each step."""
+    def label(self, shard: int) -> list[tuple[str, int, float]]:
+        """Compute a shard; how many photos went through each step, and in how many seconds."""
         if self._stack is None:
             self._stack = load_checked(self._job, self._name, self._device)
-        told: list[tuple[str, int]] = []
-        run_shard(self._job, shard, self._stack, lambda step, count: told.append((step, count)))
+        told: list[tuple[str, int, float]] = []
+        run_shard(self._job, shard, self._stack, lambda *heard: told.append(heard))
         return told
 
     def process(self) -> int:
@@ -124,8 +124,8 @@ class _Cast:
             self._open.append(shard)
             actor = self._hire()
         else:
-            for step, count in told:
-                self._tell(step, count)
+            for heard in told:
+                self._tell(*heard)
         self._give(actor)
 
 

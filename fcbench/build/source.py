@@ -102,19 +102,69 @@ class Pictures:
         ]
 
 
+@dataclass(frozen=True)
+class First:
+    """The first ``limit`` inputs of a source, or all where it has fewer."""
+
+    source: Source
+    limit: int
+
+    def __len__(self) -> int:
+        return min(self.limit, len(self.source))
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """Those of the whole source, and the limit."""
+        return {**self.source.recipe, "limit": self.limit}
+
+    def key(self, part: range) -> str:
+        """As of the whole source: a photo is no other one for those that are not taken."""
+        return self.source.key(part)
+
+    def ingest(self, folder: DataFolder, part: range) -> Iterator[Item]:
+        """Take them over."""
+        return self.source.ingest(folder, part)
+
+
+def unlimited(source: Source) -> Source:
+    """The whole source of which only the first photos may be asked for."""
+    return source.source if isinstance(source, First) else source
+
+
 KINDS = ("world", "folder", "ffhq", "webdataset", "parquet")
 
 
+def check_limit(source: str, limit: int | None) -> None:
+    """UsageError where a limit is below 1, or the source is the world, which draws as many photos as it is told."""
+    if limit is not None and source == "world":
+        raise UsageError(f"--limit {limit}: the world draws as many photos as it is told: give --photos {limit}")
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit {limit}: at least 1; leave it away to take all photos")
+
+
 def open_source(
-    source: str, *, photos: int, seed: int, size: int, images: Path | None = None, short_side: int = 1024
+    source: str,
+    *,
+    photos: int,
+    seed: int,
+    size: int,
+    images: Path | None = None,
+    short_side: int = 1024,
+    limit: int | None = None,
 ) -> Source:
     """One of ``KINDS``, all but the world read from ``images``; a path alone is a folder of pictures.
 
-    ``size``: the side of drawn pictures; ``short_side``: the most that the shorter side of others may have. UsageError
-    or DataError when there is nothing to take.
+    ``size``: the side of drawn pictures; ``short_side``: the most that the shorter side of others may have; ``limit``:
+    how many of its first photos are taken, all with None. UsageError or DataError when there is nothing to take.
     """
+    check_limit(source, limit)
     if source == "world":
         return World(photos, seed, size)
+    opened = _open(source, images, short_side)
+    return opened if limit is None else First(opened, limit)
+
+
+def _open(source: str, images: Path | None, short_side: int) -> Source:
     if source not in KINDS:
         if images is not None:
             raise UsageError(f"--source {source}: {did_you_mean(source, KINDS)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any, TypeAlias
 
 from fcbench.build import caption, match, phrases, segment
@@ -36,13 +37,14 @@ class Step:
         models = {role: digests.get(role, "unknown") for role in self.roles}
         return {"version": self.version, "batch": self.batch, **self.settings, **models}
 
-    def __call__(self, items: Iterable[Item], stack: Stack, tell: Callable[[int], None]) -> Iterator[Item]:
-        """Take items through the step, a batch at a time; ``tell`` hears how many are through."""
+    def __call__(self, items: Iterable[Item], stack: Stack, tell: Callable[[int, float], None]) -> Iterator[Item]:
+        """Take items through the step, a batch at a time; ``tell`` hears of how many and of their seconds."""
         for batch in batches(items, self.batch):
+            start = perf_counter()
             done = isolated(lambda part: list(self.run(part, stack)), batch, self.name)
             self._refuse_failure(batch, done)
+            tell(len(done), perf_counter() - start)
             yield from done
-            tell(len(done))
 
     def _refuse_failure(self, batch: list[Item], done: list[Item]) -> None:
         """A model that fails on every photo of a batch is broken itself."""

@@ -22,6 +22,9 @@ from fcbench.errors import DataError, FcbenchError
 from fcbench.files import digest_file, digest_json, read_json, write_bytes, write_json, write_text
 from fcbench.store import DataFolder
 
+FILE_BYTES = 500_000_000
+"""What the pictures of one Parquet file take at most, unless it is a single one: as the hub advises."""
+
 ATTRIBUTION = ("id", "split", "author", "title", "source", "licence", "licence_url", "changes")
 
 
@@ -43,8 +46,10 @@ class Census:
     matched: int = 0
     ambiguous: int = 0
     matching: dict[str, Accuracy] = field(default_factory=dict)
-    shards: dict[str, list[int]] = field(default_factory=dict)
-    """By split the shards that have photos in it."""
+    files: dict[str, int] = field(default_factory=dict)
+    """Which file of its split every accepted photo is in, counted from 0."""
+    file_counts: dict[str, int] = field(default_factory=dict)
+    """By split how many files it has."""
 
 
 def take_census(job: Job, kept: Sequence[Kept]) -> Census:
@@ -53,14 +58,32 @@ def take_census(job: Job, kept: Sequence[Kept]) -> Census:
     shares: dict[str, tuple[str, ...]] = {}
     places: dict[str, int] = {}
     listed: dict[str, str] = {}
-    census.matching = matching_accuracy(_counted(job, kept, census, shares, places, listed))
+    sizes: dict[str, int] = {}
+    counted = _counted(job, kept, census, shares, places, listed)
+    census.matching = matching_accuracy(_weighed(counted, sizes))
     if shares:
         census.splits = split_as_listed(shares, listed) if all(listed.values()) else split(shares)
-    for photo, chosen in census.splits.items():
-        shards = census.shards.setdefault(chosen, [])
-        if not shards or shards[-1] != places[photo]:
-            shards.append(places[photo])
+    _cut_files(census, places, sizes)
     return census
+
+
+def _weighed(photos: Iterable[Photo], sizes: dict[str, int]) -> Iterator[Photo]:
+    """The photos, the bytes of their working copies noted on their way."""
+    for photo in photos:
+        sizes[photo.id] = photo.path.stat().st_size
+        yield photo
+
+
+def _cut_files(census: Census, places: Mapping[str, int], sizes: Mapping[str, int]) -> None:
+    """Give each photo its file: no two shards share one, so that each can be written alone."""
+    last: dict[str, tuple[int, int]] = {}
+    for photo, chosen in census.splits.items():
+        shard, held = last.get(chosen, (-1, 0))
+        if shard != places[photo] or held + sizes[photo] > FILE_BYTES:
+            census.file_counts[chosen] = census.file_counts.get(chosen, 0) + 1
+            held = 0
+        last[chosen] = (places[photo], held + sizes[photo])
+        census.files[photo] = census.file_counts[chosen] - 1
 
 
 def _counted(
@@ -189,17 +212,16 @@ def _write_shard(
     """A shard's files and, after them, what made them; nothing where they are there already."""
     from fcbench.build.write import write_photos
 
-    parts = {name: [photo for photo in photos if census.splits[photo.id] == name] for name in SPLITS}
-    parts = {name: part for name, part in parts.items() if part}
+    parts = _parts(photos, census)
     steps = chain(job, index)
-    places = {name: (census.shards[name].index(index), len(census.shards[name])) for name in parts}
-    key = digest_json([steps[-1].output, {n: [p.id for p in part] for n, part in parts.items()}, places, recipe])
+    named = [[*place, [photo.id for photo in part]] for place, part in parts.items()]
+    key = digest_json([steps[-1].output, named, recipe])
     if (there := _files_there(job.folder, index, key)) is not None:
         return there
     written = {}
-    for name, part in parts.items():
+    for place, part in parts.items():
         for path, pixels in ((job.folder.shard, True), (job.folder.annotations, False)):
-            file = path(name, *places[name])
+            file = path(*place)
             write_photos(file, part, recipe, pixels=pixels)
             written[file] = len(part)
     rejected = Counter(item.reason for item in items if isinstance(item, Reject))
@@ -225,6 +247,16 @@ def _write_shard(
         },
     )
     return files
+
+
+def _parts(photos: Sequence[Photo], census: Census) -> dict[tuple[str, int, int], list[Photo]]:
+    """A shard's photos by file: the split, the file's number in it, and how many it has."""
+    parts: dict[tuple[str, int, int], list[Photo]] = {}
+    for name in SPLITS:
+        for photo in photos:
+            if census.splits[photo.id] == name:
+                parts.setdefault((name, census.files[photo.id], census.file_counts[name]), []).append(photo)
+    return parts
 
 
 def _files_there(folder: DataFolder, index: int, key: str) -> dict[str, int] | None:

@@ -42,6 +42,7 @@ def build_data(
     images: Annotated[Path | None, typer.Option(help="Folder of the photos, the tree of FFHQ, or archives.")] = None,
     name: Annotated[str, typer.Option(help="Name of the dataset; without one, that of the source.")] = "",
     photos: Annotated[int | None, typer.Option(min=1, help="How many photos the world draws; else 1000.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the source's first N photos, for a trial.")] = None,
     short_side: Annotated[int, typer.Option(min=64, help="Photos are shrunk to this shorter side, in pixels.")] = 1024,
     assign: Annotated[str, typer.Option(help="How phrases are given to segments: hungarian, or greedy.")] = "hungarian",
     recaption: Annotated[
@@ -92,6 +93,7 @@ def build_data(
         short_side=short_side,
         assignment=assign,
         recaption=recaption,
+        limit=limit,
     )
     if plan:
         from fcbench.build.plan import plan_build

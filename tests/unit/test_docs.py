@@ -7,6 +7,7 @@ import shlex
 import sys
 import tarfile
 import tomllib
+from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,8 +25,11 @@ from fcbench.config import Recipe, load_suites, load_yaml
 from fcbench.fastcomposer.shares import share_of
 from fcbench.files import write_image
 from fcbench.score import chosen_metrics, score_run
+from fcbench.stacks.loading import find_class
+from fcbench.stacks.presence import RoleSpec
+from fcbench.stacks.sam import load_sam
 from fcbench.testing import check_method, check_metric
-from fcbench.types import Prompt, Score, Stack, Subject
+from fcbench.types import ROLES, Prompt, Score, Stack, Subject
 from tests.unit.fake_runs import cases, fake_run, subjects
 
 ROOT = Path(__file__).parents[2]
@@ -188,6 +192,18 @@ def test_the_columns_on_the_page_of_data_are_read_out_of_a_table(tmp_path: Path)
             assert isinstance(item, Photo), item
             assert item.sidecar.caption == "a woman"
             assert {getattr(item.sidecar.licence, term) for term in columns["terms"]} == set(columns["terms"])
+
+
+def test_the_models_on_the_page_of_data_are_named_by_keys_that_their_loaders_take() -> None:
+    told = [yaml.safe_load(block) for block in blocks(DATA, "yaml")]
+    assert [list(roles) for roles in told] == [["segmenter"], ["segmenter"], ["matcher"]]
+    for roles in told:
+        for role, described in roles.items():
+            assert role in ROLES
+            part = RoleSpec.model_validate(described)
+            assert part.path or part.hub
+            signature(find_class(part.class_)).bind("place", **(part.model_extra or {}))
+    assert told[0]["segmenter"]["labels"] == list(signature(load_sam).parameters["labels"].default)
 
 
 def test_the_commands_on_the_page_of_training_train_with_the_page_s_recipe_and_the_shipped_ones(

@@ -10,14 +10,19 @@ import pytest
 from datasets import Image, List, load_dataset
 
 from fcbench.build import build_data, ingest
+from fcbench.build.engine import Here, Workers
+from fcbench.build.pipeline import job_of
+from fcbench.build.progress import Progress
 from fcbench.errors import DataError, UsageError
 from fcbench.files import write_image
 from fcbench.images import read_image
 from fcbench.masks import Rle, decode_mask, encode_mask
+from fcbench.stacks import load_stack
 from fcbench.store import DataFolder, data_folder
 from fcbench.types import Stack
 from fcbench.world import Scene
 from fcbench.world.render import Render, render
+from tests.toys.build_toys import stack_file
 
 PHOTOS = 65
 
@@ -145,6 +150,41 @@ def test_progress_tells_rate_and_time_left(stack: Stack, tmp_path: Path) -> None
     build_data(tmp_path, photos=3, stack=stack, progress=told)
     assert told.getvalue().startswith("photos 3/3, ")
     assert told.getvalue().endswith("/s, 0 s left\n")
+
+
+def test_progress_tells_a_step_s_own_rate_of_what_was_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("fcbench.build.progress.monotonic", lambda: clock[0])
+    progress = Progress(100, 2, told := io.StringIO())
+    for now, step, count, seconds in (
+        (10.0, "ingest", 40, 0.0),  # there before: no time was spent on them
+        (11.0, "ingest", 60, 1.0),
+        (21.0, "caption", 20, 10.0),
+        (22.0, "caption", 20, 10.0),  # another worker's: a rate is of one
+        (32.0, "caption", 30, 0.0),
+        (33.0, "caption", 30, 1.0),
+    ):
+        clock[0] = now
+        progress.tell(step, count, seconds)
+    assert told.getvalue().splitlines() == [
+        "photos 20/100, 2.0/s, 40 s left (ingest)",
+        "photos 60/100, 2.9/s, 14 s left (caption: 2.0/s a worker)",
+        "photos 85/100, 2.7/s, 6 s left (caption: 2.0/s a worker)",
+        "photos 100/100, 3.0/s, 0 s left",
+    ]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_step_s_time_is_told_as_it_is_spent_and_none_where_nothing_is_done(workers: int, tmp_path: Path) -> None:
+    file = str(stack_file(tmp_path))
+    job = job_of(tmp_path, load_stack(file), photos=6)
+    engine = Workers(file, ["cpu"] * workers) if workers else Here(load_stack(file))
+    steps = ["ingest", *[step.name for step in job.steps]]
+    for timed in (True, False):  # the second time all is there
+        heard: list[tuple[str, int, float]] = []
+        engine.run(job, range(len(job.shards)), lambda *told, heard=heard: heard.append(told))
+        assert [sum(count for name, count, _ in heard if name == step) for step in steps] == [6] * len(steps)
+        assert {seconds > 0 for *_, seconds in heard} == {timed}
 
 
 def person_in(shape: tuple[int, int], **more: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from PIL import Image as Pillow
 
 from fcbench.build import build_data
 from fcbench.build.export import export
+from fcbench.build.export_panoptic import write_panoptic
 from fcbench.build.rows import Row, Rows, picture
 from fcbench.build.segmap import paint
 from fcbench.errors import UsageError
@@ -181,6 +182,63 @@ def test_coco_is_read_by_pycocotools(
                 np.testing.assert_array_equal(coco.annToMask(instance).astype(bool), decode_mask(segment["rle"]))
             seen += 1
     assert seen == PHOTOS
+
+
+def read_panoptic(path: Path) -> dict[int, Mask]:
+    """By id the masks of a map, as COCO has them: R + 256 G + 256^2 B."""
+    bytes_of = np.asarray(Pillow.open(path)).astype(np.int64)
+    ids = bytes_of @ np.array([1, 256, 256**2])
+    return {number: ids == number for number in np.unique(ids).tolist() if number}
+
+
+def test_coco_s_panoptic_maps_hold_the_same_masks_areas_and_boxes(
+    built: DataFolder, rows: dict[str, tuple[str, Row]], tmp_path: Path
+) -> None:
+    counts = export(built, "coco", tmp_path / "coco")
+    seen, overlapping = 0, 0
+    for split in ("train", "validation", "test"):
+        told, instances = (
+            json.loads((tmp_path / "coco" / "annotations" / f"{kind}_{split}.json").read_text())
+            for kind in ("panoptic", "instances")
+        )
+        assert told["categories"][0] == {"id": 1, "name": "person", "supercategory": "", "isthing": 1}
+        names = {image["id"]: image["fcbench_id"] for image in told["images"]}
+        rles = {instance["id"]: instance["segmentation"] for instance in instances["annotations"]}
+        for photo in told["annotations"]:
+            row = rows[names[photo["image_id"]]][1]
+            masks = read_panoptic(tmp_path / "coco" / "annotations" / f"panoptic_{split}" / photo["file_name"])
+            assert set(masks) == {info["id"] for info in photo["segments_info"]}
+            union = np.logical_or.reduce([decode_mask(segment["rle"]) for segment in row["segments"]])
+            np.testing.assert_array_equal(np.logical_or.reduce(list(masks.values())), union)
+            for info in photo["segments_info"]:
+                mask, whole = masks[info["id"]], decode_mask(rles[info["id"]])
+                x, y, width, height = info["bbox"]
+                assert (x, y, x + width, y + height) == box_of(mask)
+                assert (info["area"], info["category_id"], info["iscrowd"]) == (mask.sum(), 1, 0)
+                assert not (mask & ~whole).any()
+                overlapping += bool((mask != whole).any())
+            seen += len(masks)
+    assert seen == counts["segments"] - counts["segments hidden by others in the panoptic maps"]
+    assert overlapping == 0  # the world's masks are of what is seen: they are the same
+
+
+def test_of_panoptic_segments_that_overlap_the_smaller_is_whole_and_ids_take_three_bytes(tmp_path: Path) -> None:
+    large, small = np.ones((4, 6), bool), np.zeros((4, 6), bool)
+    small[1:3, 1:3] = True
+    masks = (large, small, small)
+    segments = [segment(number, mask) for number, mask in enumerate(masks, 1)]
+    row = {"id": "x", "height": 4, "width": 6, "segments": segments}
+    first = 1 + 2 * 256 + 3 * 256**2
+    own = [{"id": first + k, "category_id": 1 + k, "iscrowd": 0} for k in range(3)]
+    told = write_panoptic(tmp_path, row, own, 9)
+    assert told["segments_info"] == [
+        {"id": first, "category_id": 1, "area": 20, "bbox": [0, 0, 6, 4], "iscrowd": 0},
+        {"id": first + 2, "category_id": 3, "area": 4, "bbox": [1, 1, 2, 2], "iscrowd": 0},
+    ]
+    assert (told["image_id"], told["file_name"]) == (9, "x.png")
+    found = read_panoptic(tmp_path / "x.png")
+    np.testing.assert_array_equal(found[first + 2], small)
+    np.testing.assert_array_equal(found[first], ~small)
 
 
 def segment(number: int, mask: Mask) -> dict[str, Any]:

@@ -61,9 +61,9 @@ def test_later_batches_keep_their_size() -> None:
     memory = Memory(8)
     step = Step("caption", lambda items, stack: iter(memory(list(items))), batch=8)
     memory.room = 4
-    first = list(step(photos(8), Stack("none", {}, 64), lambda count: None))
+    first = list(step(photos(8), Stack("none", {}, 64), lambda *told: None))
     memory.room, memory.calls = 8, []
-    assert len(list(step(photos(24), Stack("none", {}, 64), lambda count: None))) == 24
+    assert len(list(step(photos(24), Stack("none", {}, 64), lambda *told: None))) == 24
     assert memory.calls == [8, 8, 8]
     assert len(first) == 8
 
@@ -76,4 +76,4 @@ def test_weights_that_are_missing_are_no_photo_s_fault() -> None:
 def test_a_model_that_fails_on_everything_ends_the_build() -> None:
     step = Step("caption", lambda items, stack: iter(Memory(0, error=ValueError("odd"))(list(items))), batch=4)
     with pytest.raises(FcbenchError, match=r"fails on every photo of a batch \(ValueError: odd"):
-        list(step(photos(4), Stack("none", {}, 64), lambda count: None))
+        list(step(photos(4), Stack("none", {}, 64), lambda *told: None))

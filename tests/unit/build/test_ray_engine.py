@@ -24,7 +24,7 @@ def tables(folder: DataFolder) -> dict[str, bytes]:
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'fcbench[ray]'")
+@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed; tox -e ray has it")
 def test_two_actors_give_the_bytes_of_the_local_build_also_when_one_is_killed(tmp_path: Path) -> None:
     dying = tmp_path / "dies"
     stack, other = (str(stack_file(tmp_path / str(seed), seed=seed, dies=str(dying))) for seed in (0, 1))

@@ -6,6 +6,7 @@ import gzip
 import multiprocessing
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 
 import pyarrow.parquet as parquet
 import pytest
+import yaml
 
 from fcbench.build import BuildCounts, build_data, build_shards, pipeline
 from fcbench.build import shard as shard_module
@@ -132,11 +134,15 @@ def test_workers_without_models_take_photos_in_ahead_also_when_one_is_killed(
     job = pipeline.job_of(tmp_path, stack, photos=PHOTOS)
     job = replace(job, source=DyingWorld(PHOTOS, 0, 64, dies=str(dying)))
     told: Counter[str] = Counter()
+
+    def tell(step: str, count: int, seconds: float) -> None:
+        told[step] += count
+
     engine = Workers(str(tmp_path / "waiting" / "toys.yaml"), ["cpu"], preparing=2)
-    engine.run(job, range(3), lambda step, count: told.update({step: count}))
+    engine.run(job, range(3), tell)
     assert not dying.exists()
     assert set(told.values()) == {PHOTOS}
-    engine.run(job, range(3), lambda step, count: told.update({step: count}))  # all is there: nobody is sent ahead
+    engine.run(job, range(3), tell)  # all is there: nobody is sent ahead
     assert set(told.values()) == {2 * PHOTOS}
     asked = replace(load_stack(str(toys)), digests=stack.digests)
     build_data(tmp_path, photos=PHOTOS, stack=asked, progress=None)
@@ -232,12 +238,27 @@ def test_the_card_of_ffhq_names_whose_list_it_comes_from_and_that_list_s_terms(
     plain = built.card.read_text()
     assert "license: cc0-1.0" in plain
     assert "NVIDIA" not in plain
+    assert cited(plain) == ["xiao2023fastcomposer"]
     told["recipe"]["source"] = "ffhq /data/ffhq"
     folder = data_folder(tmp_path, "ffhq")
     write_card(folder, BuildCounts(**told["counts"]), told, "fcbench build-data --exclude FILE")
     card = folder.card.read_text()
     assert "license: other" in card
     assert "NVIDIA's list of them is under CC\nBY-NC-SA 4.0" in card
+    assert cited(card) == ["xiao2023fastcomposer", "karras2019style"]
+    (paper,) = yaml.safe_load((Path(__file__).parents[3] / "CITATION.cff").read_text())["references"]
+    for part in (paper["title"], paper["identifiers"][0]["value"], paper["url"], str(paper["year"])):
+        assert f"{{{part}}}" in card
+    for author in paper["authors"]:
+        assert f"{author['family-names']}, {author['given-names']}".replace("é", r"{\'e}") in card
+
+
+def cited(card: str) -> list[str]:
+    """The keys of a card's BibTeX, each of whose entries has as many braces that open as close."""
+    (block,) = re.findall(r"^```bibtex\n(.*?)^```$", card, re.MULTILINE | re.DOTALL)
+    entries = block.strip().split("\n\n")
+    assert all(entry.count("{") == entry.count("}") for entry in entries)
+    return [re.findall(r"^@\w+\{(\w+),$", entry, re.MULTILINE)[0] for entry in entries]
 
 
 def test_only_files_whose_rows_changed_are_written_again(toys: Path, tmp_path: Path) -> None:

@@ -283,6 +283,58 @@ def test_pictures_are_turned_upright_put_on_white_and_brought_to_srgb(tmp_path: 
     assert np.array_equal(image, PIXELS)
 
 
+def icc_profile() -> bytes:
+    """A display profile as in ICC.1:2010, of sRGB's curve and primaries, the red and the green one exchanged."""
+    # of red, green and blue in sRGB, adapted to D50
+    red, green, blue = (0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410)
+    curve = b"para" + struct.pack(">IHH", 0, 3, 0) + fixed(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+    name = "exchanged".encode("utf-16-be")
+    text = b"mluc" + struct.pack(">III2s2sII", 0, 1, 12, b"en", b"US", len(name), 28) + name
+    white = (0.9642, 1.0, 0.8249)
+    tags = {b"desc": text, b"cprt": text, b"wtpt": xyz(*white)}
+    tags |= {b"rXYZ": xyz(*green), b"gXYZ": xyz(*red), b"bXYZ": xyz(*blue)}
+    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
+    table, body, start = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
+    for tag, data in tags.items():
+        table += tag + struct.pack(">II", start + len(body), len(data))
+        body += data + b"\0" * (-len(data) % 4)
+    size, version, made = start + len(body), 0x04200000, (2024, 1, 1, 0, 0, 0)
+    head = struct.pack(">I4sI4s4s4s6H4s", size, b"", version, b"mntr", b"RGB ", b"XYZ ", *made, b"acsp")
+    return (head.ljust(68, b"\0") + fixed(*white)).ljust(128, b"\0") + table + body
+
+
+def fixed(*values: float) -> bytes:
+    return struct.pack(f">{len(values)}i", *(round(value * 65536) for value in values))
+
+
+def xyz(*values: float) -> bytes:
+    return b"XYZ \0\0\0\0" + fixed(*values)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.webp", "a.jpg", "a.tif"])
+def test_colours_of_another_profile_are_converted_and_the_record_says_so(name: str, tmp_path: Path) -> None:
+    colours = [(200, 50, 10), (50, 200, 10), (128, 128, 128), (255, 255, 255), (0, 0, 0), (30, 60, 220)]
+    pixels = np.repeat(np.array([colours], np.uint8), 16, axis=0).repeat(16, axis=1)
+    exact: dict[str, dict[str, Any]] = {"a.webp": {"lossless": True}, "a.jpg": {"quality": 100, "subsampling": 0}}
+    Pillow.fromarray(pixels).save(tmp_path / name, icc_profile=icc_profile(), **exact.get(name, {}))
+    image, changes = decode(tmp_path / name)
+    assert changes == ("colours converted to sRGB",)
+    assert np.abs(image.astype(int) - pixels[..., [1, 0, 2]]).max() <= (4 if name == "a.jpg" else 1)
+    (item,) = ingest(open_source("folder", photos=0, seed=0, size=64, images=tmp_path), tmp_path)
+    assert isinstance(item, Photo)
+    assert item.sidecar.licence.changes == "colours converted to sRGB, converted to PNG"
+
+
+def test_colours_of_another_profile_are_converted_before_they_lie_on_white(tmp_path: Path) -> None:
+    pixels = np.full((8, 8, 4), (200, 50, 10, 255), np.uint8)
+    pixels[4:, :, 3] = 0
+    Pillow.fromarray(pixels).save(tmp_path / "a.png", icc_profile=icc_profile())
+    image, changes = decode(tmp_path / "a.png")
+    assert changes == ("colours converted to sRGB", "put on white")
+    assert np.abs(image[0, 0].astype(int) - (50, 200, 10)).max() <= 1
+    assert image[7, 7].tolist() == [255, 255, 255]
+
+
 def test_a_text_beside_a_picture_is_its_words_alone() -> None:
     assert sidecar_of(None, b"\xef\xbb\xbfa man in the snow\r\n").caption == "a man in the snow"
     assert sidecar_of(b'{"caption": "a man\\n"}', b"a woman").caption == "a man\n"  # spans may count its characters
