@@ -21,10 +21,10 @@ from fcbench.stacks import load_stack
 from fcbench.store import RunFolder
 
 RATES = {
-    "dreambooth": (1e-4, 3e-4, 1e-3),
+    "dreambooth": (5e-5, 1e-4, 3e-4),
     "dreambooth-lora": (1e-3, 2e-3, 5e-3),
     "textual-inversion": (1e-3, 3e-3, 1e-2),
-    "custom-diffusion": (3e-4, 1e-3, 3e-3),
+    "custom-diffusion": (1e-3, 3e-3, 1e-2),
 }
 """As the presets give them, before ``scale_lr``."""
 
