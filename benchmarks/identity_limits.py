@@ -45,9 +45,11 @@ def main() -> None:
     parser.add_argument("--pairs", action="store_true", help="two people a picture")
     parser.add_argument("--checkpoint", help="another FastComposer checkpoint than the stack's")
     options = parser.parse_args()
+    size = 2 if options.pairs else 1
+    if options.people < size or options.people % size:
+        parser.error(f"--people {options.people}: {'pairs need an even number' if options.pairs else 'at least 1'}")
     stack = load_stack("mini", device="cpu")
     stack.checkpoint = options.checkpoint or stack.checkpoint
-    size = 2 if options.pairs else 1
     right = " both right |" if options.pairs else ""
     print(f"| pictures | identity | 95 % interval |{right}\n| --- | --: | --: |{' --: |' if right else ''}")
     with tempfile.TemporaryDirectory() as folder:

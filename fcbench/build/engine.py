@@ -150,7 +150,7 @@ class _Crew:
         match event:
             case "told":
                 again = rest[0] == "ingest" and device != _PREPARES and shard in self._prepared
-                self._tell(rest[0], 0 if again else rest[1], rest[2])
+                self._tell(rest[0], *((0, 0.0) if again else rest[1:]))
             case "done":
                 if device == _PREPARES and shard is not None:
                     self._open.insert(0, shard)

@@ -48,7 +48,7 @@ def _write_split(
         counts["segments"] += len(own)
         panoptic = write_panoptic(maps, row, own, number)
         if hidden := len(own) - len(panoptic["segments_info"]):
-            counts["segments hidden by others in the panoptic maps"] += hidden
+            counts["segments without a place in the panoptic maps"] += hidden
         told["images"].append(_image(row, number, name, licences))
         told["instances"] += own
         told["captions"].append({"id": number, "image_id": number, "caption": row["caption"]})

@@ -58,10 +58,11 @@ def draw_latents(
 
     They are kept in parts before. Raises OutOfTimeError when the clock says so; the same call goes on.
     """
+    parts = file.with_suffix("")
     if not file.exists():
         count = sum(len(pool.captions) for pool in pools)
         print(f"latents: {count} pictures", file=sys.stderr, flush=True)
-        codec, parts = codec.to(device), file.with_suffix("")
+        codec = codec.to(device)
         made = [_part(codec, pool, start, parts / f"{k}-{start:08d}.npy", clock) for k, pool, start in _starts(pools)]
         with atomic(file) as temporary:
             whole = np.lib.format.open_memmap(temporary, "w+", np.float16, (count, *np.load(made[0]).shape[1:]))
@@ -71,7 +72,7 @@ def draw_latents(
                 whole[begun : begun + len(part)] = part
                 begun += len(part)
             whole.flush()
-        shutil.rmtree(parts)
+    shutil.rmtree(parts, ignore_errors=True)  # also what a kill before this line has left
     found: npt.NDArray[np.float16] = np.load(file, mmap_mode="r")
     return found
 

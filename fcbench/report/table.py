@@ -260,8 +260,9 @@ def _settings(run: Run) -> list[str]:
     options, usual = run.config.get("options") or {}, run.config.get("sampling") or {}
     told = [] if run.alpha is None or run.is_of_sweep else [f"alpha {run.alpha:g}"]
     for name, words in (("steps", "{:g} steps, the stack has {:g}"), ("guidance", "guidance {:g}, the stack has {:g}")):
-        if options.get(name) and name in usual and options[name] != usual[name]:
-            told.append(words.format(options[name], usual[name]))
+        own = options.get(name)
+        if isinstance(own, int | float) and own and name in usual and own != usual[name]:
+            told.append(words.format(own, usual[name]))
     return told
 
 

@@ -77,6 +77,7 @@ def test_the_note_says_alpha_and_what_is_not_the_stack_s(tmp_path: Path) -> None
         "plain": {"alpha": None, "steps": 0, "guidance": 0.0},
         "own": {"alpha": 0.5, "steps": 50, "guidance": 3.0},
         "other": {"steps": 20, "guidance": 5.0},
+        "theirs": {"steps": "auto", "guidance": [7.5, 1.5]},
     }
     for label, options in given.items():
         fake_run(tmp_path, "s", label, wanted, options=options, sampling=usual)
@@ -86,6 +87,7 @@ def test_the_note_says_alpha_and_what_is_not_the_stack_s(tmp_path: Path) -> None
         "plain": ["alpha 1"],
         "own": ["alpha 0.5", "50 steps, the stack has 20"],
         "other": ["guidance 5, the stack has 3"],
+        "theirs": [],
     }
 
 

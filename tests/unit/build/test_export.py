@@ -218,7 +218,7 @@ def test_coco_s_panoptic_maps_hold_the_same_masks_areas_and_boxes(
                 assert not (mask & ~whole).any()
                 overlapping += bool((mask != whole).any())
             seen += len(masks)
-    assert seen == counts["segments"] - counts["segments hidden by others in the panoptic maps"]
+    assert seen == counts["segments"] - counts["segments without a place in the panoptic maps"]
     assert overlapping == 0  # the world's masks are of what is seen: they are the same
 
 

@@ -53,3 +53,14 @@ def test_parts_that_are_there_are_not_made_again(
     assert (found[:4] == 7).all()
     assert not (found[4:] == 7).any()
     assert found.shape == (9, 4, 16, 16)
+
+
+def test_parts_that_a_kill_left_beside_the_whole_are_removed(
+    codec: AutoencoderKL, pools: list[Pool], tmp_path: Path
+) -> None:
+    found = base.draw_latents(codec, pools, tmp_path / "latents.npy", Clock(1))
+    (tmp_path / "latents").mkdir()
+    (tmp_path / "latents" / "0-00000000.npy").write_bytes(b"")
+    again = base.draw_latents(codec, pools, tmp_path / "latents.npy", Clock(-1))
+    np.testing.assert_array_equal(again, found)
+    assert [path.name for path in tmp_path.iterdir()] == ["latents.npy"]
