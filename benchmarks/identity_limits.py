@@ -55,7 +55,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, first, make in ways(stack, PROMPTS_OF[size]):
             people = [draw_person(first + k) for k in range(options.people)]
-            groups = [people[k : k + size] for k in range(0, len(people) - size + 1, size)]
+            groups = [people[k : k + size] for k in range(0, len(people), size)]
             print(line(name, groups, make, stack, Path(folder)), flush=True)
 
 

@@ -178,7 +178,7 @@ def _make_denoiser(
     *,
     device: str,
 ) -> None:
-    """Codec, schedule, and the text-only base, which sees more pictures than all else: methods are compared on it."""
+    """Codec, schedule, and the text-only base, which has pictures of its own: most methods draw from it."""
     import torch
     from diffusers import AutoencoderKL
     from transformers import CLIPTextModel
