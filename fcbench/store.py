@@ -382,6 +382,11 @@ def data_folder(out: Path, name: str) -> DataFolder:
     return DataFolder(out / "data" / name)
 
 
+def data_folders(out: Path) -> list[DataFolder]:
+    """The finished datasets, by name."""
+    return [DataFolder(path.parent) for path in sorted((out / "data").glob("*/build.json"))]
+
+
 def dataset_path(out: Path, name_or_path: str) -> Path:
     """A dataset by its name in ``out/data``, or else by the path of its folder."""
     named = data_folder(out, name_or_path).path

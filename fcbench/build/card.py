@@ -45,11 +45,12 @@ mask, `bbox` as [x1, y1, x2, y2] with the end exclusive, `label`, the `phrase` t
 source knows it.
 `original_caption`: the caption before numbered plurals were expanded, null where none was. `sharpness`, `short_side`,
 `faces`, `people`, `min_margin`, `min_share`, `min_face_pixels` are there to filter by when loading
-(as `PRESETS` above does); nothing was left out for them.
+(as `PRESETS` above does); nothing was left out for them. `phash`: perceptual hash of 64 bits; photos that look alike
+differ in few of them.
 `flags`: `ambiguous` (the margin of a segment is below {ambiguous_margin}), `unmatched` (a countable segment has no
 phrase).
-Nobody is in two splits, and no two photos have the same pixels. The config `annotations` holds the same rows without
-pixels, to be joined by `id` with photos of your own.
+Nobody is in two splits{together}. No two photos have the same pixels. The config `annotations` holds the same rows
+without pixels, to be joined by `id` with photos of your own.
 
 ## Steps
 
@@ -98,6 +99,8 @@ do not use this dataset to recognise people.
 ```
 """
 
+TOGETHER = {"author": "an author's photos", "alike": "photos that look alike (`phash`)"}
+
 FASTCOMPOSER = """@article{xiao2023fastcomposer,
   title = {FastComposer: Tuning-Free Multi-Subject Image Generation with Localized Attention},
   author = {Xiao, Guangxuan and Yin, Tianwei and Freeman, William T. and Durand, Fr{\\'e}do and Han, Song},
@@ -141,6 +144,7 @@ def write_card(folder: DataFolder, counts: BuildCounts, build: Mapping[str, Any]
         funnel=_lines(f"| {step} | {photos} |" for step, photos in counts.funnel.items()),
         rejected=_rejected(rejected),
         ambiguous_margin=build["recipe"]["ambiguous_margin"],
+        together="".join(f", nor {TOGETHER[what]}" for what in build["recipe"].get("together", ())),
         matching=_matching(counts),
         takedown=takedown,
         notice=FFHQ if is_ffhq else "",

@@ -14,6 +14,7 @@ from fcbench.build.match import ASSIGNMENTS
 from fcbench.build.pipeline import BuildCounts, Options, build_data, build_shards
 from fcbench.build.screen import Screen, idle, read_screen
 from fcbench.build.source import check_limit
+from fcbench.build.split import TOGETHER
 from fcbench.errors import UsageError
 from fcbench.files import read_rows
 from fcbench.parts import part_of
@@ -39,6 +40,7 @@ class Asked:
     assignment: str = "hungarian"
     recaption: bool = False
     limit: int | None = None
+    together: tuple[str, ...] = ()
 
     @cached_property
     def stack(self) -> Stack:
@@ -69,6 +71,8 @@ class Asked:
     def __post_init__(self) -> None:
         if self.assignment not in ASSIGNMENTS:
             raise UsageError(f"--assign {self.assignment}: known: {', '.join(sorted(ASSIGNMENTS))}")
+        if unknown := set(self.together) - set(TOGETHER):
+            raise UsageError(f"--together {','.join(sorted(unknown))}: known: {', '.join(TOGETHER)}")
         check_limit(self.source, self.limit)
 
     @property
@@ -84,6 +88,7 @@ class Asked:
             "assignment": self.assignment,
             "recaption": self.recaption,
             "limit": self.limit,
+            "together": self.together,
         }
 
 
@@ -117,6 +122,8 @@ def takedown(out: Path, asked: Asked) -> str:
         words += ["--images", str(asked.images)]
     own = ("--photos", asked.photos) if asked.source == "world" else ("--short-side", asked.short_side)
     words += [*map(str, own), "--assign", asked.assignment, *["--recaption"] * asked.recaption]
+    if asked.together:
+        words += ["--together", ",".join(asked.together)]
     if asked.limit is not None:
         words += ["--limit", str(asked.limit)]
     if asked.licences:

@@ -19,7 +19,7 @@ from fcbench.build.match import PERSON_WORDS, assign
 from fcbench.build.records import Planted, Sidecar
 from fcbench.build.rows import Row, Rows
 from fcbench.build.segment import owners_of
-from fcbench.errors import DataError
+from fcbench.errors import DataError, UsageError, did_you_mean
 from fcbench.files import read_json, write_json, write_text
 from fcbench.masks import decode_mask, iou
 from fcbench.store import DataFolder
@@ -59,6 +59,14 @@ class Evaluation:
         if self.ious:
             told["mean_iou"] = round(float(np.mean(self.ious)), 4)
         return told | {name: vars(part) | part.summary for name, part in sorted(self.proportions.items())}
+
+    def below(self, bounds: Mapping[str, float]) -> list[str]:
+        """A line for each figure that is less than its bound. UsageError where there is no such figure."""
+        shares = {name: part.share for name, part in self.proportions.items()}
+        shares |= {"mean_iou": float(np.mean(self.ious))} if self.ious else {}
+        if unknown := sorted(bounds.keys() - shares.keys()):
+            raise UsageError(f"--at-least {unknown[0]}: {did_you_mean(unknown[0], shares)}")
+        return [f"{name}: {shares[name]:.3f} is below {low:g}" for name, low in bounds.items() if shares[name] < low]
 
     def __str__(self) -> str:
         lines = ["| | share | 95 % | of |", "| --- | --: | --: | --: |"]

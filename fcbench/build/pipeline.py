@@ -29,7 +29,7 @@ from fcbench.parts import take
 from fcbench.store import DataFolder, data_folder
 from fcbench.types import Stack
 
-FORMAT = 2
+FORMAT = 3
 """Raised when the same photos would give other rows."""
 
 TAKEDOWN = "fcbench build-data OPTIONS --update --exclude FILE   # OPTIONS: those of this build"
@@ -89,7 +89,8 @@ class Options(TypedDict, total=False):
     (:func:`fcbench.build.source.open_source`), whose shorter sides are shrunk to ``short_side``, and of which only the
     first ``limit`` are taken unless that is None. ``name`` is the dataset's. ``screen`` says what may be used,
     ``assignment`` how phrases are given to segments: hungarian, or greedy. ``recaption``: the captioner is asked for
-    every photo, whatever caption it brings.
+    every photo, whatever caption it brings. ``together``: of :data:`fcbench.build.split.TOGETHER`,
+    what beside people and source photos must not be in two splits.
     """
 
     source: str
@@ -102,6 +103,7 @@ class Options(TypedDict, total=False):
     screen: Screen | None
     assignment: str
     recaption: bool
+    together: Sequence[str]
 
 
 def build_data(
@@ -173,6 +175,7 @@ def job_of(
     screen: Screen | None = None,
     assignment: str = "hungarian",
     recaption: bool = False,
+    together: Sequence[str] = (),
 ) -> Job:
     """A build as its workers need it; see :class:`Options`. UsageError where nobody is there to recaption."""
     if recaption and "captioner" not in stack.digests:
@@ -180,7 +183,7 @@ def job_of(
     size = stack.image_size
     taken = open_source(source, photos=photos, seed=seed, size=size, images=images, short_side=short_side, limit=limit)
     digests = dict(stack.digests)  # as they are now: a role from the hub may come to know its commit when it is loaded
-    return Job(data_folder(out, name), taken, screen or Screen(), digests, assignment, recaption)
+    return Job(data_folder(out, name), taken, screen or Screen(), digests, assignment, recaption, tuple(together))
 
 
 def recipe_of(job: Job, stack: Stack) -> dict[str, Any]:
@@ -194,6 +197,7 @@ def recipe_of(job: Job, stack: Stack) -> dict[str, Any]:
         "image_size": stack.image_size,
         **{role: stack.digests.get(role, "unknown") for role in job.roles},
         **settings,
+        **({"together": list(job.together)} if job.together else {}),
         "steps": {"ingest": INGEST_VERSION, **{step.name: [step.version, step.batch] for step in steps}},
     }
 

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fcbench.build.ffhq import Ffhq, ranges
-from fcbench.build.source import Pictures, Source, World, open_source, unlimited
+from fcbench.build.pipeline import job_of, recipe_of
+from fcbench.build.plan_time import seconds_a_photo
+from fcbench.build.shard import Job
+from fcbench.build.source import Pictures, Source, World, unlimited
 from fcbench.build.steps import steps_of
 from fcbench.errors import FcbenchError
 from fcbench.store import data_folder
@@ -42,23 +45,19 @@ COPY_BYTES = 345_000
 
 def plan_build(asked: Asked, out: Path = Path("out")) -> list[str]:
     """Lines that say which photos and models a build takes, how large they are, what is missing and what mends it."""
-    return [*_photos(asked, out), "", *_models(asked), "", *_steps(asked)]
-
-
-def _photos(asked: Asked, out: Path) -> Iterator[str]:
+    options = asked.options
+    if "captioner" not in asked.stack.digests:
+        options["recaption"] = False  # that nobody is there for it is said among the models
     try:
-        source = open_source(
-            asked.source,
-            photos=asked.photos,
-            seed=0,
-            size=asked.stack.image_size,
-            images=asked.images,
-            short_side=asked.short_side,
-            limit=asked.limit,
-        )
+        job = job_of(out, asked.stack, **options)
     except FcbenchError as error:
-        yield f"photos     MISSING  {error}"
-        return
+        photos = [f"photos     MISSING  {error}"]
+    else:
+        photos = [*_photos(asked, out, job.source), _time(asked, out, job)]
+    return [*photos, "", *_models(asked), "", *_steps(asked)]
+
+
+def _photos(asked: Asked, out: Path, source: Source) -> Iterator[str]:
     side = asked.stack.image_size if isinstance(source, World) else asked.short_side
     each = COPY_BYTES * (side / 1024) ** 2 if side >= 512 else 3 * side * side * 0.6
     yield f"photos     {len(source)}, working copies of shorter side {side} px at most"
@@ -69,6 +68,28 @@ def _photos(asked: Asked, out: Path) -> Iterator[str]:
     need = 2 * len(source) * each / 2**30
     yield f"disk       about {need:.2f} GiB under {data_folder(out, asked.name).path}, {free:.1f} GiB are free"
     yield from _known_of(source)
+
+
+def _time(asked: Asked, out: Path, job: Job) -> str:
+    device = asked.stack.device
+    found = seconds_a_photo(out, recipe_of(job, asked.stack), device)
+    if found is None:
+        trial = "--photos 50" if isinstance(job.source, World) else "--limit 50"
+        return f"time       not known before a few are labelled on {device}: give {trial} --name trial, then this again"
+    seconds, folder, photos = found
+    told = _spell(seconds * len(job.source))
+    return f"time       {told} of one worker on {device}, as {folder.path} took ({photos} photos)"
+
+
+def _spell(seconds: float) -> str:
+    """A time in its own unit.
+
+    >>> _spell(8), _spell(90), _spell(9000)
+    ('8 s', '1.5 min', '2.5 h')
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
 def _known_of(source: Source) -> Iterator[str]:

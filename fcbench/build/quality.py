@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fcbench.build.match import PERSON_WORDS
+from fcbench.build.phash import phash
 from fcbench.build.records import Face, Item, Photo, Segment, batches
 from fcbench.images import read_image
 from fcbench.masks import decode_mask
@@ -57,10 +58,10 @@ def quality(items: Iterable[Item], faces: Any | None = None) -> Iterator[Item]:
     """Score each photo and segment; ``faces`` is a face detector of insightface's kind, None where the stack has none.
 
     Of a photo: ``short_side`` in pixels, ``sharpness`` (variance of the Laplacian of its grey values, 0-255), ``faces``
-    (how many are found). Of a segment: ``share`` of the picture, ``sharpness`` within its box, ``touches_edge`` (0 or
-    1), ``face`` (the detector's certainty of the best face whose middle lies in the mask, 0 without one) and
-    ``face_pixels`` (that face's shorter side); where the source knows a face, ``known_face``: whether its middle and
-    nine tenths of its landmarks lie in the mask.
+    (how many are found), and its perceptual hash. Of a segment: ``share`` of the picture, ``sharpness`` within its
+    box, ``touches_edge`` (0 or 1), ``face`` (the detector's certainty of the best face whose middle lies in the mask, 0
+    without one) and ``face_pixels`` (that face's shorter side); where the source knows a face, ``known_face``: whether
+    its middle and nine tenths of its landmarks lie in the mask.
     """
     for batch in batches(items, BATCH):
         for item in batch:
@@ -114,7 +115,7 @@ def _scored(photo: Photo, faces: Any | None) -> Photo:
     scores = {"short_side": float(min(image.shape[:2])), "sharpness": round(sharpness(grey), 3)}
     if faces is not None:
         scores["faces"] = float(len(found))
-    return replace(photo, segments=segments, scores=scores)
+    return replace(photo, segments=segments, scores=scores, phash=phash(grey))
 
 
 def _of_segment(

@@ -162,6 +162,8 @@ class Photo:
     scores: dict[str, float] = field(default_factory=dict)
     fingerprint: str = ""
     """Sha256 of the working copy: equal pixels, equal fingerprint."""
+    phash: str = ""
+    """Its perceptual hash (:mod:`fcbench.build.phash`)."""
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ class Job:
     digests: Mapping[str, str]
     assignment: str = "hungarian"
     recaption: bool = False
+    together: tuple[str, ...] = ()
 
     @property
     def shards(self) -> list[range]:

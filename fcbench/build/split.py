@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Collection, Mapping
 
 SPLITS = ("train", "validation", "test")
+TOGETHER = ("author", "alike")
+"""What may be kept in one split beside people and source photos: an author's photos, and those that look alike."""
 HELD_OUT = 0.05
 """The share of the photos that validation gets, and test."""
 

@@ -91,7 +91,7 @@ def steps_of(
             version=3,
             asks=unsegmented,
         ),
-        Step("quality", lambda items, stack: quality(items, model("faces", stack)), used("faces")),
+        Step("quality", lambda items, stack: quality(items, model("faces", stack)), used("faces"), version=2),
         Step(
             "match",
             lambda items, stack: match.match(items, stack.role("matcher"), assignment, model("sentences", stack)),

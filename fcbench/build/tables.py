@@ -9,12 +9,13 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fcbench.build.accuracy import Accuracy, matching_accuracy
 from fcbench.build.cache import Kept, forget
+from fcbench.build.phash import alike
 from fcbench.build.records import Item, Photo, Reject
 from fcbench.build.shard import Job, chain, items_of
 from fcbench.build.split import SPLITS, split, split_as_listed
@@ -54,46 +55,56 @@ class Census:
 
 def take_census(job: Job, kept: Sequence[Kept]) -> Census:
     """Count all that was labelled, find duplicates and decide the splits."""
-    census = Census()
-    shares: dict[str, tuple[str, ...]] = {}
-    places: dict[str, int] = {}
-    listed: dict[str, str] = {}
-    sizes: dict[str, int] = {}
-    counted = _counted(job, kept, census, shares, places, listed)
-    census.matching = matching_accuracy(_weighed(counted, sizes))
-    if shares:
-        census.splits = split_as_listed(shares, listed) if all(listed.values()) else split(shares)
-    _cut_files(census, places, sizes)
+    census, notes = Census(), _Notes()
+    census.matching = matching_accuracy(_counted(job, kept, census, notes))
+    if "alike" in job.together:
+        for first, second in alike(notes.hashes):
+            for photo in (first, second):
+                notes.shares[photo] = (*notes.shares[photo], f"alike {first}")
+    if shares := notes.shares:
+        census.splits = split_as_listed(shares, notes.listed) if all(notes.listed.values()) else split(shares)
+    _cut_files(census, notes)
     return census
 
 
-def _weighed(photos: Iterable[Photo], sizes: dict[str, int]) -> Iterator[Photo]:
-    """The photos, the bytes of their working copies noted on their way."""
-    for photo in photos:
-        sizes[photo.id] = photo.path.stat().st_size
-        yield photo
+@dataclass
+class _Notes:
+    """What splits and files are decided by, each by the photo's id."""
+
+    shares: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Who and what must not be in two splits."""
+    hashes: dict[str, str] = field(default_factory=dict)
+    listed: dict[str, str] = field(default_factory=dict)
+    """The split that the source has it in."""
+    shards: dict[str, int] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Bytes of the working copies."""
 
 
-def _cut_files(census: Census, places: Mapping[str, int], sizes: Mapping[str, int]) -> None:
+def _note(notes: _Notes, photo: Photo, shard: int, together: Collection[str]) -> None:
+    known = photo.sidecar
+    author = f"author {known.licence.author}" if "author" in together and known.licence.author != "unknown" else None
+    people = {segment.person_id for segment in photo.segments}
+    notes.shares[photo.id] = tuple(name for name in (*people, known.group, author) if name)
+    notes.hashes |= {photo.id: photo.phash} if photo.phash else {}
+    notes.listed[photo.id] = known.split
+    notes.shards[photo.id] = shard
+    notes.sizes[photo.id] = photo.path.stat().st_size
+
+
+def _cut_files(census: Census, notes: _Notes) -> None:
     """Give each photo its file: no two shards share one, so that each can be written alone."""
     last: dict[str, tuple[int, int]] = {}
     for photo, chosen in census.splits.items():
         shard, held = last.get(chosen, (-1, 0))
-        if shard != places[photo] or held + sizes[photo] > FILE_BYTES:
+        if shard != notes.shards[photo] or held + notes.sizes[photo] > FILE_BYTES:
             census.file_counts[chosen] = census.file_counts.get(chosen, 0) + 1
             held = 0
-        last[chosen] = (places[photo], held + sizes[photo])
+        last[chosen] = (notes.shards[photo], held + notes.sizes[photo])
         census.files[photo] = census.file_counts[chosen] - 1
 
 
-def _counted(
-    job: Job,
-    kept: Sequence[Kept],
-    census: Census,
-    shares: dict[str, tuple[str, ...]],
-    places: dict[str, int],
-    listed: dict[str, str],
-) -> Iterator[Photo]:
+def _counted(job: Job, kept: Sequence[Kept], census: Census, notes: _Notes) -> Iterator[Photo]:
     """The photos of all shards, counted on their way."""
     seen: dict[str, str] = {}
     banned = _taken_down(job, kept)
@@ -112,10 +123,7 @@ def _counted(
                 census.originals[item.id] = original
             else:
                 _count(census, item)
-                people = {s.person_id for s in item.segments if s.person_id is not None}
-                shares[item.id] = (*people, *([item.sidecar.group] if item.sidecar.group else []))
-                places[item.id] = index
-                listed[item.id] = item.sidecar.split
+                _note(notes, item, index, job.together)
                 yield item
 
 

@@ -50,6 +50,7 @@ FEATURES = Features(
             }
         ),
         **{name: Value("float32") for name in PHOTO_SCORES},
+        "phash": Value("string"),
         "flags": List(Value("string")),
         "author": Value("string"),
         "title": Value("string"),
@@ -115,6 +116,7 @@ def _row(photo: Photo, recipe: str, *, pixels: bool) -> dict[str, Any]:
         "noun_phrases": [{"text": p.text, "root": p.root, "start": p.start, "end": p.end} for p in photo.phrases],
         "segments": [_segment(photo, number) for number in range(len(photo.segments))],
         **{name: scores.get(name) for name in PHOTO_SCORES},
+        "phash": photo.phash or None,
         "flags": list(photo.flags),
         **photo.sidecar.licence.model_dump(),
         "recipe": recipe,

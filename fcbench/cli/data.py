@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fcbench.cli.arguments import OUT, Out
+from fcbench.errors import UsageError
 
 Stack = Annotated[
     str | None,
@@ -59,6 +61,9 @@ def validate_data(
 @app.command("evaluate")
 def evaluate_data(
     name: Annotated[str, typer.Argument(help="Name of the dataset in OUT/data, or its path.")] = "world",
+    at_least: Annotated[
+        list[str] | None, typer.Option(help="Exit 1 where a figure is below, as in face=0.95; may be repeated.")
+    ] = None,
     out: Out = OUT,
 ) -> None:
     """Score a build's captions, phrases, masks and matches against what its source knows.
@@ -68,7 +73,20 @@ def evaluate_data(
     from fcbench import store
     from fcbench.build.evaluate import evaluate
 
-    print(evaluate(store.DataFolder(store.dataset_path(out, name))))
+    bounds = dict(_bound(given) for given in at_least or ())
+    found = evaluate(store.DataFolder(store.dataset_path(out, name)))
+    print(found)
+    if lines := found.below(bounds):
+        print("\n".join(lines), file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _bound(given: str) -> tuple[str, float]:
+    name, _, share = given.partition("=")
+    try:
+        return name, float(share)
+    except ValueError:
+        raise UsageError(f"--at-least {given}: a figure and its least share, as in face=0.95") from None
 
 
 @app.command("show")

@@ -48,6 +48,10 @@ def build_data(
     recaption: Annotated[
         bool, typer.Option("--recaption", help="Ask the captioner for every photo, whatever caption it brings.")
     ] = False,
+    together: Annotated[
+        str,
+        typer.Option(help="Not in two splits either, as in author,alike: an author's photos, those that look alike."),
+    ] = "",
     stack: StackName = "mini",
     plan: Annotated[bool, typer.Option("--plan", help="Only tell what it would need and what is missing.")] = False,
     licences: Annotated[str, typer.Option(help="Only these, as in by,cc0,pd,usgov; else all.")] = "",
@@ -94,6 +98,7 @@ def build_data(
         assignment=assign,
         recaption=recaption,
         limit=limit,
+        together=tuple(dict.fromkeys(filter(None, together.split(",")))),
     )
     if plan:
         from fcbench.build.plan import plan_build

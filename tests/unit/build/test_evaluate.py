@@ -9,6 +9,7 @@ import pytest
 
 from fcbench.build.evaluate import Evaluation, score_row
 from fcbench.build.records import Planted, Sidecar
+from fcbench.errors import UsageError
 from fcbench.masks import encode_mask
 
 LEFT = np.zeros((8, 8), bool)
@@ -79,3 +80,15 @@ def test_what_the_world_itself_says_of_people_is_no_captioner_s_merit() -> None:
     score_row(found, row(TOLD, ["a man", "a man"], [0, 1]), people(RED, BLUE), recaptioned=False)
     assert not [name for name in found.proportions if name.startswith("stated_true")]
     assert (found.proportions["named"].share, found.proportions["named"].of) == (1.0, 2)
+
+
+def test_figures_below_their_bounds_are_told() -> None:
+    found = Evaluation(ious=[0.8, 0.9])
+    found.count("face", 19, 20)
+    assert found.below({"face": 0.95, "mean_iou": 0.85}) == []
+    assert found.below({"face": 0.96, "mean_iou": 0.9}) == [
+        "face: 0.950 is below 0.96",
+        "mean_iou: 0.850 is below 0.9",
+    ]
+    with pytest.raises(UsageError, match=r"^--at-least faces: did you mean face"):
+        found.below({"faces": 0.5})

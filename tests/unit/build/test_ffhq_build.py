@@ -95,6 +95,12 @@ def test_the_share_of_faces_that_lie_in_a_named_person_s_mask_is_the_tree_s_trut
     assert lines[0].startswith(f"| face | {share:.3f} | ")
     assert lines[0].endswith(f"| {of} |")
     assert lines[0] in built.card.read_text()
+    words = ["data", "evaluate", "ffhq", "--out", str(built.path.parent.parent), "--at-least"]
+    assert cli.main([*words, "face=0.4"]) == 0
+    assert cli.main([*words, "face=0.95"]) == 1
+    assert capsys.readouterr().err == "face: 0.429 is below 0.95\n"
+    assert cli.main([*words, "face"]) == 2
+    assert "--at-least face: a figure and its least share" in capsys.readouterr().err
 
 
 def holds(row: Row, known: Known) -> bool:
