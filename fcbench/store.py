@@ -11,6 +11,7 @@
         meta/00000.json                   what made a shard's rows: models, versions, device, counts, digests
         qa/index.html  evaluation.json    the page to look at; what ``data evaluate`` found
         work/<step>/00000-<key>.jsonl.gz  what each step made of each shard; can be deleted when the build is done
+        work/tries.json                   how often photos were tried again (``--retry``)
       subjects/<suite>/<subject>/<k>.png      photos of a suite's subjects; 0 is the reference
       checkpoints/<name>/                     what ``train`` leaves
         work/                                 until it is done: what was begun, latents, the state to go on from
@@ -93,6 +94,11 @@ class DataFolder:
     def work(self) -> Path:
         """What each step made of each shard."""
         return self.path / "work"
+
+    @property
+    def tries(self) -> Path:
+        """By the ids of photos how often they were tried again."""
+        return self.work / "tries.json"
 
     @property
     def lock(self) -> Path:

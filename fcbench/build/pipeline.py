@@ -18,9 +18,9 @@ from fcbench.build.accuracy import Accuracy
 from fcbench.build.cache import Kept, remove_forgotten
 from fcbench.build.engine import Engine, Here
 from fcbench.build.progress import Progress
-from fcbench.build.records import FAILURES, REASONS
+from fcbench.build.records import FAILURES, REASONS, Reject
 from fcbench.build.screen import Screen
-from fcbench.build.shard import INGEST_VERSION, Job, chain, last_kept, versions
+from fcbench.build.shard import INGEST_VERSION, Job, chain, items_of, last_kept, versions
 from fcbench.build.source import Pictures, open_source, unlimited
 from fcbench.build.split import SPLITS
 from fcbench.errors import FcbenchError, UsageError
@@ -314,13 +314,21 @@ def _retry(job: Job, reasons: Sequence[str]) -> bool:
     for reason in reasons:
         if reason not in REASONS:
             raise UsageError(f"--retry {reason}: known: {', '.join(REASONS)}")
-    found = False
-    for index in range(len(job.shards)) if reasons else ():
-        for kept in chain(job, index):
-            if set(kept.facts["rejected"]) & set(reasons):
-                kept.path.unlink(missing_ok=True)
-                found = True
+    results = [kept for index in range(len(job.shards) if reasons else 0) for kept in chain(job, index)]
+    found = [kept for kept in results if set(kept.facts["rejected"]) & set(reasons)]
     if found:
+        _count_tries(job, found, reasons)
+        for kept in found:
+            kept.path.unlink(missing_ok=True)
         job.folder.build.unlink(missing_ok=True)
         _bring_back(job.folder)
-    return found
+    return bool(found)
+
+
+def _count_tries(job: Job, results: Sequence[Kept], reasons: Sequence[str]) -> None:
+    """Note of each photo that was rejected for one of the reasons that it is tried once more."""
+    tries = Counter(read_json(job.folder.tries) if job.folder.tries.exists() else {})
+    for kept in results:
+        rejects = [item for item in items_of(job, kept) if isinstance(item, Reject)]
+        tries.update(item.id for item in rejects if item.reason in reasons and item.step == kept.facts["step"])
+    write_json(job.folder.tries, dict(sorted(tries.items())))

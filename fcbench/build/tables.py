@@ -180,7 +180,7 @@ def write_tables(job: Job, kept: Sequence[Kept], census: Census, recipe: str) ->
         photos = [item for item in items if isinstance(item, Photo)]
         table.writerows(_credit(photo, census) for photo in photos)
         files |= _write_shard(job, index, items, photos, census, recipe)
-    write_rejects(folder.rejects, rejects)
+    write_rejects(folder.rejects, rejects, read_json(folder.tries) if folder.tries.exists() else {})
     write_text(folder.attribution, credits.getvalue())
     _remove_others(folder, files, len(kept))
     if not census.splits:

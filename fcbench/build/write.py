@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,10 @@ FEATURES = Features(
 )
 
 REJECT_FEATURES = Features(
-    {"id": Value("string"), "reason": Value("string"), "step": Value("string"), "message": Value("string")}
+    {
+        **{name: Value("string") for name in ("id", "reason", "step", "message")},
+        "attempt": Value("int32"),
+    }
 )
 
 
@@ -83,9 +87,12 @@ def write_photos(path: Path, photos: Sequence[Photo], recipe: str, *, pixels: bo
             writer.write_table(pyarrow.Table.from_pylist(rows, schema=schema))
 
 
-def write_rejects(path: Path, rejects: Sequence[Reject]) -> None:
-    """Write the table of what was left out; it is there when it is empty too."""
-    rows = [{"id": r.id, "reason": r.reason, "step": r.step, "message": r.message} for r in rejects]
+def write_rejects(path: Path, rejects: Sequence[Reject], tries: Mapping[str, int]) -> None:
+    """Write the table of what was left out; it is there when it is empty too.
+
+    ``tries``: by the ids of photos how often they were tried again; the last attempt's number is a column.
+    """
+    rows = [{**asdict(reject), "attempt": 1 + tries.get(reject.id, 0)} for reject in rejects]
     table = pyarrow.Table.from_pylist(rows, schema=REJECT_FEATURES.arrow_schema)
     with atomic(path) as temporary:
         parquet.write_table(table, temporary, compression="zstd")

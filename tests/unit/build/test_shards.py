@@ -30,7 +30,7 @@ from fcbench.build.records import Item
 from fcbench.build.screen import Screen, licence_family
 from fcbench.build.steps import Step
 from fcbench.errors import FcbenchError, UsageError
-from fcbench.files import locked, read_json
+from fcbench.files import locked, read_json, read_rows
 from fcbench.stacks import load_stack
 from fcbench.store import DataFolder, data_folder
 from fcbench.types import Stack
@@ -323,12 +323,22 @@ def test_rejects_get_another_try_when_asked(toys: Path, tmp_path: Path, monkeypa
     first = build_data(tmp_path, photos=4, stack=load_stack(str(toys)), progress=None)
     assert first.rejected["oom"] == 1
     assert first.failed == 0.25
+    assert attempts(tmp_path) == {"000000002": 1}
+    for attempt in (2, 3):
+        build_data(tmp_path, photos=4, stack=load_stack(str(toys)), retry=["oom", "model_error"], progress=None)
+        assert attempts(tmp_path) == {"000000002": attempt}
     monkeypatch.undo()
     again = build_data(tmp_path, photos=4, stack=load_stack(str(toys)), progress=None)
     assert again.rejected["oom"] == 1
     third = build_data(tmp_path, photos=4, stack=load_stack(str(toys)), retry=["oom"], progress=None)
     assert isinstance(third, BuildCounts)
     assert third.rejected["oom"] == 0
+    assert attempts(tmp_path) == {}
+
+
+def attempts(out: Path) -> dict[str, int]:
+    """By the rejects' ids which attempt was the last."""
+    return {row["id"]: row["attempt"] for row in read_rows(data_folder(out, "world").rejects)}
 
 
 def test_licences_are_known_by_their_families() -> None:
