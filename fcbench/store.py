@@ -8,6 +8,7 @@
         photos/<id>.png  <id>.json        what was photographed (.jpg from 512 px on), and its sidecar
         data/train-00000-of-00001.parquet     annotations/ the same rows without pixels
         rejects/rejects.parquet     README.md  ATTRIBUTION.csv     build.json
+        missing.txt                       the photos of FFHQ's list that are not in its tree
         meta/00000.json                   what made a shard's rows: models, versions, device, counts, digests
         qa/index.html  evaluation.json    the page to look at; what ``data evaluate`` found
         work/<step>/00000-<key>.jsonl.gz  what each step made of each shard; can be deleted when the build is done
@@ -89,6 +90,16 @@ class DataFolder:
     def page(self) -> Path:
         """The page to look at."""
         return self.path / "qa" / "index.html"
+
+    @property
+    def evaluation(self) -> Path:
+        """What ``data evaluate`` found."""
+        return self.path / "evaluation.json"
+
+    @property
+    def missing(self) -> Path:
+        """The photos of the source's list that are not there, one a line; absent where none is missing."""
+        return self.path / "missing.txt"
 
     @property
     def work(self) -> Path:

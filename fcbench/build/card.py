@@ -134,7 +134,8 @@ def write_card(folder: DataFolder, counts: BuildCounts, build: Mapping[str, Any]
     rows |= {"people": counts.people, "segments": counts.segments, "segments with a phrase": counts.matched}
     rows |= {"ambiguous photos": counts.ambiguous}
     licences, is_ffhq = build["licences"], build["recipe"]["source"].startswith("ffhq ")
-    licence = HUB_LICENCES.get(next(iter(licences)), "other") if len(licences) == 1 and not is_ffhq else "other"
+    licence = HUB_LICENCES.get(next(iter(licences)), "other") if len(licences) == 1 else "other"
+    licence = "cc-by-nc-sa-4.0" if is_ffhq else licence  # of NVIDIA's list; each photo's own stands in its row
     body = BODY.format(
         name=folder.path.name,
         path=folder.path.name,

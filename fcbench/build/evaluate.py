@@ -93,7 +93,7 @@ def evaluate(folder: DataFolder) -> Evaluation:
             score_row(found, row, sidecar, recaptioned=recaptioned)
     if not found.proportions:
         raise DataError(f"{folder.path}: its source knows nothing to measure by: neither who is in a photo nor a face")
-    write_json(folder.path / "evaluation.json", found.figures)
+    write_json(folder.evaluation, found.figures)
     _into_card(folder, found)
     return found
 

@@ -77,6 +77,11 @@ class Ffhq:
         return len(self.entries)
 
     @property
+    def aside(self) -> str:
+        """What of the list is not there, in a line."""
+        return f"{len(self.missing)} photos of the list are missing: {ranges(self.missing)}" if self.missing else ""
+
+    @property
     def recipe(self) -> dict[str, Any]:
         """The folder, which photos are there, and the size of the working copies."""
         digest = digest_json([[entry.number, entry.digest] for entry in self.entries])

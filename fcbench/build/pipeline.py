@@ -17,6 +17,7 @@ from typing import Any, TextIO, TypedDict, Unpack
 from fcbench.build.accuracy import Accuracy
 from fcbench.build.cache import Kept, remove_forgotten
 from fcbench.build.engine import Engine, Here
+from fcbench.build.ffhq import Ffhq
 from fcbench.build.progress import Progress
 from fcbench.build.records import FAILURES, REASONS, Reject
 from fcbench.build.screen import Screen
@@ -24,7 +25,7 @@ from fcbench.build.shard import INGEST_VERSION, Job, chain, items_of, last_kept,
 from fcbench.build.source import Pictures, open_source, unlimited
 from fcbench.build.split import SPLITS
 from fcbench.errors import FcbenchError, UsageError
-from fcbench.files import digest_json, locked, read_json, remove_temporaries, write_json
+from fcbench.files import digest_json, locked, read_json, remove_temporaries, write_json, write_text
 from fcbench.parts import take
 from fcbench.store import DataFolder, data_folder
 from fcbench.types import Stack
@@ -65,10 +66,12 @@ class BuildCounts:
         right = self.matching.get("all")
         truth = f"; {right['right'] / right['segments']:.0%} of the matches are right" if right else ""
         people = f"{self.people} people known by name, " if self.people else ""
+        empty = [name for name in SPLITS if not self.splits.get(name)] if self.accepted else []
+        lacking = f"; none for {' or '.join(empty)}" if empty else ""
         return (
             f"{self.accepted} of {self.inputs} photos, rejected: {rejected}; duplicates: {self.duplicates}; "
             f"{people}{self.matched} of {self.segments} segments matched, {self.ambiguous} photos "
-            f"ambiguous{truth}"
+            f"ambiguous{truth}{lacking}"
         )
 
     @property
@@ -205,7 +208,7 @@ def recipe_of(job: Job, stack: Stack) -> dict[str, Any]:
 def _label(job: Job, shards: Sequence[int], engine: Engine, stream: TextIO | None) -> None:
     """Take through all steps the shards that are not done, after a line on what the source leaves aside."""
     source = unlimited(job.source)
-    if stream and isinstance(source, Pictures) and source.aside:
+    if stream and isinstance(source, Pictures | Ffhq) and source.aside:
         print(f"{source.root}: {source.aside}", file=stream, flush=True)
     if missing := _missing(job, shards):
         photos = sum(len(job.shards[index]) for index in missing)
@@ -218,12 +221,14 @@ def _missing(job: Job, shards: Sequence[int]) -> list[int]:
 
 def _finish(job: Job, recipe: Mapping[str, Any], takedown: str) -> BuildCounts:
     from fcbench.build.card import write_card
-    from fcbench.build.tables import take_census, write_tables
+    from fcbench.build.tables import remove_absent, take_census, write_tables
 
     kept = [_kept(job, index) for index in range(len(job.shards))]
     census = take_census(job, kept)
     signature = digest_json(recipe)[:16]
     files = write_tables(job, kept, census, signature)
+    remove_absent(job, census.inputs)
+    _name_missing(job)
     sizes = Counter(census.splits.values())
     steps = [step.facts for index in range(len(kept)) for step in chain(job, index)]
     funnel: Counter[str] = Counter()
@@ -259,6 +264,15 @@ def _finish(job: Job, recipe: Mapping[str, Any], takedown: str) -> BuildCounts:
     return counts
 
 
+def _name_missing(job: Job) -> None:
+    """List what is missing whole: messages tell the first of it."""
+    source = unlimited(job.source)
+    if isinstance(source, Ffhq) and source.missing:
+        write_text(job.folder.missing, "".join(f"{number}\n" for number in source.missing))
+    else:
+        job.folder.missing.unlink(missing_ok=True)
+
+
 def _kept(job: Job, index: int) -> Kept:
     kept = last_kept(job, index)
     if kept is None:
@@ -290,12 +304,18 @@ def _claim(folder: DataFolder, recipe: Mapping[str, Any], *, update: bool) -> No
                 f"{folder.path} was made with another recipe ({told}): give --update to make it this one's, another "
                 "--name, or delete it"
             )
-        folder.build.unlink(missing_ok=True)
-        _bring_back(folder)
+        _reopen(folder)
         same_ingest = there.get("steps", {}).get("ingest") == recipe["steps"]["ingest"]
         if set(differs) & {"source", "seed", "files", "image_size", "short_side"} or not same_ingest:
             shutil.rmtree(folder.photos, ignore_errors=True)  # working copies of other photos, or made otherwise
     write_json(folder.recipe, recipe)
+
+
+def _reopen(folder: DataFolder) -> None:
+    """Make a finished build an unfinished one, without what was made from its tables."""
+    for file in (folder.build, folder.page, folder.evaluation):
+        file.unlink(missing_ok=True)
+    _bring_back(folder)
 
 
 def _bring_back(folder: DataFolder) -> None:
@@ -320,8 +340,7 @@ def _retry(job: Job, reasons: Sequence[str]) -> bool:
         _count_tries(job, found, reasons)
         for kept in found:
             kept.path.unlink(missing_ok=True)
-        job.folder.build.unlink(missing_ok=True)
-        _bring_back(job.folder)
+        _reopen(job.folder)
     return bool(found)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fcbench.build.ffhq import Ffhq, ranges
+from fcbench.build.ffhq import Ffhq
 from fcbench.build.pipeline import job_of, recipe_of
 from fcbench.build.plan_time import seconds_a_photo
 from fcbench.build.shard import Job
@@ -94,12 +94,10 @@ def _spell(seconds: float) -> str:
 
 def _known_of(source: Source) -> Iterator[str]:
     whole = unlimited(source)
-    if isinstance(whole, Pictures) and whole.aside:
+    if isinstance(whole, Pictures | Ffhq) and whole.aside:
         yield f"photos     {whole.aside}"
     if not isinstance(whole, Ffhq):
         return
-    if whole.missing:
-        yield f"missing    {len(whole.missing)} photos of the list: {ranges(whole.missing)}"
     licences = Counter(entry.licence for entry in whole.entries[: len(source)])
     yield "licences   " + ", ".join(f"{licence}: {count}" for licence, count in licences.most_common())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fcbench.build.shard import device_name
@@ -14,45 +14,49 @@ from fcbench.store import DataFolder, data_folders
 if TYPE_CHECKING:
     from pathlib import Path
 
-FREE = frozenset({"files", "photos", "seed", "limit", "together", "licences", "taken_down"})
+FREE = frozenset({"files", "missing", "photos", "seed", "limit", "together", "licences", "taken_down"})
 """What of a recipe may differ: which photos are taken, not what is done with each."""
 
 
 def seconds_a_photo(out: Path, recipe: Mapping[str, Any], device: str) -> tuple[float, DataFolder, int] | None:
     """What one worker took for a photo in the largest finished build alike: seconds, its folder, its photos.
 
-    Alike: of the same source and recipe, whichever photos it took, on the same kind of ``device``. None without one.
+    Alike: of the same source and recipe, whichever photos it took, on the same kind of ``device``. Of a photo that
+    comes through all steps. None without such a build.
     """
-    found = [(photos, folder) for folder in data_folders(out) if (photos := _alike(folder, recipe))]
-    for photos, folder in sorted(found, key=lambda each: (-each[0], each[1].path)):
-        if seconds := _seconds(folder, device_name(device)):
-            return seconds, folder, photos
-    return None
+    found = [_read(folder, recipe, device_name(device)) for folder in data_folders(out)]
+    return max(filter(None, found), key=lambda each: (each[2], each[1].path), default=None)
 
 
-def _alike(folder: DataFolder, recipe: Mapping[str, Any]) -> int:
-    """How many photos a build of this recipe took, 0 for one of another."""
+def _read(folder: DataFolder, recipe: Mapping[str, Any], device: str) -> tuple[float, DataFolder, int] | None:
     try:
         told = read_json(folder.build)
-        there, photos = told["recipe"], int(told["counts"]["inputs"])
+        there = dict(told["recipe"])
+        if any(there.get(key) != recipe.get(key) for key in {*there, *recipe} - FREE):
+            return None
+        seconds = _seconds(_facts(folder), device)
+        return (seconds, folder, int(told["counts"]["inputs"])) if seconds else None
     except (DataError, KeyError, TypeError, ValueError):
-        return 0
-    return photos if all(there.get(key) == recipe.get(key) for key in {*there, *recipe} - FREE) else 0
+        return None  # broken: it tells nothing
 
 
-def _seconds(folder: DataFolder, device: str) -> float:
-    """What its steps took for a photo in all; 0 where one of them ran on another device."""
-    items, seconds = Counter[str](), defaultdict[str, float](float)
-    for facts in _facts(folder):
-        if facts["step"] != "ingest" and facts["device"] != device:
-            return 0.0
-        items[facts["step"]] += facts["items"]
-        seconds[facts["step"]] += facts["seconds"]
-    return sum(seconds[step] / items[step] for step in items)
+def _seconds(shards: Iterable[Sequence[Mapping[str, Any]]], device: str) -> float:
+    """The sum of what each step took for a photo that came to it; 0 where one of them ran on another device."""
+    photos, seconds = Counter[str](), defaultdict[str, float](float)
+    for steps in shards:
+        given = steps[0]["items"]
+        for facts in steps:
+            if facts["step"] != "ingest" and facts["device"] != device:
+                return 0.0
+            photos[facts["step"]] += given
+            seconds[facts["step"]] += facts["seconds"]
+            given = facts["photos"]
+    return sum(seconds[step] / photos[step] for step in photos if photos[step])
 
 
-def _facts(folder: DataFolder) -> Iterator[Mapping[str, Any]]:
+def _facts(folder: DataFolder) -> Iterator[Sequence[Mapping[str, Any]]]:
+    """Each shard's steps in their order."""
     shard = 0
     while (file := folder.provenance(shard)).exists():
-        yield from read_json(file)["steps"]
+        yield read_json(file)["steps"]
         shard += 1

@@ -15,22 +15,24 @@ HELD_OUT = 0.05
 def split(photos: Mapping[str, Collection[str]]) -> dict[str, str]:
     """The split of each photo, given by its id with the people in it; photos that share a person stay together.
 
-    The groups are taken in the order of a hash of their names; test and validation get at least one each when there
-    are three, and never the largest.
+    The groups are taken in the order of a hash of their names, each to where it still fits; when there are three, test
+    and validation get at least the smallest, and never the largest.
     """
     groups = _groups(photos)
     order = sorted(groups, key=lambda name: hashlib.sha256(name.encode()).digest())
-    order.remove(largest := max(order, key=lambda name: len(groups[name])))
+    order.remove(max(order, key=lambda name: len(groups[name])))
     found = dict.fromkeys(photos, "train")
     quota = max(1, round(HELD_OUT * len(photos)))
     filled = dict.fromkeys(SPLITS, 0)
+    wanted = ("test", "validation") if len(groups) >= 3 else ()
     for group in order:
         size = len(groups[group])
-        wanted = ("test", "validation") if len(groups) >= 3 else ()
-        chosen = next((s for s in wanted if not filled[s] or filled[s] + size <= quota), "train")
+        chosen = next((s for s in wanted if filled[s] + size <= quota), "train")
         filled[chosen] += size
         found.update(dict.fromkeys(groups[group], chosen))
-    found.update(dict.fromkeys(groups[largest], "train"))
+    spare = sorted((group for group in order if found[group] == "train"), key=lambda group: -len(groups[group]))
+    for empty in [s for s in wanted if not filled[s]]:
+        found.update(dict.fromkeys(groups[spare.pop()], empty))
     return found
 
 

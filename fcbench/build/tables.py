@@ -33,6 +33,7 @@ ATTRIBUTION = ("id", "split", "author", "title", "source", "licence", "licence_u
 class Census:
     """What the first pass finds out; photos by id, in the order of the inputs."""
 
+    inputs: set[str] = field(default_factory=set)
     splits: dict[str, str] = field(default_factory=dict)
     """The split of every accepted photo."""
     originals: dict[str, str] = field(default_factory=dict)
@@ -81,11 +82,24 @@ class _Notes:
     """Bytes of the working copies."""
 
 
+def _note_copy(notes: _Notes, photo: Photo, original: str, together: Collection[str]) -> None:
+    """A duplicate is left out; who is in it is in its original, which must not be trained on if the copy must not."""
+    notes.shares[original] += _shared(photo, together)
+    if photo.sidecar.split not in ("", "train"):
+        notes.listed[original] = photo.sidecar.split
+
+
+def _shared(photo: Photo, together: Collection[str]) -> tuple[str, ...]:
+    """Who and what of a photo must not be in two splits."""
+    author = photo.sidecar.licence.author.strip()
+    credit = f"author {author}" if "author" in together and author not in ("", "unknown") else ""
+    people = {segment.person_id for segment in photo.segments}
+    return tuple(name for name in (*people, photo.sidecar.group, credit) if name)
+
+
 def _note(notes: _Notes, photo: Photo, shard: int, together: Collection[str]) -> None:
     known = photo.sidecar
-    author = f"author {known.licence.author}" if "author" in together and known.licence.author != "unknown" else None
-    people = {segment.person_id for segment in photo.segments}
-    notes.shares[photo.id] = tuple(name for name in (*people, known.group, author) if name)
+    notes.shares[photo.id] = _shared(photo, together)
     notes.hashes |= {photo.id: photo.phash} if photo.phash else {}
     notes.listed[photo.id] = known.split
     notes.shards[photo.id] = shard
@@ -108,12 +122,11 @@ def _counted(job: Job, kept: Sequence[Kept], census: Census, notes: _Notes) -> I
     """The photos of all shards, counted on their way."""
     seen: dict[str, str] = {}
     banned = _taken_down(job, kept)
-    ids: set[str] = set()
     for index, result in enumerate(kept):
         for item in items_of(job, result):
-            if item.id in ids:
+            if item.id in census.inputs:
                 raise FcbenchError(f"two photos are called {item.id}: a source must give each its own id")
-            ids.add(item.id)
+            census.inputs.add(item.id)
             if isinstance(item, Reject):
                 census.rejected[item.reason] += 1
             elif item.fingerprint in banned:
@@ -121,6 +134,7 @@ def _counted(job: Job, kept: Sequence[Kept], census: Census, notes: _Notes) -> I
                 census.rejected["takedown"] += 1
             elif (original := seen.setdefault(item.fingerprint or item.id, item.id)) != item.id:
                 census.originals[item.id] = original
+                _note_copy(notes, item, original, job.together)
             else:
                 _count(census, item)
                 _note(notes, item, index, job.together)
@@ -150,9 +164,18 @@ def _forget(job: Job, index: int, photos: set[str]) -> None:
             if path.exists():
                 write_bytes(path, b"")
     if photos:
-        folder.page.unlink(missing_ok=True)  # it may show them; ``data show`` writes it anew
         for kept in chain(job, index):
             forget(folder, kept, photos, job.screen.blanked)
+
+
+def remove_absent(job: Job, inputs: Collection[str]) -> None:
+    """Leave nothing of photos that an earlier build had and that are no ``inputs`` of this one."""
+    for path in job.folder.photos.glob("*"):
+        if path.stem not in inputs:
+            path.unlink()
+    for path in job.folder.work.glob("*/*.jsonl.gz"):
+        if int(path.name.partition("-")[0]) >= len(job.shards):
+            path.unlink()
 
 
 def _count(census: Census, photo: Photo) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from fcbench.fastcomposer.official_data import is_official
 from fcbench.files import digest_file, read_json, read_rows
 from fcbench.masks import box_of, decode_mask
 from fcbench.store import DataFolder
-from fcbench.types import Mask
+from fcbench.types import PERSON, Mask
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,14 @@ def validate(path: Path, tokenizer: Any = None) -> Findings:
 
     Raises UsageError where the folder is neither.
     """
+    found = _look(path, tokenizer)
+    if found.photos and not any(found.segments - Counter({0: found.photos})):
+        nobody = Fault("nobody", path.name, f"no segment is a {PERSON!r} with a phrase: nothing to train on")
+        return replace(found, faults=[*found.faults, nobody])
+    return found
+
+
+def _look(path: Path, tokenizer: Any) -> Findings:
     if is_official(path):
         return Findings(*_official(path, tokenizer))
     if not (path / "data").is_dir():
@@ -62,7 +70,7 @@ def validate(path: Path, tokenizer: Any = None) -> Findings:
     folder = DataFolder(path)
     faults = [*_files(folder), *_totals(folder)]
     sizes = Counter[int]()
-    seen = _Seen()
+    seen = _Seen(urls=_is_ffhq(folder))
     for split in Rows(folder).splits:
         for file in folder.shards(split):
             try:
@@ -87,11 +95,12 @@ def _official(path: Path, tokenizer: Any) -> tuple[int, Counter[int], list[Fault
 
 
 class _Seen:
-    """What may not be there twice, or in two splits."""
+    """What may not be there twice, or in two splits; ``urls``: a photo's source neither, as crops of one have it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, urls: bool) -> None:
         self._ids: set[str] = set()
         self._splits: dict[str, str] = {}
+        self._urls = urls
 
     def add(self, row: Row, split: str) -> Iterator[tuple[str, str]]:
         if row["id"] in self._ids:
@@ -100,6 +109,16 @@ class _Seen:
         for person in {s["person_id"] for s in row["segments"] if s["person_id"]}:
             if self._splits.setdefault(person, split) != split:
                 yield "person_in_two_splits", f"{person} is in {split} and in {self._splits[person]}"
+        if self._urls and self._splits.setdefault(url := f"photo {row['source']}", split) != split:
+            yield "photo_in_two_splits", f"{row['source']} is in {split} and in {self._splits[url]}"
+
+
+def _is_ffhq(folder: DataFolder) -> bool:
+    """Whether it was made from FFHQ's tree, where several photos may be crops of one."""
+    try:
+        return str(read_json(folder.build)["recipe"]["source"]).startswith("ffhq ")
+    except (DataError, KeyError, TypeError):
+        return False
 
 
 def _files(folder: DataFolder) -> Iterator[Fault]:

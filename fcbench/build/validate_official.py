@@ -14,7 +14,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image as Pillow
 
+from fcbench.build.match import PERSON_WORDS
 from fcbench.masks import box_holds, box_of
+from fcbench.types import PERSON
 
 Told: TypeAlias = tuple[str, str, str, int | None]
 """Where, code (empty: no fault), message; and, once a photo, how many subjects it trains."""
@@ -69,7 +71,7 @@ def _photo(root: Path, photo: str, tokenizer: Any) -> Iterator[Told]:
         caption, segments = record["caption"], record["segments"]
         size = _size(stem.with_suffix(".jpg"))
         ids = np.load(stem.with_suffix(".npy"), allow_pickle=False)
-        people = sum(segment["coco_label"] == "person" for segment in segments)
+        people = sum(segment["coco_label"] == PERSON for segment in segments)
         found = [*_map(ids, size), *_caption(caption, segments, tokenizer)]
         found += [fault for segment in segments for fault in _segment(segment, ids)]
     except (OSError, ValueError, EOFError, KeyError, TypeError, SyntaxError) as error:
@@ -88,8 +90,8 @@ def _size(path: Path) -> tuple[int, int]:
 
 
 def _map(ids: Any, size: tuple[int, int]) -> Iterator[tuple[str, str]]:
-    if ids.ndim != 2 or ids.dtype.kind not in "iu":
-        yield "map", f"the map is {ids.dtype} {list(ids.shape)}; expected integers (height, width)"
+    if ids.ndim != 2 or ids.dtype != np.uint8:
+        yield "map", f"the map is {ids.dtype} {list(ids.shape)}; expected uint8 (height, width)"
     elif ids.shape != size:
         yield "map", f"the map is {list(ids.shape)}, the photo {list(size)}, height first"
 
@@ -116,8 +118,10 @@ def _caption(caption: str, segments: list[dict[str, Any]], tokenizer: Any) -> It
 
 def _segment(segment: dict[str, Any], ids: Any) -> Iterator[tuple[str, str]]:
     number, box = segment["id"], segment["bbox"]
-    if type(number) is not int or number < 1 or ids.ndim != 2:
-        yield "segment_id", f"segment id {number!r}: expected a number from 1"
+    if segment["coco_label"] != PERSON and str(segment["coco_label"]).strip().lower() in PERSON_WORDS:
+        yield "coco_label", f"segment {number}: {segment['coco_label']!r} is trained by nobody; expected {PERSON!r}"
+    if type(number) is not int or not 1 <= number <= 255 or ids.ndim != 2:
+        yield "segment_id", f"segment id {number!r}: expected a number from 1 to 255"
         return
     mask = ids == number
     if not mask.any():

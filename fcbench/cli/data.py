@@ -84,9 +84,11 @@ def evaluate_data(
 def _bound(given: str) -> tuple[str, float]:
     name, _, share = given.partition("=")
     try:
-        return name, float(share)
+        if 0 <= (least := float(share)) <= 1:
+            return name, least
     except ValueError:
-        raise UsageError(f"--at-least {given}: a figure and its least share, as in face=0.95") from None
+        pass
+    raise UsageError(f"--at-least {given}: a figure and its least share from 0 to 1, as in face=0.95")
 
 
 @app.command("show")

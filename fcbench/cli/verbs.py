@@ -79,9 +79,10 @@ def build_data(
     name = name or Path(source).resolve().name  # a folder may be the source itself
     if name == ".." or Path(name).name != name:
         raise UsageError(f"--name {name}: a name, not a path: the dataset lies in OUT/data/NAME")
-    if shards and update:
+    if shards and (update or retry):
         raise UsageError(
-            "--update takes over the whole dataset: give it without --shards; only what changes is computed"
+            f"--{'update' if update else 'retry'} takes over the whole dataset: give it without --shards; only what "
+            "changes is computed"
         )
     asked = command.Asked(
         source=source,
@@ -98,7 +99,7 @@ def build_data(
         assignment=assign,
         recaption=recaption,
         limit=limit,
-        together=tuple(dict.fromkeys(filter(None, together.split(",")))),
+        together=tuple(sorted({word.strip() for word in together.split(",")} - {""})),
     )
     if plan:
         from fcbench.build.plan import plan_build

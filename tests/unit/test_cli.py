@@ -232,6 +232,7 @@ def test_a_dataset_is_called_after_its_source(
         (["--name", "../x"], "--name ../x: a name, not a path"),
         (["--name", ".."], "--name ..: a name, not a path"),
         (["--update", "--shards", "1/2"], "--update takes over the whole dataset: give it without --shards"),
+        (["--retry", "oom", "--shards", "1/2"], "--retry takes over the whole dataset: give it without --shards"),
     ],
 )
 def test_a_build_that_would_land_elsewhere_or_halves_an_update_is_refused(

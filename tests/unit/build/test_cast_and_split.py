@@ -53,6 +53,17 @@ def test_a_few_groups_fill_what_they_can(groups: int, names: set[str]) -> None:
     assert set(split({f"{k:04d}": {f"p{k % groups}"} for k in range(12)}).values()) == names
 
 
+def test_a_large_group_is_held_out_only_where_no_smaller_one_is_left() -> None:
+    sizes = {"a": 20, "b": 19, "c": 1, "d": 8}
+    photos = {f"{name}{k}": {name} for name, size in sizes.items() for k in range(size)}
+    splits = {
+        name: {splits[f"{name}{k}"] for k in range(size)} for splits in [split(photos)] for name, size in sizes.items()
+    }
+    assert splits["a"] == splits["b"] == {"train"}
+    assert {*splits["c"], *splits["d"]} == {"validation", "test"}
+    assert len(splits["c"]) == len(splits["d"]) == 1
+
+
 def test_a_split_keeps_the_order_and_does_not_change() -> None:
     photos = {f"{k:04d}": {f"p{k // 5}"} for k in range(100)}
     assert split(photos) == split(photos)

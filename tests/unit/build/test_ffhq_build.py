@@ -83,6 +83,7 @@ def test_the_share_of_faces_that_lie_in_a_named_person_s_mask_is_the_tree_s_trut
 ) -> None:
     rows = {int(row["id"].rpartition("-")[2]): row for split in Rows(built).splits for row in Rows(built).of(split)}
     assert set(rows) == set(PHOTOS)
+    assert built.missing.read_text() == "00006\n"
     for number, row in rows.items():
         assert (row["width"], row["height"]) == (SHRUNK, SHRUNK)
         assert row["known_face"] == PHOTOS[number].held == holds(row, PHOTOS[number])
@@ -99,8 +100,9 @@ def test_the_share_of_faces_that_lie_in_a_named_person_s_mask_is_the_tree_s_trut
     assert cli.main([*words, "face=0.4"]) == 0
     assert cli.main([*words, "face=0.95"]) == 1
     assert capsys.readouterr().err == "face: 0.429 is below 0.95\n"
-    assert cli.main([*words, "face"]) == 2
-    assert "--at-least face: a figure and its least share" in capsys.readouterr().err
+    for given in ("face", "face=95", "face=nan"):
+        assert cli.main([*words, given]) == 2
+        assert f"--at-least {given}: a figure and its least share from 0 to 1" in capsys.readouterr().err
 
 
 def holds(row: Row, known: Known) -> bool:

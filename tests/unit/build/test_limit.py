@@ -113,4 +113,4 @@ def test_the_plan_of_a_part_of_ffhq_counts_the_terms_of_that_part(
     told = capsys.readouterr().out
     assert "photos     2, working copies" in told
     assert "licences   Attribution License: 2\n" in told
-    assert "missing    1 photos of the list: 00001" in told
+    assert "photos     1 photos of the list are missing: 00001" in told

@@ -52,7 +52,22 @@ def test_a_trial_tells_the_time_of_the_whole(asked: Asked, tmp_path: Path) -> No
     )
 
 
-@pytest.mark.parametrize("other", ["device", "short_side", "assignment", "source", "build.json"])
+def test_what_a_trial_left_out_is_not_counted(asked: Asked, tmp_path: Path) -> None:
+    for file in sorted((tmp_path / "images").glob("*.json"))[:2]:
+        file.write_text(json.dumps({**json.loads(file.read_text()), "licence": {"licence": "CC0-1.0"}}))
+    trial = data_folder(tmp_path, "trial")
+    build(tmp_path, replace(asked, name="trial", limit=4, licences="cc0"))
+    facts = read_json(trial.provenance(0))
+    names = [step["step"] for step in facts["steps"]]
+    for step in facts["steps"]:
+        step["seconds"] = 4.0
+    write_json(trial.provenance(0), facts)
+    seconds = 2 * 1.0 + (len(names) - 2) * 2.0  # all four come to ingest and screen, two to what follows
+    assert names[:2] == ["ingest", "screen"]
+    assert f"time       {9 * seconds / 60:.1f} min of" in time_of(asked, tmp_path)
+
+
+@pytest.mark.parametrize("other", ["device", "short_side", "assignment", "source", "build.json", "meta"])
 def test_a_build_of_another_recipe_or_on_another_device_tells_nothing(other: str, asked: Asked, tmp_path: Path) -> None:
     trial = data_folder(tmp_path, "trial")
     build(tmp_path, replace(asked, name="trial", limit=4))
@@ -67,6 +82,8 @@ def test_a_build_of_another_recipe_or_on_another_device_tells_nothing(other: str
     elif other == "source":
         (tmp_path / "images").rename(tmp_path / "moved")
         asked = replace(asked, images=tmp_path / "moved")
+    elif other == "meta":
+        trial.provenance(0).write_bytes(trial.provenance(0).read_bytes()[:100])
     else:
-        write_json(trial.build, {"recipe": None})
+        write_json(trial.build, {**read_json(trial.build), "recipe": None})
     assert "not known" in time_of(asked, tmp_path)

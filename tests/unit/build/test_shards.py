@@ -243,7 +243,7 @@ def test_the_card_of_ffhq_names_whose_list_it_comes_from_and_that_list_s_terms(
     folder = data_folder(tmp_path, "ffhq")
     write_card(folder, BuildCounts(**told["counts"]), told, "fcbench build-data --exclude FILE")
     card = folder.card.read_text()
-    assert "license: other" in card
+    assert "license: cc-by-nc-sa-4.0" in card
     assert "NVIDIA's list of them is under CC\nBY-NC-SA 4.0" in card
     assert cited(card) == ["xiao2023fastcomposer", "karras2019style"]
     (paper,) = yaml.safe_load((Path(__file__).parents[3] / "CITATION.cff").read_text())["references"]

@@ -19,13 +19,42 @@ from fcbench.build import build_data
 from fcbench.build.ingest import id_of
 from fcbench.build.page import write_page
 from fcbench.build.screen import Screen
-from fcbench.files import read_json, write_image
+from fcbench.files import read_json, write_image, write_json
 from fcbench.masks import encode_mask
 from fcbench.stacks import load_stack
 from fcbench.store import DataFolder, data_folder
 from tests.toys.build_toys import stack_file
 
 PHOTOS = 115
+
+
+@pytest.mark.parametrize("fewer", ["limit", "source"])
+def test_nothing_is_kept_of_photos_that_a_build_no_longer_has(fewer: str, tmp_path: Path) -> None:
+    images, out = tmp_path / "images", tmp_path / "out"
+    for number in range(60):
+        write_image(images / f"{number:02d}.png", np.full((64, 64, 3), 4 * number, np.uint8))
+        people = [{"mask": encode_mask(np.ones((64, 64), bool)), "noun": "man"}]
+        sidecar = {"caption": "a man", "people": people, "licence": {"author": f"author of {number}"}}
+        (images / f"{number:02d}.json").write_text(json.dumps(sidecar))
+    stack = load_stack(str(stack_file(tmp_path / "stack", seed=0)))
+    given: Any = {"source": "folder", "name": "own", "images": images, "stack": stack, "progress": None}
+    build_data(out, **given)
+    folder = data_folder(out, "own")
+    write_page(folder)
+    write_json(folder.evaluation, {})
+    assert "author of 59" in _named_anywhere(folder)
+    if fewer == "limit":
+        given["limit"] = 20
+    else:
+        for number in range(20, 60):
+            (images / f"{number:02d}.png").unlink()
+    assert build_data(out, update=True, **given).accepted == 20
+    named = _named_anywhere(folder)
+    assert "author of 7" in named
+    assert not named & {f"author of {number}" for number in range(20, 60)}
+    assert len(list(folder.photos.iterdir())) == 40
+    assert not folder.page.exists()
+    assert not folder.evaluation.exists()
 
 
 def test_what_was_taken_down_goes_with_its_copies_and_is_shown_nowhere(tmp_path: Path) -> None:
@@ -104,4 +133,4 @@ def _named_anywhere(folder: DataFolder) -> set[str]:
             told += gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     for path in folder.path.rglob("*.parquet"):
         told += str(parquet.read_table(path).to_pylist()).encode()
-    return {name.decode() for name in re.findall(rb"author of (?:a again|\w)(?=\W)", told)}
+    return {name.decode() for name in re.findall(rb"author of (?:a again|\d+|\w)(?=\W)", told)}

@@ -117,6 +117,53 @@ def test_photos_that_look_alike_or_have_one_author_are_in_one_split_where_that_i
     assert read_json(data_folder(tmp_path, "own").build)["recipe"]["together"] == ["author"]
 
 
+def test_photos_of_no_known_author_are_nobody_s(tmp_path: Path) -> None:
+    put_photos(images := tmp_path / "images", 40)
+    for file in images.glob("*.json"):
+        told = json.loads(file.read_text())
+        author = {"licence": {**told["licence"], "author": " " if int(file.stem) % 2 else "unknown"}}
+        file.write_text(json.dumps(told | author))
+    stack = load_stack(str(stack_file(tmp_path / "stack", seed=0)))
+    given: Any = {"source": "folder", "name": "own", "images": images, "stack": stack, "progress": None}
+    counts = build_data(tmp_path, **given, together=("author",))
+    assert counts.splits == {"train": 36, "validation": 2, "test": 2}
+    assert "none for" not in counts.summary
+
+
+def test_who_is_in_a_duplicate_is_in_its_original(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    for number in range(90):  # by threes: a photo, its copy of a group, and another photo of that group
+        write_image(images / f"{number:03d}.png", np.full((64, 64, 3), 2 * (number - (number % 3 == 1)), np.uint8))
+        group = {"group": f"g{number // 3}"} if number % 3 else {}
+        people = [{"mask": encode_mask(np.ones((64, 64), bool))}]
+        (images / f"{number:03d}.json").write_text(json.dumps({"caption": "a man", "people": people, **group}))
+    stack = load_stack(str(stack_file(tmp_path / "stack", seed=0)))
+    given: Any = {"source": "folder", "name": "own", "images": images, "stack": stack, "progress": None}
+    assert build_data(tmp_path, **given).duplicates == 30
+    splits = splits_of(tmp_path)
+    assert all(splits[number] == splits[number + 2] for number in range(0, 90, 3))
+    assert set(splits.values()) == {"train", "validation", "test"}
+
+
+def test_a_held_out_copy_holds_its_original_out(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    for number in range(20):
+        write_image(images / f"{number:03d}.png", np.full((64, 64, 3), 2 * (number % 10), np.uint8))
+        people = [{"mask": encode_mask(np.ones((64, 64), bool))}]
+        told = {"caption": "a man", "people": people, "split": "validation" if number == 13 else "train"}
+        (images / f"{number:03d}.json").write_text(json.dumps(told))
+    stack = load_stack(str(stack_file(tmp_path / "stack", seed=0)))
+    build_data(tmp_path, source="folder", name="own", images=images, stack=stack, progress=None)
+    assert splits_of(tmp_path) == {number: "validation" if number == 3 else "train" for number in range(10)}
+
+
+def test_a_build_says_for_what_no_photo_is_left(tmp_path: Path) -> None:
+    stack = load_stack(str(stack_file(tmp_path / "stack", seed=0)))
+    counts = build_data(tmp_path, photos=20, stack=stack, together=("author",), progress=None)  # all are fcbench's
+    assert counts.splits == {"train": 20}
+    assert counts.summary.endswith("; none for validation or test")
+
+
 def test_the_command_takes_what_is_kept_together_and_refuses_what_it_does_not_know(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -130,6 +177,8 @@ def test_the_command_takes_what_is_kept_together_and_refuses_what_it_does_not_kn
     (told,) = [line for line in folder.card.read_text().splitlines() if "--exclude" in line]
     again = shlex.split(told)
     assert again[again.index("--together") + 1] == "alike,author"
+    assert cli.main([*words, "--together", "author, alike"]) == 0  # the same recipe
+    assert "is built already" in capsys.readouterr().err
     rows = [row for path in folder.path.glob("data/*.parquet") for row in parquet.read_table(path).to_pylist()]
     read = {row["id"]: np.asarray(Pillow.open(io.BytesIO(row["image"]["bytes"]))) for row in rows}
     assert {row["id"]: row["phash"] for row in rows} == {id: phash(brightness(image)) for id, image in read.items()}

@@ -169,6 +169,12 @@ OFFICIAL_FAULTS: dict[str, tuple[str, Callable[[Path], Any]]] = {
         lambda stem: np.save(stem.with_suffix(".npy"), np.array([{}], object), allow_pickle=True),
     ),
     "floats": ("map", lambda stem: np.save(stem.with_suffix(".npy"), np.load(stem.with_suffix(".npy")).astype(float))),
+    "wide numbers": (
+        "map",
+        lambda stem: np.save(stem.with_suffix(".npy"), np.load(stem.with_suffix(".npy")).astype(np.int32)),
+    ),
+    "beyond a byte": ("segment_id", lambda stem: edit(stem, segment0(id=256))),
+    "a label in capitals": ("coco_label", lambda stem: edit(stem, segment0(coco_label="Person"))),
     "other size": ("map", lambda stem: np.save(stem.with_suffix(".npy"), np.load(stem.with_suffix(".npy"))[:-1])),
     "gone": ("missing_file", lambda stem: stem.with_suffix(".npy").unlink()),
 }
@@ -181,6 +187,28 @@ def test_a_fault_of_an_official_folder_is_named(name: str, built: DataFolder, tm
     photo = (tmp_path / "x" / "image_ids_train.txt").read_text().split()[0]
     spoil(tmp_path / "x" / photo[:5] / photo)
     assert code in codes(tmp_path / "x")
+
+
+def test_a_dataset_that_trains_nobody_is_named(built: DataFolder, tmp_path: Path) -> None:
+    shutil.copytree(built.path.parent.parent / "official", tmp_path / "x")
+    for file in (tmp_path / "x").glob("*/*.json"):
+        edit(file, lambda record: [segment.update(coco_label="dog") for segment in record["segments"]])
+    assert codes(tmp_path / "x") == {"nobody"}
+
+
+def test_a_photo_of_ffhq_whose_crops_are_in_two_splits_is_named(built: DataFolder, tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path / "x")
+    shutil.copytree(built.path, folder.path, ignore=shutil.ignore_patterns("work", "photos"))
+    for split in ("train", "test"):
+        file = folder.shards(split)[0]
+        rows = parquet.read_table(file).to_pylist()
+        rows[0]["source"] = "https://photos.test/1"
+        parquet.write_table(pyarrow.Table.from_pylist(rows, schema=FEATURES.arrow_schema), file)
+    assert codes(folder.path) == {"file_changed"}
+    told = json.loads(folder.build.read_text())
+    told["recipe"]["source"] = "ffhq /data/ffhq"
+    folder.build.write_text(json.dumps(told))
+    assert codes(folder.path) == {"file_changed", "photo_in_two_splits"}
 
 
 def test_faults_of_the_lists_are_named(built: DataFolder, tmp_path: Path) -> None:
