@@ -8,9 +8,9 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import requires
 
-from fcbench import plugins, stacks
+from fcbench import packages, plugins, stacks
 from fcbench.config import read_yaml, validate
 from fcbench.errors import FcbenchError
 from fcbench.stacks.presence import facts_of
@@ -92,10 +92,8 @@ def _packages() -> Iterator[Finding]:
 def _version(requirement: str) -> str:
     """``numpy 2.4.6`` for ``numpy>=2``; empty when it is not installed."""
     package = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
-    try:
-        return f"{package} {version(package)}"
-    except PackageNotFoundError:
-        return ""
+    found = packages.installed(package)
+    return f"{package} {found}" if found else ""
 
 
 def _stacks() -> Iterator[Finding]:

@@ -14,7 +14,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from time import perf_counter
 from typing import Any, TypeAlias
 
@@ -25,13 +24,17 @@ from fcbench.build.screen import Screen
 from fcbench.build.source import Source
 from fcbench.build.steps import Step, steps_of
 from fcbench.errors import DataError, FcbenchError, UsageError
+from fcbench.packages import installed
 from fcbench.store import DataFolder
 from fcbench.types import Stack
 
 Tell: TypeAlias = Callable[[str, int, float], None]
 """Hears of a step's name, how many more photos are through it, and in how many seconds: 0 if they were before."""
 
-PACKAGES = ("fcbench", "datasets", "numpy", "pillow", "pyarrow", "pycocotools", "spacy", "torch", "transformers")
+PACKAGES = (
+    *("fcbench", "datasets", "numpy", "pillow", "pyarrow", "pycocotools", "spacy", "torch", "transformers"),
+    *("segment-anything", "torchvision"),  # extras
+)
 INGEST_VERSION = 4
 SMALLEST, LARGEST, PARTS = 50, 1000, 4
 """Photos a shard, and into how many shards a build of between falls, whatever machine it runs on."""
@@ -195,8 +198,8 @@ def _facts(
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Of the packages that rows depend on."""
-    return {package: version(package) for package in PACKAGES}
+    """Of the packages that rows depend on, as far as they are installed."""
+    return {package: found for package in PACKAGES if (found := installed(package))}
 
 
 def device_name(device: str) -> str:

@@ -15,11 +15,11 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
 
+from fcbench.packages import installed
 from fcbench.types import Sampler, Stack
 
 PACKAGES = ("fcbench", "torch", "diffusers", "transformers", "numpy")
@@ -208,14 +208,7 @@ def stored_bytes(sampler: Sampler, folder: Path) -> int:
 
 def versions() -> dict[str, str | None]:
     """Versions of what may change a picture; None for a package that is not installed."""
-    return {**{package: _version(package) for package in PACKAGES}, "python": platform.python_version()}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    return {**{package: installed(package) for package in PACKAGES}, "python": platform.python_version()}
 
 
 def _high_water() -> int:
