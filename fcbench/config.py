@@ -42,8 +42,8 @@ class Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-LONGEST = 237
-"""Characters of a case's name: what the 255 of a file's leave beside ``.png`` and the mark of one half written."""
+LONGEST = 236
+"""Characters of a case's name: what the 255 of a file's leave beside ``.json`` and the mark of one half written."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -117,6 +117,10 @@ class Suite(Closed):
                 raise ValueError(f"prompt id {prompt.id!r} must be kebab-case: it becomes a file name")
             if prompt.text.count("{}") != 1:
                 raise ValueError(f"prompt {prompt.id!r} must hold {{}} once, for the subjects: {prompt.text!r}")
+            if re.search(r"\{\}[^\W\d_]", prompt.text):  # the noun would be no word of its own, nor have its token
+                raise ValueError(
+                    f"prompt {prompt.id!r}: a letter right behind {{}} makes another word: {prompt.text!r}"
+                )
         _refuse_twice([prompt.id for prompt in prompts])
         return prompts
 
@@ -186,7 +190,7 @@ class Recipe(Closed):
     schedule: Literal["constant", "cosine"] = "constant"
     optimiser: Literal["adamw", "adamw-fused", "adamw-8bit"] = "adamw-fused"
     """``adamw-8bit`` keeps its moments in 8 bits and needs bitsandbytes."""
-    average: Share = 0.0
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the weights' exponential moving average; 0 keeps none."""
     vision_layers: int = Field(default=2, ge=0)
     """How many of the image encoder's last layers are trained."""

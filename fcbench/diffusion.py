@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from fcbench.errors import UsageError
+
 
 def add_noise(scheduler: Any, latents: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
     """Noise latents (n, c, h, w) at random times: (noisy latents, target, timesteps, weight (n,))."""
@@ -33,7 +35,12 @@ def noised(scheduler: Any, latents: torch.Tensor, noise: torch.Tensor, times: to
 
 
 def training_scheduler(scheduler: Any) -> Any:
-    """The DDPM schedule that a sampling scheduler's configuration describes."""
+    """The DDPM schedule that a sampling scheduler's configuration describes.
+
+    UsageError where its network predicts neither noise nor velocity: nothing here trains such a one.
+    """
     from diffusers import DDPMScheduler
 
+    if (kind := scheduler.config.prediction_type) not in ("epsilon", "v_prediction"):
+        raise UsageError(f"the stack's scheduler says prediction_type: {kind}; trained are epsilon and v_prediction")
     return DDPMScheduler.from_config(scheduler.config)

@@ -16,6 +16,7 @@ Raised at the border, as one line for a person. The command line prints it; ``--
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -63,6 +64,20 @@ def one_line(error: BaseException, most: int = 200) -> str:
     ('no space left', 'TimeoutError')
     """
     return " ".join(str(error).split())[:most] or type(error).__name__
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error says that there is no room on a disk, also as torch and safetensors say it.
+
+    torch's writer names no reason: nothing else makes its files come out short.
+
+    >>> is_disk_full(RuntimeError("I/O error: No space left on device (os error 28)")), is_disk_full(OSError(2, "gone"))
+    (True, False)
+    """
+    full, told = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG), str(error)
+    words = ("No space left on device", "File too large (os error", "Disk quota exceeded")
+    is_short = "inline_container" in told and "unexpected pos" in told
+    return (isinstance(error, OSError) and error.errno in full) or any(word in told for word in words) or is_short
 
 
 def is_out_of_memory(error: BaseException) -> bool:

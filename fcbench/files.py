@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fcbench.errors import DataError, FcbenchError, UsageError
+from fcbench.errors import DataError, FcbenchError, UsageError, is_disk_full
 from fcbench.types import Image
 
 _ROWS = 32
@@ -47,12 +47,19 @@ def atomic(path: Path, *, flush: bool = True) -> Iterator[Path]:
             with temporary.open("rb") as handle:
                 os.fsync(handle.fileno())
         temporary.replace(path)
-    except OSError as error:
-        if error.filename is None and error.errno is None:
-            raise
-        raise FcbenchError(f"cannot write {path}: {error.strerror or error}") from error
+    except Exception as error:
+        _refuse_to_write(path, error)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _refuse_to_write(path: Path, error: Exception) -> None:
+    """FcbenchError where what went wrong is the disk's doing, whoever says so and how."""
+    if isinstance(error, OSError) and (error.filename is not None or error.errno is not None):
+        raise FcbenchError(f"cannot write {path}: {error.strerror or error}") from error
+    if not isinstance(error, FcbenchError) and is_disk_full(error):
+        raise FcbenchError(f"cannot write {path}: No space left on device") from error
 
 
 @contextlib.contextmanager
@@ -70,10 +77,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                 with file.open("rb") as handle:
                     os.fsync(handle.fileno())
         _swap(temporary, path, before)
-    except OSError as error:
-        if error.filename is None and error.errno is None:
-            raise
-        raise FcbenchError(f"cannot write {path}: {error.strerror or error}") from error
+    except Exception as error:
+        _refuse_to_write(path, error)
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     shutil.rmtree(before, ignore_errors=True)

@@ -47,6 +47,8 @@ def read_image(path: Path) -> Image:
 
     try:
         with Pillow.open(path) as opened:
+            if opened.mode.startswith(("I", "F")):  # Pillow would cut what lies above 255
+                raise DataError(f"{path}: {opened.mode} holds more than 8 bits a colour; convert it first")
             ImageOps.exif_transpose(opened, in_place=True)  # most have nothing to turn, and would be copied
             return np.array(opened if opened.mode == "RGB" else opened.convert("RGB"))
     except FileNotFoundError:

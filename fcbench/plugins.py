@@ -54,18 +54,21 @@ def load(kind: Kind, name: str, options: Mapping[str, str] | None = None) -> Met
 
 
 def code_of(kind: Kind, plugin: object) -> dict[str, str] | None:
-    """Of a plug-in that no package offers, where its class is and the sha256 of that file; else its version tells.
+    """Where a plug-in's class is, the sha256 of that file, and the package that offers it, with its version.
 
-    What it imports is not looked at.
+    None for fcbench's own, of which the version tells. What it imports is not looked at.
     """
     place = f"{type(plugin).__module__}:{type(plugin).__qualname__}"
-    if place in {entry.value for entry in _offered(kind).values()}:
+    dist = next((entry.dist for entry in _offered(kind).values() if entry.value == place), None)
+    if dist is not None and dist.name == "fcbench":
         return None
     try:
         file = inspect.getsourcefile(type(plugin))
     except TypeError:  # it was typed in, or is no Python
         file = None
-    return {"plugin": place, **({"digest": digest_file(Path(file))} if file and Path(file).is_file() else {})}
+    package = {"package": f"{dist.name} {dist.version}"} if dist is not None else {}
+    digest = {"digest": digest_file(Path(file))} if file and Path(file).is_file() else {}
+    return {"plugin": place, **package, **digest}
 
 
 def _offered(kind: Kind) -> dict[str, EntryPoint]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from functools import partial
 from math import isfinite
 from pathlib import Path
@@ -47,6 +48,22 @@ def chosen_metrics(named: Sequence[str] = ()) -> dict[str, Metric]:
     return chosen
 
 
+def metrics_of(folder: RunFolder, named: Sequence[str] = ()) -> dict[str, Metric]:
+    """The metrics to score a run with: those of :func:`chosen_metrics`, and what it was scored with before.
+
+    Of the latter those that can be loaded here: the others' scores stay as they are.
+    """
+    metrics = chosen_metrics(named)
+    for name in folder.scored():
+        if name not in metrics:
+            plugin = folder.read_scores(name)[0].get("code", {}).get("plugin", name)
+            with suppress(FcbenchError):
+                metric = plugins.load("metrics", plugin)
+                _own_judges(metric)
+                metrics[name] = metric
+    return metrics
+
+
 def needs_scoring(folder: RunFolder, metrics: Mapping[str, Metric], digests: Mapping[str, str]) -> list[str]:
     """Names of the metrics whose scores are absent or out of date; loads no model.
 
@@ -57,7 +74,7 @@ def needs_scoring(folder: RunFolder, metrics: Mapping[str, Metric], digests: Map
     generations = folder.generations()
     if not generations:
         return []
-    judged = _digest(generations)
+    judged = _digest(folder, generations)
     wanted = {name: {"metric": name, **_header(metric, digests, judged)} for name, metric in metrics.items()}
     return [name for name, header in wanted.items() if folder.read_scores(name)[0] != header]
 
@@ -70,7 +87,7 @@ def score_run(folder: RunFolder, stack: Stack, metrics: Mapping[str, Metric]) ->
     if stack.random_weights or not (names := needs_scoring(folder, metrics, stack.digests)):
         return
     generations = folder.generations()
-    judged = _digest(generations)
+    judged = _digest(folder, generations)
     say = partial(print, file=sys.stderr, flush=True)
     for name in names:
         say(f"{folder.suite}/{folder.label}: {name} of {len(generations)} pictures ...", end=" ")
@@ -111,10 +128,18 @@ def _facts(metric: Metric, stack: Stack, generations: Sequence[Generation]) -> d
     return {} if tell is None else dict(tell(stack, generations))
 
 
-def _digest(generations: Sequence[Generation]) -> str:
-    """Of the cases, their pictures and the subjects' photos: all that a metric looks at."""
+def _digest(folder: RunFolder, generations: Sequence[Generation]) -> str:
+    """Of the cases, their pictures and the subjects' photos: all that a metric looks at.
+
+    DataError where a photo is not the one that the pictures were drawn from.
+    """
     subjects = {subject for generation in generations for subject in generation.case.subjects}
     photos = {subject: [_digest_of(photo, "put the photo back") for photo in subject.images] for subject in subjects}
+    known = read_json(folder.config).get("photos", {})
+    for subject, digests in photos.items():
+        for photo, then, now in zip(subject.images, known.get(subject.id, digests), digests, strict=False):
+            if then != now:
+                raise DataError(f"{photo}: another photo than {folder.path} was drawn from; put that one back")
     again = "give the command that drew it again"
     return digest_json(
         [

@@ -17,7 +17,7 @@
       checkpoints/<name>/                     what ``train`` leaves
         work/                                 until it is done: what was begun, latents, the state to go on from
       checkpoints/<name>.training/            how it went
-        log.jsonl  tensorboard/               one line a step
+        log.jsonl  tensorboard/  wandb.txt    one line a step; what Weights & Biases calls it
         samples/<step>.png                    a sheet of the same few cases
         steps/<step>/                         checkpoints on the way
         stopped.json                          the batch at which the loss was not finite
@@ -352,6 +352,11 @@ class TrainingFolder:
         return self.beside / "log.jsonl"
 
     @property
+    def wandb(self) -> Path:
+        """What Weights & Biases calls this training."""
+        return self.beside / "wandb.txt"
+
+    @property
     def tensorboard(self) -> Path:
         """The same, for TensorBoard."""
         return self.beside / "tensorboard"
@@ -381,7 +386,8 @@ class TrainingFolder:
 
 def runs_of(out: Path, suite: str) -> list[RunFolder]:
     """The runs of a suite, by label."""
-    return [RunFolder(path.parent) for path in sorted((out / "runs" / suite).glob("*/run.json"))]
+    found = sorted((out / "runs" / suite).glob("*/run.json"))
+    return [RunFolder(path.parent) for path in found if path.parent.name[0] != "."]  # those are being written
 
 
 def suites_with_runs(out: Path) -> list[str]:

@@ -215,7 +215,10 @@ class Tuned(ABC):
     def _autocast(self, recipe: Recipe, stack: Stack) -> torch.dtype | None:
         if recipe.mixed_precision:
             return HALVES[recipe.mixed_precision]
-        return torch.bfloat16 if self.track == "optimised" and stack.device != "cpu" else None
+        if self.track != "optimised" or stack.device == "cpu":
+            return None
+        has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)  # emulated it is slow, and slow only
+        return torch.bfloat16 if has_bfloat16 else torch.float16
 
     def _class_images(self, stack: Stack, noun: str, workdir: Path) -> list[Path]:
         folder = self._class_folders.get(_class_key(stack, noun))

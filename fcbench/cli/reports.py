@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,7 +75,8 @@ def report(
         options = {"--merge": merge, "--baseline": baseline, "--against": against, "--publish": publish}
         if given := [option for option, value in options.items() if value]:
             raise UsageError(f"--check writes nothing: leave {', '.join(given)} away")
-        _check(report.stale_reports(out, chosen_metrics(()), None if suite is None else _reported(suite, out)))
+        reported = None if suite is None else _reported(suite, out)
+        _check([*report.stale_reports(out, chosen_metrics(()), reported), *_unscored(reported, out)])
         return
     for other in merge or []:
         for name in _reported(suite, other):
@@ -131,6 +132,25 @@ def _check(reasons: Sequence[str]) -> None:
     print("every leaderboard is up to date")
 
 
+def _unscored(suites: Sequence[str] | None, out: Path) -> Iterator[str]:
+    """The runs whose scores are not of what lies there now: pictures, photos, judges, the code of metrics."""
+    from fcbench import store
+    from fcbench.files import read_json
+    from fcbench.score import metrics_of, needs_scoring
+    from fcbench.stacks import load_stack
+
+    for suite in store.suites_with_runs(out) if suites is None else suites:
+        for folder in store.runs_of(out, suite):
+            try:
+                digests = load_stack(read_json(folder.config)["stack_file"]).digests
+                names = needs_scoring(folder, metrics_of(folder), digests)
+            except (FcbenchError, KeyError) as error:
+                yield f"{folder.path}: nobody can tell what its scores are of ({error})"
+                continue
+            if names:
+                yield f"{folder.path}: {', '.join(names)} would be scored anew; run: fcbench report --suite {suite}"
+
+
 def _adopt(pictures: Path, suites: Sequence[str], name: str, out: Path, told: Mapping[str, Any]) -> None:
     """Take a folder of pictures over as a run; ``told`` is what else ``adopt`` is told of them."""
     from fcbench.config import load_suites
@@ -147,11 +167,11 @@ def _score(suite: str, named: Sequence[str], stack: str | None, device: str, out
     """Score what is not scored yet of a suite's runs."""
     from fcbench import store
     from fcbench.files import read_json
-    from fcbench.score import chosen_metrics, needs_scoring, score_run
+    from fcbench.score import metrics_of, needs_scoring, score_run
     from fcbench.stacks import load_stack
 
-    metrics = chosen_metrics(named)
     for folder in store.runs_of(out, suite):
+        metrics = metrics_of(folder, named)
         judge = stack or read_json(folder.config)["stack_file"]
         if needs_scoring(folder, metrics, load_stack(judge).digests):
             score_run(folder, load_stack(judge, device=device), metrics)

@@ -69,13 +69,18 @@ def save_checkpoint(folder: Path, parts: Checkpoint, facts: dict[str, Any]) -> N
     write_json(folder / FACTS, facts)
 
 
-def load_checkpoint(place: str, stack: Stack) -> Checkpoint:
+def load_checkpoint(place: str, stack: Stack, *, unrounded: bool = False) -> Checkpoint:
     """Read a checkpoint onto the stack's device: our folder, an official file or a folder with one, or a hub id.
 
-    Raises MissingError when it is not there or not complete, WeightsError when it does not fit: every weight is read.
+    On a GPU in float16, a folder ``unrounded`` in float32, for a training to begin from. Raises MissingError when it is
+    not there or not complete, WeightsError when it does not fit: every weight is read.
     """
     found = find_checkpoint(place)
-    unet, image_encoder, fusion = _load_folder(found, stack) if found.is_dir() else _load_official(found, stack)
+    if found.is_dir():
+        whole = unrounded or stack.device == "cpu"
+        unet, image_encoder, fusion = _load_folder(found, stack, torch.float32 if whole else torch.float16)
+    else:
+        unet, image_encoder, fusion = _load_official(found, stack)
     fusion = fusion.to(stack.device, unet.dtype)
     return Checkpoint(unet.to(stack.device).eval(), image_encoder.to(stack.device).eval(), fusion.eval())
 
@@ -133,7 +138,7 @@ def checkpoint_facts(place: str) -> dict[str, Any]:
     return facts
 
 
-def _load_folder(folder: Path, stack: Stack) -> tuple[Any, Any, Fusion]:
+def _load_folder(folder: Path, stack: Stack, dtype: torch.dtype) -> tuple[Any, Any, Fusion]:
     from diffusers import UNet2DConditionModel
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -151,7 +156,6 @@ def _load_folder(folder: Path, stack: Stack) -> tuple[Any, Any, Fusion]:
     # The libraries leave what a file lacks at a random value and say so in a warning: compare before they read it.
     for name, model in zip(MODELS, (unet, tower), strict=True):
         refuse_misfit(folder / name, read_folder(folder / name, shapes_only=True), model.state_dict())
-    dtype = torch.float32 if stack.device == "cpu" else torch.float16
     return (
         UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype, local_files_only=True),
         CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder", dtype=dtype, local_files_only=True),

@@ -32,7 +32,7 @@ from fcbench.fastcomposer.official import (
     weights_for,
     write_official,
 )
-from fcbench.files import atomic, digest_file, write_json
+from fcbench.files import atomic, atomic_folder, digest_file, write_json
 from fcbench.types import Stack
 from fcbench.weights import Weights, read_folder, read_tensors
 
@@ -53,7 +53,8 @@ def convert(source: str, target: Path, stack: Stack) -> Path:
         write_official(file, _to_official(found, stack))
         return file
     _refuse_existing(target)
-    _to_folder(found, target, stack)
+    with atomic_folder(target) as temporary:
+        _to_folder(found, temporary, stack)
     return target
 
 

@@ -40,10 +40,12 @@ class Example:
 def open_photos(data: Path, min_margin: float = 0.0) -> Photos:
     """The training photos of a folder that ``build-data`` made, or of one laid out as the official dataset.
 
-    ``min_margin``: see Recipe; the official layout keeps no margins, and all of its segments stay.
-    UsageError when it is neither; DataError when its build is not finished, or naming the file of it that is wrong.
+    ``min_margin``: see Recipe. UsageError when it is neither, or where margins are asked for and the official layout
+    keeps none; DataError when its build is not finished, or naming the file of it that is wrong.
     """
     if is_official(data):
+        if min_margin > 0:
+            raise UsageError(f"{data}: the official layout keeps no margins: --set min_margin=0 takes all segments")
         return FolderPhotos(data)
     folder = DataFolder(data)
     if not (data / "data").is_dir():

@@ -35,6 +35,16 @@ def pin(place: str) -> str:
     return f"{name}@{commit}" if commit else place
 
 
+def is_branch_of(noted: str, place: str) -> bool:
+    """Whether ``place`` is a hub id without a revision, and ``noted`` a commit of that repository.
+
+    >>> is_branch_of("owner/name@" + "a" * 40, "owner/name"), is_branch_of("owner/name@" + "a" * 40, "owner/name@v1")
+    (True, False)
+    """
+    name, _, commit = noted.partition("@")
+    return is_hub_id(place) and place == name and is_commit(commit)
+
+
 def fetch(place: str, file: str) -> Path:
     """The local folder of a hub id with our folder's files or ``file`` in it, fetched now if there is a network.
 

@@ -27,8 +27,8 @@ def training_facts(
 ) -> dict[str, Any]:
     """All that decides which weights come out.
 
-    ``data``: the dataset's digest; ``start``: the checkpoint that it goes on from; ``parts``: in how many a batch is
-    taken, over all processes.
+    ``data``: the dataset's digest; ``start``: the checkpoint that it goes on from, or its digest; ``parts``: in how
+    many a batch is taken, over all processes.
     """
     return {
         "recipe": recipe.model_dump(),

@@ -149,6 +149,7 @@ def _ahead(make: Callable[[Key], Made], keys: Sequence[Key], workers: int) -> It
         num_workers=workers,
         collate_fn=_as_it_is,
         generator=torch.Generator(),  # else it would take a number from the global one
+        multiprocessing_context="fork" if workers else None,  # else, from Python 3.14 on, each would copy the photos
     )
     for made in loader:
         if isinstance(made, DataError):

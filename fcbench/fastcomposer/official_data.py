@@ -124,6 +124,8 @@ def read_ids(root: Path, split: str) -> list[str]:
     The lists must fit together, where they are there: training and test share no id, and all are in ``image_ids.txt``.
     """
     ids = _read_list(_list_file(root, split))
+    if not ids:
+        raise DataError(f"{_list_file(root, split)}: no id")
     other = _list_file(root, {"train": "test", "test": "train"}[split])
     if other.is_file() and (shared := set(ids) & set(_read_list(other))):
         raise DataError(f"{other}: {min(shared)} is in {_list_file(root, split).name} too")
@@ -145,8 +147,6 @@ def _read_list(path: Path) -> list[str]:
         if photo_id in seen:
             raise DataError(f"{path}, line {number}: {photo_id} is there twice")
         seen.add(photo_id)
-    if not ids:
-        raise DataError(f"{path}: no id")
     return ids
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections import deque
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -104,9 +105,11 @@ class Tracker:
         if self._recipe.wandb:
             import wandb
 
-            name = self._folder.checkpoint.name
-            settings = self._recipe.model_dump()
-            self._run = wandb.init(project=self._recipe.wandb, id=name, resume="allow", config=settings)
+            name, own = self._folder.checkpoint.name, self._folder.wandb
+            if not own.exists():  # another training of this name, in another folder, is another run
+                write_text(own, f"{name}-{uuid.uuid4().hex[:8]}")
+            told = {"id": own.read_text(encoding="utf-8"), "name": name, "config": self._recipe.model_dump()}
+            self._run = wandb.init(project=self._recipe.wandb, resume="allow", **told)
         return file.open("a", encoding="utf-8", buffering=1)  # a line a write: what a killed process logged is there
 
 

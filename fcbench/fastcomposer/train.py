@@ -26,10 +26,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fcbench.config import Recipe
 from fcbench.diffusion import add_noise, training_scheduler
+from fcbench.errors import MissingError
 from fcbench.fastcomposer.checkpoint import MODELS, Checkpoint, load_checkpoint, place_of_start, save_checkpoint
 from fcbench.fastcomposer.course import Course
 from fcbench.fastcomposer.data import Example, open_photos, open_unseen
 from fcbench.fastcomposer.encoder import Fusion, embed_subjects
+from fcbench.fastcomposer.hub import is_branch_of
 from fcbench.fastcomposer.keeping import claim, training_facts
 from fcbench.fastcomposer.latents import encode_latents, join_latents, open_latents, take_latents
 from fcbench.fastcomposer.loader import Batch, Drawing, batches, sampling_weights, workers_for
@@ -41,7 +43,7 @@ from fcbench.fastcomposer.samples import Samples
 from fcbench.fastcomposer.shares import share_of
 from fcbench.fastcomposer.tracking import Meter, require_wandb
 from fcbench.fastcomposer.unseen import Unseen
-from fcbench.files import locked
+from fcbench.files import digest_place, locked, read_json
 from fcbench.images import to_tensor
 from fcbench.loop import Clock, batch_generator, cosine, run_steps
 from fcbench.store import TrainingFolder
@@ -87,7 +89,7 @@ def _train(
     accelerator: Accelerator,
 ) -> None:
     first, parts = accelerator.is_main_process, accelerator.num_processes * recipe.accumulation
-    start = place_of_start(stack, recipe)
+    start, loads = _start(folder, stack, recipe)
     precision = accelerator.mixed_precision
     facts = training_facts(photos.digest, stack, recipe, start=start, parts=parts, precision=precision)
     with accelerator.main_process_first():
@@ -112,7 +114,7 @@ def _train(
         join_latents(photos, folder.latents)
     accelerator.wait_for_everyone()
     latents = open_latents(folder.latents, patience=0 if first else _NFS_SECONDS)
-    trainer = Trainer(photos, latents, stack, recipe, accelerator, start)
+    trainer = Trainer(photos, latents, stack, recipe, accelerator, loads)
     del latents
     judged = trainer.unseen(unseen) if first and unseen is not None else None
     with closing(Course(trainer, folder, recipe, facts, judged)) as course:
@@ -137,6 +139,24 @@ def _train(
     accelerator.wait_for_everyone()  # none reads or maps what is deleted now, which NFS would not let go
     if first:
         shutil.rmtree(folder.work)
+
+
+def _start(folder: TrainingFolder, stack: Stack, recipe: Recipe) -> tuple[str | None, str | None]:
+    """By what the checkpoint is known that a training starts from, and which is loaded; None: the stack.
+
+    Where a state is kept, which replaces all that a start gives, the checkpoint may be gone by now, and a branch on the
+    hub may have moved: it is the one that was noted.
+    """
+    noted = read_json(folder.begun).get("start") if folder.state.exists() and folder.begun.exists() else None
+    if noted and is_branch_of(noted, recipe.start):
+        return str(noted), None
+    try:
+        place = place_of_start(stack, recipe)
+    except MissingError:
+        if not noted:
+            raise
+        return str(noted), None
+    return digest_place(place), place
 
 
 class FastComposerModel(nn.Module):
@@ -186,7 +206,7 @@ class Trainer:
         first = accelerator.process_index * recipe.accumulation
         self._parts = range(first, first + recipe.accumulation)
         self._coming: Iterator[Batch] | None = None
-        model = FastComposerModel(stack, recipe, load_checkpoint(start, stack) if start else None)
+        model = FastComposerModel(stack, recipe, load_checkpoint(start, stack, unrounded=True) if start else None)
         model = model.to(accelerator.device)
         model.unet.to(memory_format=torch.channels_last)
         if recipe.gradient_checkpointing:

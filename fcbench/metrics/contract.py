@@ -15,7 +15,7 @@ FIXED_COLUMNS = frozenset([
     "faces_found", "needs_tuning", "rank_best", "rank_worst", "memory_kind", "prior_seconds", "fit_seconds",
     "sample_seconds", "single_seconds", "single_low", "single_high", "total_seconds", "load_seconds",
     "warm_up_seconds", "peak_gib", "reserved_gib", "device_gib", "prior_peak_gib", "fit_peak_gib",
-    "sample_peak_gib", "stored_mib_per_subject",
+    "sample_peak_gib", "stored_mib_per_subject", "low_memory",
 ])  # fmt: skip
 """What reports call other columns than scores."""
 

@@ -34,7 +34,7 @@ class Against:
     devices: tuple[str, ...]
     comparisons: tuple[Comparison, ...]
     changed: tuple[str, ...]
-    """Of each method that stands against its earlier self, what is not as it was then, in a line; weights by role."""
+    """What is not as in the report, a line each: of a method beside its earlier self, and of what others drew from."""
 
     @property
     def reading(self) -> str:
@@ -66,7 +66,8 @@ def against(runs: Sequence[Run], rankings: Sequence[Ranking], place: Path, suite
         if other.label not in drawn - {run.label}
     ]
     devices = tuple(sorted({str(run.config["device"]) for run in earlier if run.config["device"]}))
-    changed = filter(None, (_changed(run, other) for run, other in pairs if run.label == other.label))
+    same = [_changed(run, other) for run, other in pairs if run.label == other.label]
+    changed = filter(None, [*same, *(_elsewhere(run, [o for r, o in pairs if r is run]) for run in ours)])
     return Against(str(place), devices, tuple(compared(pairs)), tuple(changed))
 
 
@@ -78,6 +79,15 @@ def _changed(run: Run, earlier: Run) -> str:
     if weights := differing(*digests, checkpoint=run.method == OURS):
         found.append(f"other weights of {', '.join(weights)}")
     return f"{run.label}: {'; '.join(found)}" if found else ""
+
+
+def _elsewhere(run: Run, others: Sequence[Run]) -> str:
+    """Which methods of the report drew from another base than a method here."""
+    if not run.config.get("stack_digests"):
+        return ""  # made elsewhere: nobody knows from what
+    drawn = [other for other in others if other.label != run.label and other.config.get("stack_digests")]
+    found = [other.label for other in drawn if run.setting.base != other.setting.base]
+    return f"{run.label}: drawn from other weights or defaults than {', '.join(found)}" if found else ""
 
 
 def earlier_report(place: Path, suite: str) -> Path:

@@ -107,9 +107,11 @@ def check_baseline(baseline: str, labels: Sequence[str], suite: str) -> None:
 
 
 def _unlocalized(runs: Sequence[Run]) -> Difference | None:
-    """By how much more pairs blend without the localisation loss, where both were drawn in one setting."""
+    """By how much more pairs blend without the localisation loss, where both were drawn whole in one setting."""
     by_label = {run.label: run for run in runs}
     ours, without = by_label.get(OURS), by_label.get(f"{OURS}@{UNLOCALIZED}")
     if ours is None or without is None or ours.setting != without.setting:
+        return None
+    if not (ours.is_complete and without.is_complete):
         return None
     return compare(without, ours, "blended")

@@ -23,6 +23,8 @@ UNLOCALIZED = "no-localization"
 """The variant under which weights trained without the localisation loss are run."""
 TUNED = ("custom-diffusion", "dreambooth", "textual-inversion")
 """The methods whose costs the paper compares with its own."""
+TUNE = (*TUNED, "dreambooth-lora")
+"""The methods that tune, whoever drew their pictures."""
 
 ON_CPU = {
     "peak_gib": "needs a GPU: on a CPU memory is counted beyond the loaded weights, which the paper's figures hold",
@@ -68,7 +70,8 @@ def claims(
 def _rows(board: Ranking) -> tuple[Row | None, list[Row]]:
     """FastComposer's row and those of tuned methods, as far as something was drawn."""
     rows = [row for row in board.of("method") if row.generations]
-    return next((row for row in rows if row.method == OURS), None), [row for row in rows if row.needs_tuning]
+    tuned = [row for row in rows if row.needs_tuning or row.method.partition("@")[0] in TUNE]
+    return next((row for row in rows if row.method == OURS), None), tuned
 
 
 def _absent(ours: Row | None, tuned: Sequence[Row]) -> str:
@@ -80,13 +83,16 @@ def _absent(ours: Row | None, tuned: Sequence[Row]) -> str:
 def _cheaper(board: Ranking, text: str, quantity: str, least: float) -> Claim:
     ours, tuned = _rows(board)
     own = getattr(ours.costs, quantity) if ours is not None else None
-    costs = {row.method: getattr(row.costs, quantity) for row in tuned if row.status == "complete"}
+    alike = [row for row in tuned if ours is not None and row.low_memory == ours.low_memory]
+    costs = {row.method: getattr(row.costs, quantity) for row in alike if row.status == "complete"}
     ratios = {method: cost / own for method, cost in sorted(costs.items()) if cost is not None and own}
     judged = [ratio for method, ratio in ratios.items() if method in TUNED]
     if ours is not None and own is None:
         return Claim(text, "not measured", UNMEASURED)
     if ours is None or not judged:
-        return Claim(text, "not measured", _absent(ours, tuned) or f"no complete run of {', '.join(TUNED)} here")
+        other = "" if len(alike) == len(tuned) else " with --low-memory, or without, as ours is"
+        absent = f"no complete run of {', '.join(TUNED)} here{other}"
+        return Claim(text, "not measured", _absent(ours, tuned) or absent)
     told = [f"{method} {amount(ratio)} times that" for method, ratio in ratios.items() if method in TUNED]
     beside = [f"{method} {amount(ratio)}" for method, ratio in ratios.items() if method not in TUNED]
     unit = "s" if quantity == "total_seconds" else "GiB"
@@ -104,7 +110,8 @@ def _no_storage(board: Ranking) -> Claim:
         return Claim(text, "not measured", _absent(ours, tuned))
     if ours.costs.stored_mib_per_subject is None:
         return Claim(text, "not measured", UNMEASURED)
-    others = ", ".join(f"{row.method} {amount(row.costs.stored_mib_per_subject)} MiB" for row in tuned)
+    kept = {row.method: row.costs.stored_mib_per_subject for row in tuned}
+    others = ", ".join(f"{method} {amount(mib)} MiB" for method, mib in kept.items() if mib is not None)
     verdict: Verdict = "held" if ours.costs.stored_mib_per_subject == 0 else "not held"
     own = f"{OURS} {amount(ours.costs.stored_mib_per_subject)} MiB"
     return Claim(text, verdict, own + (f"; {others}" if others else ""))
@@ -164,7 +171,8 @@ def _localization(board: Ranking | None, more: Difference | None) -> Claim:
         for name in (OURS, f"{OURS}@{UNLOCALIZED}")
     ]
     if more is None or more.estimate.value is None or None in blended:
-        return Claim(text, "not measured", f"needs pictures of weights without that loss: --variant {UNLOCALIZED}")
+        needed = f"needs complete runs, and one of weights without that loss: --variant {UNLOCALIZED}"
+        return Claim(text, "not measured", needed)
     e = more.estimate
     more_points = f"{points(e.value)} percentage points"
     told = f"{share(blended[0])} of pictures blended with it, {share(blended[1])} without: {more_points}"

@@ -36,13 +36,8 @@ def frontiers(runs: Sequence[Run]) -> list[Frontier]:
     families: dict[str, dict[float, Run]] = {}
     for run in sorted(runs, key=lambda run: (run.is_of_sweep, run.label)):
         if run.alpha is not None and run.is_complete and run.values("identity") and run.values("prompt"):
-            families.setdefault(_family(run), {}).setdefault(run.alpha, run)
+            families.setdefault(run.family, {}).setdefault(run.alpha, run)
     return [_frontier(family) for _, family in sorted(families.items()) if len(family) >= 3]
-
-
-def _family(run: Run) -> str:
-    options = {key: value for key, value in run.config.get("options", {}).items() if key != "alpha"}
-    return repr((run.method, run.setting, sorted(options.items()), run.config.get("stack_digests")))
 
 
 def _frontier(family: dict[float, Run]) -> Frontier:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import uuid
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from fcbench.errors import DataError
-from fcbench.files import digest_file, read_json, write_bytes, write_json
+from fcbench.files import atomic_folder, digest_file, read_json, write_bytes, write_json
 from fcbench.report.weights import differing
 from fcbench.store import RunFolder, run_folder, runs_of, subject_folder
 
 
 def merge(out: Path, other: Path, suite: str) -> list[RunFolder]:
-    """Copy the runs of ``suite`` under ``other`` to ``out``; those that are there already, alike, are left alone.
+    """Copy the runs of ``suite`` under ``other`` to ``out``; those that are there already, as far, are left alone.
 
     Raises DataError, before anything is copied, naming each run that does not compare: other cases, other weights under
     the same name, other judges, or another run of the same name. Runs of other devices are taken: they rank apart.
@@ -29,7 +27,7 @@ def merge(out: Path, other: Path, suite: str) -> list[RunFolder]:
     reasons = [reason for folder in theirs for reason in _refusals(folder, ours)]
     if reasons:
         raise DataError(f"{other} cannot be joined with {out}: {'; '.join(dict.fromkeys(reasons))}")
-    new = [folder for folder in theirs if folder.label not in ours]
+    new = [folder for folder in theirs if folder.label not in ours or _grew(ours[folder.label], folder)]
     photos = {
         (subject.id, image.name): image
         for folder in ours.values()
@@ -43,7 +41,7 @@ def merge(out: Path, other: Path, suite: str) -> list[RunFolder]:
 def _refusals(folder: RunFolder, ours: Mapping[str, RunFolder]) -> list[str]:
     config = read_json(folder.config)
     reasons = [f"{path} is a link" for path in sorted(folder.path.rglob("*")) if path.is_symlink()][:1]
-    if folder.label in ours and _content(folder) != _content(ours[folder.label]):
+    if folder.label in ours and not _are_one(folder, ours[folder.label]):
         reasons.append(f"both have another {folder.label}: draw one again with --variant")
     differences = (_difference(folder, config, label, own) for label, own in ours.items())
     return [*reasons, *islice(filter(None, differences), 1)]  # the first says why, the others would say it again
@@ -66,10 +64,19 @@ def _difference(folder: RunFolder, config: Mapping[str, Any], label: str, own: R
     return ""
 
 
-def _content(folder: RunFolder) -> dict[str, str]:
-    """The digests of pictures and failures: what makes two runs one."""
-    files = [path for part in ("images", "failures") for path in sorted((folder.path / part).glob("*"))]
-    return {str(path.relative_to(folder.path)): digest_file(path) for path in files}
+def _are_one(folder: RunFolder, other: RunFolder) -> bool:
+    """Whether two folders hold one run, of which one may have come further: the pictures that both have are equal."""
+    fewer, more = sorted((_pictures(folder), _pictures(other)), key=len)
+    return fewer.items() <= more.items() and (len(fewer) < len(more) or folder.failures() == other.failures())
+
+
+def _grew(ours: RunFolder, theirs: RunFolder) -> bool:
+    return len(_pictures(theirs)) > len(_pictures(ours))
+
+
+def _pictures(folder: RunFolder) -> dict[str, str]:
+    """The digests of the pictures."""
+    return {path.name: digest_file(path) for path in sorted((folder.path / "images").glob("*"))}
 
 
 def _copy(
@@ -79,15 +86,11 @@ def _copy(
 
     ``photos`` by subject and file name, as runs here name them: cases of the same suite have the same.
     """
-    temporary = out / f".merge-{uuid.uuid4().hex[:8]}.tmp"
-    try:
-        target.path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(source.path, temporary, ignore=shutil.ignore_patterns("work", ".*.tmp"))
+    with atomic_folder(target.path) as temporary:
+        aside = shutil.ignore_patterns("work", ".*.tmp")
+        shutil.copytree(source.path, temporary, ignore=aside, dirs_exist_ok=True)
         for row in sorted((temporary / "cases").glob("*.json")):
             _point_to_photos(row, source.suite, out, other, photos)
-        os.rename(temporary, target.path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return target
 
 

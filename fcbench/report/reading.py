@@ -26,7 +26,8 @@ READING = {
     "Intervals": "are bootstrap-t: people and prompts are drawn anew 999 times, of pictures of several people those "
     "whose people were all drawn, and each draw is measured in its own standard error. So a suite is as large as its "
     "number of people, however many pictures. Of three people in a picture few draws keep all, and intervals come out "
-    f"rather too wide than too short. Below {LEAST_CLUSTERS} people none is given, nor where all pictures score alike.",
+    f"rather too wide than too short. Below {LEAST_CLUSTERS} people none is given, nor where all pictures score "
+    f"alike; below {LEAST_CLUSTERS} prompts they are of those prompts, drawn over people alone.",
     "Differences": "have an interval (bootstrap-t) and a p (signs flipped at random, Holm-corrected for the number of "
     "methods, which the intervals are not). These are different tests and may disagree near the edge: ‡ marks where "
     "the interval holds 0 but p tells a difference at 5 %, or leaves out 0 but p tells none.",

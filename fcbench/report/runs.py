@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fcbench import plugins
 from fcbench.errors import DataError
-from fcbench.files import read_json
+from fcbench.files import digest_json, read_json
 from fcbench.report.statistics import Group
 from fcbench.store import RunFolder
 from fcbench.types import Case, Generation, Score
@@ -30,6 +30,19 @@ ALPHA = re.compile(r"(?:.*-)?alpha-[0-9.]+")
 
 OWN = ("judged",)
 """What scores' headers say of the pictures rather than of the judge."""
+
+
+BASE = ("tokenizer", "text_encoder", "vae", "unet", "scheduler")
+"""The roles that every method draws with, or starts from."""
+
+
+class Setting(NamedTuple):
+    """What runs have in common that are ranked together; ``base``: of weights and defaults, "" of what drew nothing."""
+
+    device: str
+    stack: str
+    suite_digest: str
+    base: str
 
 
 @dataclass(frozen=True)
@@ -64,9 +77,27 @@ class Run:
         return bool(self.config.get("random_weights", False))
 
     @property
-    def setting(self) -> tuple[str, str, str]:
-        """Device, stack and suite digest: what must be equal for two runs to be ranked together."""
-        return str(self.config["device"] or ""), str(self.config["stack"]), str(self.config["suite_digest"])
+    def setting(self) -> Setting:
+        """What must be equal for two runs to be ranked together."""
+        return Setting(
+            str(self.config["device"] or ""),
+            str(self.config["stack"]),
+            str(self.config["suite_digest"]),
+            self._base if self.has_costs else "",
+        )
+
+    @property
+    def _base(self) -> str:
+        """Of the weights and defaults that all methods draw with: their own are their affair."""
+        digests, sampling = self.config.get("stack_digests") or {}, dict(self.config.get("sampling") or {})
+        sampling.pop("alpha", None)  # of FastComposer alone
+        return digest_json([{role: digests.get(role) for role in BASE}, sampling])[:8]
+
+    @property
+    def family(self) -> str:
+        """Equal for the runs of a method that differ in alpha alone."""
+        options = {key: value for key, value in self.config.get("options", {}).items() if key != "alpha"}
+        return repr((self.method, self.setting, sorted(options.items()), self.config.get("stack_digests")))
 
     @property
     def costs_measured(self) -> bool:
@@ -100,13 +131,16 @@ class Run:
 
     @property
     def alpha(self) -> float | None:
-        """The share of subject-conditioned steps, of methods that have one: their own, or else the stack's."""
+        """The share of subject-conditioned steps, of methods that have one: their own, or else the stack's.
+
+        None where an option of that name is something else, as LoRA's is: no number from 0 to 1.
+        """
         options = self.config.get("options", {})
         if "alpha" not in options:
             return None
         alpha = options["alpha"]
         alpha = self.config.get("sampling", {}).get("alpha") if alpha is None else alpha
-        return None if alpha is None else float(alpha)
+        return float(alpha) if isinstance(alpha, int | float) and 0 <= alpha <= 1 else None
 
     @property
     def is_of_sweep(self) -> bool:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Literal, TypeAlias
 
 from fcbench.report.costs import Costs, costs
 from fcbench.report.numbers import amount
-from fcbench.report.runs import METRICS, Run, group_of
+from fcbench.report.runs import METRICS, Run, Setting, group_of
 from fcbench.report.seen import seen
 from fcbench.report.statistics import Difference, Estimate, difference, holm, mean
 
@@ -51,6 +51,7 @@ class Row:
     note: str
     further: Mapping[str, str] = field(default_factory=dict)
     """The scores among these that were named to be scored, with their headings."""
+    low_memory: bool = False
 
     @property
     def identity(self) -> Estimate:
@@ -108,31 +109,35 @@ class Ranking:
 
 def rankings(runs: Sequence[Run], suite: str, *, baseline: str = BASELINE) -> list[Ranking]:
     """The runs by setting, the setting with most runs first; ``baseline``: the run that methods are compared with."""
-    measured = Counter(run.setting for run in runs if run.costs_measured)
+    measured = Counter(run.setting for run in runs if run.has_costs)
     counts = Counter(_joins(run, measured) for run in runs)
-    several = len({digest for _, _, digest in counts}) > 1
     return [
-        _ranking([run for run in runs if _joins(run, measured) == setting], suite, _title(setting, several), baseline)
+        _ranking([run for run in runs if _joins(run, measured) == setting], suite, _title(setting, counts), baseline)
         for setting, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     ]
 
 
-def _joins(run: Run, measured: Counter[tuple[str, str, str]]) -> tuple[str, str, str]:
+def _joins(run: Run, measured: Counter[Setting]) -> Setting:
     """The setting that a run is ranked in.
 
     Pictures made elsewhere, whose cost is not compared and which no stack drew, join the largest of the suite's
     version: of those on the stack that judges them, if there are any.
     """
-    _, stack, digest = run.setting
-    same = [setting for setting in measured if setting[2] == digest]
-    if run.costs_measured or not same:
-        return run.setting
-    return max(same, key=lambda setting: (setting[1] == stack, measured[setting], setting))
+    own = run.setting
+    same = [setting for setting in measured if setting.suite_digest == own.suite_digest]
+    if run.has_costs or not same:
+        return own
+    return max(same, key=lambda setting: (setting.stack == own.stack, measured[setting], setting))
 
 
-def _title(setting: tuple[str, str, str], several: bool) -> str:
-    device, stack, digest = setting
-    return f"{device or 'not drawn here'}, stack {stack}" + (f", suite version {digest[:8]}" if several else "")
+def _title(setting: Setting, all_settings: Collection[Setting]) -> str:
+    """Device and stack, and what else tells this ranking from others."""
+    told = f"{setting.device or 'not drawn here'}, stack {setting.stack}"
+    if len({other.suite_digest for other in all_settings}) > 1:
+        told += f", suite version {setting.suite_digest[:8]}"
+    if len({other.base for other in all_settings if other.base and other.stack == setting.stack}) > 1:
+        told += f", weights and defaults {setting.base}"
+    return told
 
 
 def _ranking(runs: Sequence[Run], suite: str, title: str, baseline: str) -> Ranking:
@@ -140,7 +145,8 @@ def _ranking(runs: Sequence[Run], suite: str, title: str, baseline: str) -> Rank
     methods = {run.label: run for run in runs if roles[run.label] == "method"}
     duels = _duels([run for run in methods.values() if run.is_complete and run.values("identity")])
     ranks = _ranks(duels, [run.label for run in methods.values() if run.is_complete and run.values("identity")])
-    rows = sorted((_row(run, suite, roles[run.label], ranks.get(run.label)) for run in runs), key=_order)
+    usual = _usual_versions(runs)
+    rows = sorted((_row(run, suite, roles[run.label], ranks.get(run.label), usual) for run in runs), key=_order)
     labels = [row.method for row in rows if row.role == "method"]
     by_label = {run.label: run for run in runs}
     base = next((label for label in (baseline, BASELINE, *labels) if label in by_label), "")
@@ -148,10 +154,17 @@ def _ranking(runs: Sequence[Run], suite: str, title: str, baseline: str) -> Rank
     return Ranking(title, tuple(rows), base, tuple(compared(pairs)), duels)
 
 
+def _usual_versions(runs: Sequence[Run]) -> dict[str, str]:
+    """Of each package the version that most runs were drawn with."""
+    told = [run.config.get("versions") or {} for run in runs if run.has_costs]
+    counts = {package: Counter(str(each.get(package)) for each in told) for each in told for package in each}
+    return {package: count.most_common(1)[0][0] for package, count in counts.items()}
+
+
 def _role(run: Run, runs: Sequence[Run]) -> Role:
     if run.is_sanity:
         return "sanity"
-    sweep = [other for other in runs if other.method == run.method and other.is_of_sweep]
+    sweep = [other for other in runs if other.family == run.family and other.is_of_sweep]
     return "sweep" if run.is_of_sweep and len(sweep) >= 3 else "method"
 
 
@@ -217,7 +230,7 @@ def estimate(run: Run, column: str, keep: Callable[[str], bool] = lambda case: T
     return mean([*values.values()], [group_of(case) for case in shown], [c.prompt.id for c in shown], bounds=bounds)
 
 
-def _row(run: Run, suite: str, role: Role, ranks: tuple[int, int] | None) -> Row:
+def _row(run: Run, suite: str, role: Role, ranks: tuple[int, int] | None, usual: Mapping[str, str]) -> Row:
     scores = {column: estimate(run, column) for column in run.scores if column != "faces"}
     best, worst = ranks if ranks is not None else (None, None)
     return Row(
@@ -235,16 +248,17 @@ def _row(run: Run, suite: str, role: Role, ranks: tuple[int, int] | None) -> Row
         scores=scores,
         faces_found=_faces_found(run),
         costs=costs(run),
-        device=run.setting[0],
-        stack=run.setting[1],
+        device=run.setting.device,
+        stack=run.setting.stack,
         status="complete" if run.is_complete else "incomplete",
-        note=_note(run, scores.get("identity", NOTHING)),
+        note=_note(run, scores.get("identity", NOTHING), usual),
         further=run.further,
+        low_memory=bool(run.config.get("low_memory", False)),
     )
 
 
-def _note(run: Run, identity: Estimate) -> str:
-    """What a reader must know about the row."""
+def _note(run: Run, identity: Estimate, usual: Mapping[str, str]) -> str:
+    """What a reader must know about the row; ``usual``: the versions of the runs that it stands among."""
     if run.random_weights:
         return "random weights: cost only"
     low = ["--low-memory: slower, with less memory"] if run.config.get("low_memory") else []
@@ -252,7 +266,15 @@ def _note(run: Run, identity: Estimate) -> str:
     missing = [] if run.is_complete else [f"{run.expected - len(run.generations)} of {run.expected} pictures missing"]
     few = [identity.note] if identity.note else []
     own = [str(run.config["note"])] if run.config.get("note") else []
-    return "; ".join([*missing, *few, *without, *low, *_settings(run), *_tuning(run), *seen(run), *own, *run.outdated])
+    told = [*missing, *few, *without, *low, *_versions(run, usual), *_settings(run), *_tuning(run), *seen(run), *own]
+    return "; ".join([*told, *run.outdated])
+
+
+def _versions(run: Run, usual: Mapping[str, str]) -> list[str]:
+    """The packages that other runs here were drawn with other versions of."""
+    own = run.config.get("versions") or {} if run.has_costs else {}
+    other = [f"{name} {number}, not {usual[name]}" for name, number in own.items() if str(number) != usual[name]]
+    return [f"drawn with {', '.join(other)}"] if other else []
 
 
 def _settings(run: Run) -> list[str]:

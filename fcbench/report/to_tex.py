@@ -68,4 +68,6 @@ def _alignment(column: Column) -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return " & ".join(map(escape, cells)) + r" \\"
+    """A row; braces first where a cell begins like an argument of the row's end before it."""
+    line = " & ".join(map(escape, cells)) + r" \\"
+    return f"{{}}{line}" if line.startswith(("[", "*")) else line

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from fcbench.errors import (
     MissingError,
     UsageError,
     WeightsError,
+    is_disk_full,
     is_out_of_memory,
 )
 from fcbench.files import read_json, write_json
@@ -62,6 +62,9 @@ class Calls:
             over.set()
             noting.join()
         cost.seconds += earlier
+        if spent.exists():  # until the cost is on record, what was spent is all of it
+            with contextlib.suppress(FcbenchError):
+                write_json(spent, {"seconds": cost.seconds})
 
     @contextlib.contextmanager
     def plugin(self, where: str) -> Iterator[None]:
@@ -71,7 +74,7 @@ class Calls:
         except (UsageError, MissingError, WeightsError):
             raise
         except (Exception, SystemExit) as error:  # a script made a method may still end itself
-            if _is_disk_full(error):
+            if is_disk_full(error):
                 raise FcbenchError(f"no space left on the disk of {self._folder.path}: make some, run again") from error
             raise MethodError(f"{where}: {reason(error)}") from error
 
@@ -81,10 +84,3 @@ def reason(error: BaseException) -> str:
     if is_out_of_memory(error):
         return "out of memory"
     return " ".join(f"{type(error).__name__}: {error}".split())
-
-
-def _is_disk_full(error: BaseException) -> bool:
-    """Also as torch says it, whose writer names no reason: nothing else makes its files come out short."""
-    full, told = (errno.ENOSPC, errno.EDQUOT), str(error)
-    is_short = "inline_container" in told and "unexpected pos" in told
-    return (isinstance(error, OSError) and error.errno in full) or "No space left on device" in told or is_short

@@ -110,6 +110,11 @@ def suite_digest(suite: Suite, subjects: Sequence[Subject]) -> str:
     return digest_json([plain, [[s.id, s.noun, [digest_file(p) for p in s.images]] for s in subjects]])
 
 
+def photo_digests(subjects: Sequence[Subject]) -> dict[str, list[str]]:
+    """By subject the sha256 of each photo: a run's pictures are judged by the photos that they were drawn from."""
+    return {subject.id: [digest_file(photo) for photo in subject.images] for subject in subjects}
+
+
 def subject_groups(suite: Suite, subjects: Sequence[Subject]) -> dict[str, dict[str, str]]:
     """What each subject's figures can be broken down by: the class word, and in the world the skin tone in a word."""
     groups = {subject.id: {"noun": subject.noun} for subject in subjects}

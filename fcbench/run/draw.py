@@ -175,6 +175,7 @@ class Drawing:
         trace = "".join(traceback.format_exception(cause))
         for case in undone:
             self._folder.fail(case, reason(cause), trace)
+            self._folder.row(case.id).unlink(missing_ok=True)  # of a picture that was lost
         self._emit({"event": "failed", "cases": len(undone), "message": str(error)})
 
     def _note_digests(self) -> None:

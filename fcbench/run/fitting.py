@@ -16,7 +16,10 @@ from fcbench.run.measure import Cost, stored_bytes
 from fcbench.run.record import SURROUNDINGS, drawing_digests
 from fcbench.types import Joining, Method, Preparing, Sampler, Stack, Subject
 
-IDENTITY = ("method", "options", "recipe", "stack", "stack_digests", "random_weights", "low_memory", *SURROUNDINGS)
+IDENTITY = (
+    *("method", "code", "options", "recipe"),
+    *("stack", "stack_digests", "random_weights", "low_memory", *SURROUNDINGS),
+)
 """What of a run's record decides a fit and its costs, beside the subject's photos."""
 
 
@@ -77,6 +80,7 @@ class Fitting:
                 self._save(sampler, self._folder.kept(group.id))
         fit = Fit(cost.seconds, cost.peak_bytes, stored, prior.seconds, prior.peak_bytes)
         write_json(self._folder.fit(group.id), vars(fit))
+        self._folder.fit(group.id).with_suffix(".spent").unlink(missing_ok=True)
         return sampler, fit
 
     def clear(self, group: Group) -> None:
@@ -135,13 +139,14 @@ class Fitting:
         place.work.mkdir(parents=True, exist_ok=True)
         with self._calls.plugin(group.id), self._calls.resumed(place.spent) as cost:
             sampler = self._method.fit(self._stack, subjects, seed=fit_seed(group), workdir=place.work)
-        place.spent.unlink(missing_ok=True)
         if place.costs.exists():
+            place.spent.unlink(missing_ok=True)
             known = read_json(place.costs)
             return sampler, Cost(known.get("seconds", known.get("fit_seconds")), known["peak_bytes"])
         if self._method.capabilities.joins:
             write_json(place.costs, vars(cost))
-        return sampler, cost
+            place.spent.unlink(missing_ok=True)
+        return sampler, cost  # until what it cost is written, a method that resumes is to find its work
 
     def _once_for_all(self, subject: Subject) -> tuple[Sampler, Cost]:
         """A subject's own fit: of two runs that want it at the same time the second waits."""

@@ -10,12 +10,12 @@ from typing import Any
 from fcbench import store
 from fcbench.config import Suite
 from fcbench.errors import UsageError, did_you_mean
-from fcbench.files import read_json, write_image, write_json
+from fcbench.files import atomic_folder, read_json, write_image, write_json
 from fcbench.images import FORMATS, read_image
-from fcbench.run.cases import cases_of, subject_groups, subjects_of, suite_digest
+from fcbench.run.cases import cases_of, photo_digests, subject_groups, subjects_of, suite_digest
 from fcbench.run.label import refuse_label
 from fcbench.run.measure import MEASURED, versions
-from fcbench.run.record import refuse_other_versions
+from fcbench.run.record import refuse_other_versions, whole_name
 from fcbench.stacks import load_stack
 from fcbench.types import Case, Generation, Image, Subject
 
@@ -72,23 +72,35 @@ def write_run(
 ) -> store.RunFolder:
     """Commit what ``draw`` gives for every case, a picture or the reason why there is none; ``facts`` go on record.
 
-    Pictures that are there are made anew: they may have changed.
+    What is there is made anew, as pictures may have changed, and takes its place whole: the run is never of two.
     """
     folder, cases = store.run_folder(out, suite.name, label), cases_of(suite, subjects)
     record = _record(suite, subjects, label, len(cases), stack_name or suite.stack) | dict(facts)
     refuse_other_versions(out, suite.name, record["suite_digest"])
-    if folder.config.exists() and (earlier := read_json(folder.config)).get("costs_measured", True):
-        raise UsageError(f"{folder.path} was drawn by {earlier['method']}: give these pictures another --name")
-    write_json(folder.config, record)
-    for case in cases:
-        made = draw(case)
-        if isinstance(made, str):
-            folder.fail(case, made)
-            folder.row(case.id).unlink(missing_ok=True)
-            continue
-        write_image(folder.image(case.id), made, flush=False)
-        folder.commit(Generation(case, folder.image(case.id), 0.0, 0.0, 0, 0))
+    _refuse_another(folder, record)
+    with atomic_folder(folder.path) as temporary:
+        made = store.RunFolder(temporary)
+        write_json(made.config, record)
+        for case in cases:
+            picture = draw(case)
+            if isinstance(picture, str):
+                made.fail(case, picture)
+                continue
+            write_image(made.image(case.id), picture, flush=False)
+            made.commit(Generation(case, made.image(case.id), 0.0, 0.0, 0, 0))
     return folder
+
+
+def _refuse_another(folder: store.RunFolder, record: Mapping[str, Any]) -> None:
+    """UsageError where a run of this name is there that was drawn here, or a yardstick where none is now, or so."""
+    if not folder.config.exists():
+        return
+    earlier = read_json(folder.config)
+    if earlier.get("costs_measured", True):
+        raise UsageError(f"{folder.path} was drawn by {earlier['method']}: give these pictures another --name")
+    if bool(earlier.get("sanity")) != bool(record.get("sanity")):
+        kinds = ("pictures made elsewhere", "a yardstick")[:: -1 if earlier.get("sanity") else 1]
+        raise UsageError(f"{folder.path} holds {kinds[0]}, not {kinds[1]}: call the pictures otherwise with --name")
 
 
 def _record(suite: Suite, subjects: Sequence[Subject], label: str, cases: int, stack_file: str) -> dict[str, Any]:
@@ -107,9 +119,10 @@ def _record(suite: Suite, subjects: Sequence[Subject], label: str, cases: int, s
         "suite_file": suite.asked_as,
         "suite_digest": suite_digest(suite, subjects),
         "subject_groups": subject_groups(suite, subjects),
+        "photos": photo_digests(subjects),
         "cases": cases,
         "stack": load_stack(stack_file).name,
-        "stack_file": stack_file,
+        "stack_file": whole_name(stack_file),
         "random_weights": False,
         "costs_measured": False,
         "versions": versions(),

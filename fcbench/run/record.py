@@ -55,6 +55,17 @@ def describe_stack(stack: Stack) -> dict[str, Any]:
     }
 
 
+def whole_name(stack: str) -> str:
+    """A stack as it can be asked for from any folder: a shipped one by its name, files by their whole path.
+
+    >>> whole_name("mini")
+    'mini'
+    """
+    path = Path(stack)
+    is_file = path.suffix in (".yaml", ".yml", ".safetensors", ".ckpt") or (path / "model_index.json").is_file()
+    return str(path.absolute()) if is_file else stack
+
+
 def describe_surroundings(meter: Meter) -> dict[str, Any]:
     """The device, what is measured on it, and the packages at work."""
     return {"device": meter.device, "memory_kind": meter.kind, "versions": versions()}

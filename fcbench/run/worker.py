@@ -21,7 +21,7 @@ from fcbench import plugins, store
 from fcbench.config import Suite
 from fcbench.errors import FcbenchError
 from fcbench.parts import take
-from fcbench.run.cases import Group, groups_of, subject_groups, subjects_of, suite_digest
+from fcbench.run.cases import Group, groups_of, photo_digests, subject_groups, subjects_of, suite_digest
 from fcbench.run.draw import Drawing
 from fcbench.run.measure import MEASURED, meter_of
 from fcbench.run.possible import refuse_impossible
@@ -32,6 +32,7 @@ from fcbench.run.record import (
     describe_surroundings,
     refuse_changes,
     refuse_other_versions,
+    whole_name,
 )
 
 Emit: TypeAlias = Callable[[dict[str, Any]], None]
@@ -86,9 +87,10 @@ def work(job: Job, emit: Emit) -> None:
         "suite_note": suite.note,
         "suite_digest": suite_digest(suite, subjects),
         "subject_groups": subject_groups(suite, subjects),
+        "photos": photo_digests(subjects),
         "cases": sum(len(group.cases) for group in groups),
         **describe_stack(stack),
-        "stack_file": job.stack,
+        "stack_file": whole_name(job.stack),
         "checkpoint_file": job.checkpoint,
         **describe_surroundings(meter),
         **dict.fromkeys(MEASURED),

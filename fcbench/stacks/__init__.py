@@ -27,7 +27,7 @@ from fcbench.errors import MissingError, UsageError, did_you_mean
 from fcbench.files import digest_file, digest_json
 from fcbench.memory import spare
 from fcbench.stacks.hub import commit_of
-from fcbench.stacks.presence import RoleFacts, RoleSpec, facts_of
+from fcbench.stacks.presence import RoleFacts, RoleSpec, facts_of, pack_of
 from fcbench.types import GENERATING, ROLES, Stack
 
 _SHIPPED = Path(__file__).parent
@@ -170,7 +170,7 @@ def _checkpoint(spec: StackSpec, folder: Path) -> str | None:
 
 
 def _digest(part: RoleSpec, folder: Path) -> str:
-    """What identifies a role's model: of files their sha256, of a hub id its commit, and the arguments.
+    """What identifies a role's model: of files, a face pack's too, their sha256, of a hub id its commit; the arguments.
 
     The hub is asked for a branch's or tag's commit unless it is in the cache; without a network its name stands for it.
     """
@@ -182,7 +182,10 @@ def _digest(part: RoleSpec, folder: Path) -> str:
         return _with_arguments(digest_json([[p.name, digest_file(p)] for p in files]), part)
     if part.hub is not None:
         return _hub_digest(part, commit_of(part.hub, part.revision))
-    return digest_json(part.model_dump(mode="json"))
+    told, pack = part.model_dump(mode="json"), pack_of(part)
+    networks = sorted(pack.glob("*.onnx")) if pack is not None else []
+    inside = [[network.name, _file_digest(network, network.stat().st_mtime_ns)] for network in networks]
+    return digest_json([told, *inside] if inside else told)
 
 
 def _hub_digest(part: RoleSpec, commit: str) -> str:

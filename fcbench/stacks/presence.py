@@ -70,8 +70,14 @@ def _find(role: str, part: RoleSpec, folder: Path) -> tuple[str, Path | None, st
     if role == "facenet":
         return "facenet_pytorch", _package("facenet_pytorch"), INSTALL
     if role == "faces":
-        return place, PACKS.expanduser() / place, f"insightface-cli model.download {place}"
+        return place, pack_of(part), f"insightface-cli model.download {place}"
     return place, _package(place), f"python -m spacy download {place}"
+
+
+def pack_of(part: RoleSpec) -> Path | None:
+    """Where insightface keeps the pack of faces that a role names; None for a role that names none."""
+    place = str((part.model_extra or {}).get("place", ""))
+    return PACKS.expanduser() / place if place and part.class_.endswith(".load_faces") else None
 
 
 def _snapshot(hub: str, part: RoleSpec) -> Path | None:

@@ -67,6 +67,7 @@ def test_a_folder_of_photos_is_found_beside_the_suite(tmp_path: Path) -> None:
         ("name: tiny", "name: on", "name: Input should be a valid string; YAML reads it as True: put it in quotes"),
         ("{} in the snow", "in the snow", "prompt 'snow' must hold {} once"),
         ("{} in the snow", "{} and {}", "prompt 'snow' must hold {} once"),
+        ("{} in the snow", "{}s in the snow", "prompt 'snow': a letter right behind {} makes another word"),
         ("id: red-hat", "id: snow", "prompts: 'snow' is there twice"),
         ("id: red-hat", "id: ../hat", "prompt id '../hat' must be kebab-case"),
         ("[0, 1]", "[0, 0]", "seeds: 0 is there twice"),
@@ -96,7 +97,7 @@ def test_a_wrong_suite_is_refused_with_its_file_and_key(tmp_path: Path, old: str
         ("{b+o: man}", "subjects.nouns: 'b+o': name"),
         ("{ann: ''}", "subjects.nouns: 'ann' has no class word: say what prompts call them"),
         ("{ann: ' '}", "subjects.nouns: 'ann' has no class word"),
-        (f"{{{'a' * 230}: woman}}", "have a name of 240 characters, 237 are the most: shorten the prompt id 'red-hat'"),
+        (f"{{{'a' * 230}: woman}}", "have a name of 240 characters, 236 are the most: shorten the prompt id 'red-hat'"),
     ],
 )
 def test_people_that_a_run_could_not_draw_are_refused_when_the_suite_is_read(

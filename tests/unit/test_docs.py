@@ -129,8 +129,8 @@ def test_the_commands_on_the_page_of_suites_make_and_check_and_name_one(
     assert [words[1] for words in asked] == ["new", "new", "check", "show"]
     for words in asked:
         assert cli.main(words) == 0, capsys.readouterr().err
-    assert "friends: nothing is missing" in capsys.readouterr().out
-    (singles,), (pairs,) = load_suites("friends.yaml"), load_suites("friends-pairs.yaml")
+    assert "friends-single: nothing is missing" in capsys.readouterr().out
+    (singles,), (pairs,) = load_suites("friends-single.yaml"), load_suites("friends-pair.yaml")
     assert (singles.groups, singles.group, len(singles.seeds), singles.stack) == (2, 1, 4, "sd15")
     assert (pairs.groups, pairs.group) == (1, 2)
     drawn: list[tuple[str, str]] = []
@@ -142,9 +142,9 @@ def test_the_commands_on_the_page_of_suites_make_and_check_and_name_one(
     monkeypatch.setattr("fcbench.run.run_suite", drawing)
     for words in commands(SUITES, "run"):
         assert cli.main(words) == 0, capsys.readouterr().err
-    assert drawn == [("friends", "fastcomposer"), ("friends", "stable-diffusion")]
-    assert commands(SUITES, "report") == [["report", "--suite", "friends"]]
-    assert store.suites_with_runs(Path("out")) == ["friends"]
+    assert drawn == [("friends-single", "fastcomposer"), ("friends-single", "stable-diffusion")]
+    assert commands(SUITES, "report") == [["report", "--suite", "friends-single"]]
+    assert store.suites_with_runs(Path("out")) == ["friends-single"]
 
 
 def taken(kind: str, images: Path, data: Path) -> Photo:

@@ -10,7 +10,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from fcbench.errors import DataError, FcbenchError
-from fcbench.files import atomic_folder, read_rows, remove_temporaries
+from fcbench.files import atomic, atomic_folder, read_rows, remove_temporaries
 
 
 def files_in(folder: Path) -> dict[str, str]:
@@ -40,6 +40,22 @@ def test_one_that_fails_on_the_way_leaves_what_was_there(role: Path) -> None:
 
     with pytest.raises(FcbenchError, match=r"cannot write .*role: No space left"):
         fill()
+    assert files_in(role.parent) == {"role/weights": "old"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"),
+        RuntimeError("Error while serializing: I/O error: File too large (os error 27)"),
+    ],
+)
+def test_a_full_disk_is_told_as_one_whoever_says_so(error: Exception, role: Path) -> None:
+    for place in (atomic(role / "file"), atomic_folder(role)):
+        with pytest.raises(FcbenchError, match=r"^cannot write .*role.*: No space left on device$"), place:
+            raise error
+    with pytest.raises(RuntimeError, match=r"^else$"), atomic(role / "file"):
+        raise RuntimeError("else")
     assert files_in(role.parent) == {"role/weights": "old"}
 
 

@@ -1,3 +1,4 @@
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from fcbench.errors import DataError, MissingError
 from fcbench.make_stack.detector import Detector, export_detector
 from fcbench.make_stack.embedder import Embedder, export_embedder
+from fcbench.stacks import load_stack, presence
 from fcbench.stacks.faces import load_faces
 
 
@@ -59,6 +61,21 @@ def test_a_downloaded_pack_is_found_by_its_name(
     monkeypatch.setenv("HOME", str(tmp_path))
     assert load_faces("buffalo_l", [64, 64]).det_model.input_size == (64, 64)
     assert capsys.readouterr() == ("", "")
+
+
+def test_another_pack_of_the_same_name_is_another_judge(
+    pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packs = tmp_path / ".insightface" / "models"
+    monkeypatch.setattr(presence, "PACKS", packs)
+    found = [load_stack("sd15").digests["faces"]]
+    shutil.copytree(pack, packs / "buffalo_l")
+    found.append(load_stack("sd15").digests["faces"])
+    network = next((packs / "buffalo_l").glob("*.onnx"))
+    network.write_bytes(network.read_bytes() + b"x")
+    os.utime(network, ns=(1, 1))
+    found.append(load_stack("sd15").digests["faces"])
+    assert len(set(found)) == 3
 
 
 def test_without_insightface_the_remedy_is_named(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -152,6 +153,21 @@ def test_one_name_from_two_packages_is_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(plugins, "entry_points", lambda group: both)
     with pytest.raises(UsageError, match="'toy' is offered by one:Toy and two:Toy"):
         plugins.load("methods", "toy")
+
+
+def test_code_of_another_package_is_known_by_its_version_and_its_file(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = plugins.load("methods", f"{module}:Toy")
+    for version in ("1.0", "2.0"):
+        dist = SimpleNamespace(name="their-package", version=version)
+        entry = SimpleNamespace(name="toy", value=f"{module}:Toy", dist=dist)
+        monkeypatch.setattr(plugins, "entry_points", lambda group, entry=entry: [entry])
+        assert plugins.code_of("methods", toy) == {
+            "plugin": f"{module}:Toy",
+            "package": f"their-package {version}",
+            "digest": digest_file(tmp_path / f"{module}.py"),
+        }
 
 
 def test_code_that_no_package_offers_is_known_by_its_file(module: str, tmp_path: Path) -> None:

@@ -95,8 +95,11 @@ def test_what_is_not_as_it_was_then_is_told_of_methods_that_meet_their_earlier_s
     draw(tmp_path, "dreambooth", **then)
     runs = read_runs(tmp_path, "s")
     found = against(runs, rankings(runs, "s"), theirs / "reports", "s")
-    assert found.changed == ("fastcomposer: options.guidance: 3.0 there, 5.0 now; other weights of unet",)
-    assert found.reading.endswith(f"its earlier self. {found.changed[0]}.")
+    others = [
+        f"{label}: drawn from other weights or defaults than textual-inversion" for label in ("fastcomposer", "mine")
+    ]
+    assert found.changed == ("fastcomposer: options.guidance: 3.0 there, 5.0 now; other weights of unet", *others)
+    assert found.reading.endswith(f"its earlier self. {'. '.join(found.changed)}.")
 
 
 def test_the_report_tells_them_in_all_its_files(tmp_path: Path, earlier: Path) -> None:

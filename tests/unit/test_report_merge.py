@@ -77,6 +77,29 @@ def test_what_does_not_compare_is_not_joined(
     assert [found.label for found in runs_of(here, "s")] == ["a"]
 
 
+def test_a_run_that_went_on_elsewhere_is_taken_as_far_as_it_is_there(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    wanted = cases(subjects(here, "s", 6))
+    fake_run(here, "s", "a", wanted, failures={case.id: "cut off" for case in wanted[9:]})
+    fake_run(there, "s", "a", cases(subjects(there, "s", 6)))
+    assert [folder.label for folder in merge(here, there, "s")] == ["a"]
+    assert len(run_folder(here, "s", "a").generations()) == len(wanted)
+    assert run_folder(here, "s", "a").failures() == {}
+    assert merge(here, there, "s") == []
+    for case in wanted[20:]:
+        folder = run_folder(there, "s", "a")
+        for file in (folder.image(case.id), folder.row(case.id)):
+            file.unlink()
+    assert merge(here, there, "s") == []  # it came further here
+    assert len(run_folder(here, "s", "a").generations()) == len(wanted)
+
+
+def test_a_run_that_is_being_written_is_none_yet(tmp_path: Path) -> None:
+    folder = fake_run(tmp_path, "s", "a", cases(subjects(tmp_path, "s", 6)))
+    folder.path.rename(folder.path.with_name(".a.0123.tmp"))
+    assert runs_of(tmp_path, "s") == []
+
+
 def test_another_run_of_the_same_name_is_not_joined(tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     fake_run(here, "s", "a", cases(subjects(here, "s", 6)))

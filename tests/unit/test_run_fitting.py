@@ -107,6 +107,16 @@ def test_other_options_and_other_photos_make_another_fit(toy: Toy, tmp_path: Pat
     assert [note for note in toy.notes() if note.endswith("fresh")] == ["fit ann fresh"]
 
 
+def test_other_code_makes_another_fit(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy()
+    toy.notes()
+    toy("same")
+    assert not [note for note in toy.notes() if note.startswith("fit") and note.endswith("fresh")]
+    monkeypatch.setattr("fcbench.run.record.code_of", lambda kind, plugin: {"plugin": "run_toys:Joiner", "digest": "x"})
+    toy("edited")
+    assert "fit ann fresh" in toy.notes()
+
+
 def test_another_device_s_fits_and_class_images_are_not_taken_for_its_own(
     toy: Toy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from fcbench.config import Suite, WorldPeople, load_suites, load_yaml, names
 from fcbench.errors import DataError, UsageError
@@ -81,7 +82,46 @@ def test_another_stack_that_judges_is_on_record_of_pictures_and_yardsticks(
         folders = write_sanity(suite, out=tmp_path, stack_name=given)
         folders.append(adopt(suite, tmp_path / "theirs", out=tmp_path, label="theirs", stack_name=given))
         records = [read_json(folder.config) for folder in folders]
-        assert [(told["stack"], told["stack_file"]) for told in records] == 4 * [(f"the stack {judge}", judge)]
+        whole = str(Path(judge).absolute()) if given else judge  # to be found from any folder
+        assert [(told["stack"], told["stack_file"]) for told in records] == 4 * [(f"the stack {judge}", whole)]
+
+
+def test_pictures_are_taken_over_whole_or_not_at_all(tmp_path: Path) -> None:
+    suite = world()
+    cases = cases_of(suite, subjects_of(suite, tmp_path))
+    for case in cases:
+        draw(tmp_path / "theirs", f"{case.id}.png")
+    folder = adopt(suite, tmp_path / "theirs", out=tmp_path, label="theirs", note="version 1")
+    for case in cases:
+        draw(tmp_path / "theirs", f"{case.id}.png", level=9)
+    (tmp_path / "theirs" / f"{cases[-1].id}.png").write_bytes(b"torn")
+    with pytest.raises(DataError, match=r"not a picture that can be read"):
+        adopt(suite, tmp_path / "theirs", out=tmp_path, label="theirs", note="version 2")
+    assert read_json(folder.config)["note"] == "version 1"
+    assert {read_image(made.image)[0, 0, 0] for made in folder.generations()} == {7}
+    assert [run.label for run in runs_of(tmp_path, "small")] == ["theirs"]
+    draw(tmp_path / "theirs", f"{cases[-1].id}.png", level=9)
+    adopt(suite, tmp_path / "theirs", out=tmp_path, label="theirs", note="version 2")
+    assert {read_image(made.image)[0, 0, 0] for made in folder.generations()} == {9}
+
+
+def test_a_yardstick_s_name_is_its_own(tmp_path: Path) -> None:
+    suite = world()
+    draw(tmp_path / "theirs", f"{cases_of(suite, subjects_of(suite, tmp_path))[0].id}.png")
+    write_sanity(suite, out=tmp_path, rows=["copy-reference"])
+    with pytest.raises(UsageError, match="copy-reference holds a yardstick, not pictures made elsewhere"):
+        adopt(suite, tmp_path / "theirs", out=tmp_path, label="copy-reference")
+    adopt(suite, tmp_path / "theirs", out=tmp_path, label="other-people")
+    with pytest.raises(UsageError, match="other-people holds pictures made elsewhere, not a yardstick"):
+        write_sanity(suite, out=tmp_path, rows=["other-people"])
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_a_picture_of_more_than_8_bits_is_refused_not_cut(mode: str, tmp_path: Path) -> None:
+    file = tmp_path / ("a.png" if mode == "I;16" else "a.tif")
+    Image.new(mode, (8, 8)).save(file)
+    with pytest.raises(DataError, match=r"a\.(tif|png): .* holds more than 8 bits a colour; convert it first"):
+        read_image(file)
 
 
 def test_the_official_names_are_understood(tmp_path: Path) -> None:

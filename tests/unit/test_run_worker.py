@@ -245,6 +245,20 @@ def test_a_picture_that_was_lost_is_drawn_again(toy: Toy) -> None:
     assert {path.name: path.read_bytes() for path in (folder.path / "images").iterdir()} == before
 
 
+def test_a_lost_picture_that_cannot_be_drawn_again_is_a_failure(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = toy()
+    lost = folder.generations()[0]
+    lost.image.unlink()
+    (folder.path / "work").rename(folder.path / "gone") if (folder.path / "work").exists() else None
+    with monkeypatch.context() as patched:
+        patched.setattr(sys.modules["run_toys"].Painter, "fit", lambda *_, **__: 1 / 0)
+        toy()
+    assert lost.case.id in folder.failures()
+    assert lost.case.id not in {made.case.id for made in folder.generations()}  # a report can be made of the rest
+    toy()
+    assert folder.failures() == {}
+
+
 def test_an_unfinished_batch_is_redone_whole(toy: Toy) -> None:
     folder = toy()
     pictures = {row.case.id: row.image.read_bytes() for row in folder.generations()}

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from fcbench import cli
 from fcbench.errors import DataError, MethodError, UsageError
 from fcbench.files import write_image
 from fcbench.metrics.contract import FIXED_COLUMNS
@@ -20,7 +21,9 @@ from fcbench.report.runs import read_run
 from fcbench.report.stale import stale
 from fcbench.report.table import Row
 from fcbench.report.to_parquet import FIXED
-from fcbench.score import chosen_metrics, needs_scoring, score_run
+from fcbench.run.cases import photo_digests
+from fcbench.score import chosen_metrics, metrics_of, needs_scoring, score_run
+from fcbench.stacks import load_stack
 from fcbench.store import RunFolder
 from fcbench.types import Generation, Score, Stack
 from tests.unit.fake_runs import cases, fake_run, picture, subjects
@@ -160,6 +163,50 @@ def test_another_photo_of_a_subject_scores_anew(tmp_path: Path, place: int) -> N
     score_run(folder, stack(), {"toy": Toy()})
     write_image(folder.generations()[0].case.subjects[0].images[place], picture(77))
     assert needs_scoring(folder, {"toy": Toy()}, DIGESTS) == ["toy"]
+
+
+def test_another_photo_than_the_pictures_were_drawn_from_is_named(tmp_path: Path) -> None:
+    people = subjects(tmp_path, "suite", 2)
+    folder = fake_run(tmp_path, "suite", "method", cases(people), photos=photo_digests(people))
+    score_run(folder, stack(), {"toy": Toy()})
+    photo = people[0].images[0]
+    write_image(photo, picture(77))
+    with pytest.raises(DataError, match=rf"^{photo}: another photo than .*method was drawn from; put that one back$"):
+        needs_scoring(folder, {"toy": Toy()}, DIGESTS)
+
+
+def test_what_a_run_was_scored_with_is_looked_at_again_as_far_as_it_is_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: RunFolder
+) -> None:
+    code = "from fcbench.types import Score\nclass Own:\n    name, unit, range = 'own', '', (0, 1)\n"
+    code += "    higher_is_better = True\n"
+    code += "    def __call__(self, stack, generations): return [{'own': Score(VALUE)} for _ in generations]\n"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "looked_at.py").write_text(code.replace("VALUE", "0.25"))
+    score_run(folder, stack(), {"own": metrics_of(folder, ["looked_at:Own"])["own"]})
+    assert "own" in metrics_of(folder)
+    assert needs_scoring(folder, {"own": metrics_of(folder)["own"]}, DIGESTS) == []
+    (tmp_path / "looked_at.py").write_text(code.replace("VALUE", "0.75"))
+    assert needs_scoring(folder, {"own": metrics_of(folder)["own"]}, DIGESTS) == ["own"]
+    header, rows = folder.read_scores("own")
+    folder.write_scores("own", [*rows.items()], {**header, "code": {"plugin": "gone_by_now:Own"}})
+    assert "own" not in metrics_of(folder)
+
+
+def test_a_picture_that_was_exchanged_puts_its_leaderboard_out_of_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = fake_run(tmp_path, "suite", "method", cases(subjects(tmp_path, "suite", 6)), stack_file="mini")
+    mini = load_stack("mini")
+    monkeypatch.setattr("fcbench.score.metrics_of", lambda folder: USUAL)
+    monkeypatch.setattr("fcbench.score.chosen_metrics", lambda named: {})
+    score_run(folder, mini, USUAL)
+    write_report(tmp_path, "suite")
+    words = ["report", "--check", "--suite", "suite", "--out", str(tmp_path)]
+    assert cli.main(words) == 0, capsys.readouterr().err
+    write_image(folder.generations()[0].image, picture(7))
+    assert cli.main(words) == 1
+    assert "method: identity, prompt would be scored anew; run: fcbench report --suite suite" in capsys.readouterr().err
 
 
 def test_random_weights_are_never_scored(tmp_path: Path) -> None:

@@ -18,7 +18,10 @@ ALIKE = 1e-6
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over ``count`` pictures of ``subjects`` people with its 95 % interval; ``note`` says why there is none."""
+    """A mean over ``count`` pictures of ``subjects`` people with its 95 % interval.
+
+    ``note``: why there is none, or that it is over people alone.
+    """
 
     value: float | None
     low: float | None = None
@@ -46,7 +49,8 @@ def mean(
     """The mean of one score a picture with its 95 % interval, cut to ``bounds`` (the score's range) if given.
 
     ``groups[i]`` are the subjects in picture ``i``, ``prompts[i]`` its prompt's id. No interval below six subjects, nor
-    where all pictures score alike: nothing tells then how much others would differ.
+    where all pictures score alike: nothing tells then how much others would differ. Below six prompts it is of these
+    prompts, drawn over people alone.
     """
     if not values:
         return Estimate(None, note="no picture was scored")
@@ -60,7 +64,8 @@ def mean(
     half = half_width(table)
     least, most = bounds if bounds is not None else (-np.inf, np.inf)
     low, high = float(max(table.mean - half, least)), float(min(table.mean + half, most))
-    return Estimate(table.mean, low, high, len(values), table.subjects)
+    few = f"interval over people alone: below {LEAST_CLUSTERS} prompts" if table.prompts < LEAST_CLUSTERS else ""
+    return Estimate(table.mean, low, high, len(values), table.subjects, few)
 
 
 def difference(

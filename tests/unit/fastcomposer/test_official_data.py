@@ -11,7 +11,7 @@ import pytest
 from PIL import Image as Pillow
 
 from fcbench.config import Recipe
-from fcbench.errors import DataError
+from fcbench.errors import DataError, UsageError
 from fcbench.fastcomposer.data import make_example, open_photos
 from fcbench.fastcomposer.official_data import FolderPhotos
 from fcbench.fastcomposer.train import train
@@ -159,6 +159,17 @@ def test_a_list_that_is_wrong_is_refused_with_its_line(root: Path, name: str, te
     (root / f"image_ids_{name}.txt").write_text(text)
     with pytest.raises(DataError, match=message):
         FolderPhotos(root)
+
+
+def test_a_dataset_without_a_test_photo_is_trained_on(root: Path) -> None:
+    (root / "image_ids_test.txt").write_text("")
+    assert len(FolderPhotos(root)) == len(IDS)
+
+
+def test_margins_of_a_layout_without_any_are_refused(root: Path) -> None:
+    with pytest.raises(UsageError, match="the official layout keeps no margins: --set min_margin=0 takes all"):
+        open_photos(root, 0.01)
+    assert len(open_photos(root)) == len(IDS)
 
 
 def test_a_training_id_must_be_in_the_list_of_all(root: Path) -> None:

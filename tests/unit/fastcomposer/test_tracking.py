@@ -57,11 +57,23 @@ def test_tensorboard_and_wandb_are_told_where_they_are_installed(
     run = SimpleNamespace(log=lambda values, step: told.append((values, step)), finish=lambda: told.append("finished"))
     monkeypatch.setattr(tracking, "find_spec", lambda name: name)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
-    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **settings: run))
+    begun: list[Any] = []
+
+    def begin(**settings: Any) -> SimpleNamespace:
+        begun.append((settings["id"], settings["name"]))
+        return run
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=begin))
     tracker = Tracker(TrainingFolder(tmp_path / "x"), changed(recipe, wandb="project"))
     tracker.scalars(5, {"loss": 0.25})
     tracker.close()
     assert told == [("tensorboard", 5), ("loss", 0.25, 5), ({"loss": 0.25}, 5), "closed", "finished"]
+    for folder in (tmp_path / "x", tmp_path / "elsewhere" / "x"):
+        again = Tracker(TrainingFolder(folder), changed(recipe, wandb="project"))
+        again.scalars(6, {"loss": 0.25})
+        again.close()
+    assert [name for _, name in begun] == ["x"] * 3
+    assert begun[0] == begun[1] != begun[2]  # one training goes on, another of its name is another
 
 
 def test_wandb_asked_for_and_absent_is_named_with_the_command(

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from fcbench.config import Recipe
+from fcbench.diffusion import training_scheduler
 from fcbench.errors import MissingError, OutOfTimeError, UsageError
 from fcbench.fastcomposer.checkpoint import Checkpoint, checkpoint_facts, load_checkpoint
 from fcbench.fastcomposer.data import Example
@@ -150,6 +152,35 @@ def test_a_training_starts_from_the_checkpoint_that_its_recipe_names(
     (other / "notes.txt").write_text("another digest")
     with pytest.raises(UsageError, match="another checkpoint to start from"):
         train(data, tmp_path / "on", stack, still.model_copy(update={"start": str(other)}))
+
+
+def test_a_training_goes_on_though_what_it_started_from_is_gone(
+    trained: Path, data: Path, stack: Stack, recipe: Recipe, tmp_path: Path
+) -> None:
+    shutil.copytree(trained, start := tmp_path / "start")
+    asked = recipe.model_copy(update={"start": str(start), "steps": 3})
+    train(data, tmp_path / "whole", stack, asked)
+    with pytest.raises(OutOfTimeError, match="1 of 3 steps"):
+        train(data, tmp_path / "cut", stack, asked, Clock(-1))
+    shutil.rmtree(start)
+    train(data, tmp_path / "cut", stack, asked)
+    expected, found = (weights(load_checkpoint(str(tmp_path / name), stack)) for name in ("whole", "cut"))
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
+    with pytest.raises(MissingError, match="start: no FastComposer checkpoint"):
+        train(data, tmp_path / "new", stack, asked)
+
+
+def test_what_predicts_the_clean_picture_is_not_trained(stack: Stack) -> None:
+    scheduler = copy.deepcopy(stack.role("scheduler"))
+    scheduler.register_to_config(prediction_type="sample")
+    with pytest.raises(UsageError, match="prediction_type: sample; trained are epsilon and v_prediction"):
+        training_scheduler(scheduler)
+
+
+def test_an_average_that_never_moves_is_refused() -> None:
+    for given in (1.0, True):
+        with pytest.raises(ValidationError, match="less than 1"):
+            Recipe(name="still", average=given)
 
 
 def test_a_stack_without_a_checkpoint_cannot_be_started_from(
