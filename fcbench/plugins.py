@@ -71,6 +71,13 @@ def code_of(kind: Kind, plugin: object) -> dict[str, str] | None:
     return {"plugin": place, **package, **digest}
 
 
+def source_of(place: str) -> Path | None:
+    """The file of ``module:attribute`` as it would be found here, without importing anything; None for none."""
+    inside = "/".join(place.partition(":")[0].split("."))
+    files = (Path(base) / at for base in (*sys.path, ".") for at in (f"{inside}.py", f"{inside}/__init__.py"))
+    return next((file for file in files if file.is_file()), None)
+
+
 def _offered(kind: Kind) -> dict[str, EntryPoint]:
     offered: dict[str, EntryPoint] = {}
     for entry in entry_points(group=f"fcbench.{kind}"):

@@ -1,8 +1,8 @@
 """The verb ``score``: a run's committed generations x metrics -> scores in the run's folder.
 
-What made a metric's scores stands in their header: the metric's version and options, its code where no package offers
-it, the judges' digests, and a digest of the pictures and of their subjects' photos. Scores are made anew when any of it
-differs, else left alone.
+What made a metric's scores stands in their header: the metric's version and options, its code where it is not
+fcbench's own, the judges' digests, and a digest of the pictures and of their subjects' photos. Scores are made anew
+when any of it differs, else left alone.
 
 Beyond the protocol of ``fcbench.types.Metric`` a metric may have ``roles``, the roles of the stack that it asks;
 ``optional``, True where it is scored only when it is named; ``judges()``, the digests by name of models that it brings
@@ -51,15 +51,15 @@ def chosen_metrics(named: Sequence[str] = ()) -> dict[str, Metric]:
 def metrics_of(folder: RunFolder, named: Sequence[str] = ()) -> dict[str, Metric]:
     """The metrics to score a run with: those of :func:`chosen_metrics`, and what it was scored with before.
 
-    Of the latter those that can be loaded here: the others' scores stay as they are.
+    Of the latter those that packages here offer, with the models that they ask for. The scores of others stay as they
+    are, and are out of date where their file is another (:mod:`fcbench.report.runs`): nothing is imported for a name
+    in a file.
     """
     metrics = chosen_metrics(named)
-    for name in folder.scored():
-        if name not in metrics:
-            plugin = folder.read_scores(name)[0].get("code", {}).get("plugin", name)
-            with suppress(FcbenchError):
-                metric = plugins.load("metrics", plugin)
-                _own_judges(metric)
+    for name in set(folder.scored()) & set(plugins.names("metrics")) - metrics.keys():
+        with suppress(FcbenchError):
+            metric = plugins.load("metrics", name)
+            if None not in _own_judges(metric).values():
                 metrics[name] = metric
     return metrics
 

@@ -39,7 +39,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -386,13 +386,19 @@ class TrainingFolder:
 
 def runs_of(out: Path, suite: str) -> list[RunFolder]:
     """The runs of a suite, by label."""
-    found = sorted((out / "runs" / suite).glob("*/run.json"))
-    return [RunFolder(path.parent) for path in found if path.parent.name[0] != "."]  # those are being written
+    found = sorted((out / "runs" / suite).glob("[!.]*/run.json"))  # what begins with a dot is being written
+    return [RunFolder(path.parent) for path in found]
 
 
 def suites_with_runs(out: Path) -> list[str]:
     """The names of the suites that have runs, sorted."""
-    return sorted({path.parent.parent.name for path in (out / "runs").glob("*/*/run.json")})
+    return sorted({path.parent.parent.name for path in (out / "runs").glob("*/[!.]*/run.json")})
+
+
+def judging_stack(config: Mapping[str, Any]) -> str:
+    """The stack that judges a run: its file where it lay when the run was made, else as it was asked for."""
+    place = config.get("stack_place")
+    return str(place) if place and Path(place).exists() else str(config["stack_file"])
 
 
 def run_folder(out: Path, suite: str, label: str) -> RunFolder:

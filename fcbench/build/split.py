@@ -30,9 +30,9 @@ def split(photos: Mapping[str, Collection[str]]) -> dict[str, str]:
         chosen = next((s for s in wanted if filled[s] + size <= quota), "train")
         filled[chosen] += size
         found.update(dict.fromkeys(groups[group], chosen))
-    spare = sorted((group for group in order if found[group] == "train"), key=lambda group: -len(groups[group]))
     for empty in [s for s in wanted if not filled[s]]:
-        found.update(dict.fromkeys(groups[spare.pop()], empty))
+        spare = [group for group in order if found[group] == "train"] or order  # else all small ones fitted the other
+        found.update(dict.fromkeys(groups[min(spare, key=lambda group: len(groups[group]))], empty))
     return found
 
 

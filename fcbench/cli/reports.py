@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -76,7 +77,7 @@ def report(
         if given := [option for option, value in options.items() if value]:
             raise UsageError(f"--check writes nothing: leave {', '.join(given)} away")
         reported = None if suite is None else _reported(suite, out)
-        _check([*report.stale_reports(out, chosen_metrics(()), reported), *_unscored(reported, out)])
+        _check([*report.stale_reports(out, chosen_metrics(()), reported), *_unscored(reported, stack, out)])
         return
     for other in merge or []:
         for name in _reported(suite, other):
@@ -132,23 +133,34 @@ def _check(reasons: Sequence[str]) -> None:
     print("every leaderboard is up to date")
 
 
-def _unscored(suites: Sequence[str] | None, out: Path) -> Iterator[str]:
-    """The runs whose scores are not of what lies there now: pictures, photos, judges, the code of metrics."""
+def _unscored(suites: Sequence[str] | None, stack: str | None, out: Path) -> Iterator[str]:
+    """The runs whose scores are not of what lies there now: pictures, photos, judges, the code of metrics.
+
+    A stack that is not on this machine tells nothing.
+    """
     from fcbench import store
     from fcbench.files import read_json
+    from fcbench.report.runs import under
     from fcbench.score import metrics_of, needs_scoring
     from fcbench.stacks import load_stack
 
     for suite in store.suites_with_runs(out) if suites is None else suites:
         for folder in store.runs_of(out, suite):
             try:
-                digests = load_stack(read_json(folder.config)["stack_file"]).digests
+                digests = load_stack(stack or store.judging_stack(read_json(folder.config))).digests
+            except (FcbenchError, KeyError):
+                continue
+            try:
                 names = needs_scoring(folder, metrics_of(folder), digests)
-            except (FcbenchError, KeyError) as error:
-                yield f"{folder.path}: nobody can tell what its scores are of ({error})"
+            except FcbenchError as error:
+                yield str(error)
                 continue
             if names:
-                yield f"{folder.path}: {', '.join(names)} would be scored anew; run: fcbench report --suite {suite}"
+                anew = shlex.join(["fcbench", "report", "--suite", suite, *under(out)])
+                yield (
+                    f"{folder.path}: {', '.join(names)} would be scored anew; run: {anew}   # with --stack, as here, "
+                    "where another stack than the run's judged"
+                )
 
 
 def _adopt(pictures: Path, suites: Sequence[str], name: str, out: Path, told: Mapping[str, Any]) -> None:
@@ -172,7 +184,7 @@ def _score(suite: str, named: Sequence[str], stack: str | None, device: str, out
 
     for folder in store.runs_of(out, suite):
         metrics = metrics_of(folder, named)
-        judge = stack or read_json(folder.config)["stack_file"]
+        judge = stack or store.judging_stack(read_json(folder.config))
         if needs_scoring(folder, metrics, load_stack(judge).digests):
             score_run(folder, load_stack(judge, device=device), metrics)
 

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from fcbench.errors import DataError
-from fcbench.files import atomic_folder, digest_file, read_json, write_bytes, write_json
+from fcbench.files import (
+    atomic_folder,
+    digest_file,
+    locked,
+    read_json,
+    remove_temporaries,
+    write_bytes,
+    write_json,
+)
 from fcbench.report.weights import differing
 from fcbench.store import RunFolder, run_folder, runs_of, subject_folder
+
+ALIKE = ("method", "options", "recipe", "sampling", "random_weights", "low_memory")
+"""What two folders of one run have in common, beside suite and weights."""
 
 
 def merge(out: Path, other: Path, suite: str) -> list[RunFolder]:
@@ -35,13 +47,18 @@ def merge(out: Path, other: Path, suite: str) -> list[RunFolder]:
         for subject in made.case.subjects
         for image in subject.images
     }
-    return [_copy(folder, run_folder(out, suite, folder.label), out, other, photos) for folder in new]
+    copied = []
+    for folder in new:
+        point = partial(_point_to_photos, suite=suite, out=out, other=other, photos=photos)
+        copied.append(run_folder(out, suite, folder.label))
+        (_extend if folder.label in ours else _copy)(folder, copied[-1], point)
+    return copied
 
 
 def _refusals(folder: RunFolder, ours: Mapping[str, RunFolder]) -> list[str]:
     config = read_json(folder.config)
     reasons = [f"{path} is a link" for path in sorted(folder.path.rglob("*")) if path.is_symlink()][:1]
-    if folder.label in ours and not _are_one(folder, ours[folder.label]):
+    if folder.label in ours and not _are_one(folder, config, ours[folder.label]):
         reasons.append(f"both have another {folder.label}: draw one again with --variant")
     differences = (_difference(folder, config, label, own) for label, own in ours.items())
     return [*reasons, *islice(filter(None, differences), 1)]  # the first says why, the others would say it again
@@ -64,8 +81,11 @@ def _difference(folder: RunFolder, config: Mapping[str, Any], label: str, own: R
     return ""
 
 
-def _are_one(folder: RunFolder, other: RunFolder) -> bool:
-    """Whether two folders hold one run, of which one may have come further: the pictures that both have are equal."""
+def _are_one(folder: RunFolder, config: Mapping[str, Any], other: RunFolder) -> bool:
+    """Whether two folders hold one run, of which one may have come further: made alike, common pictures equal."""
+    known = read_json(other.config)
+    if any(config.get(key) != known.get(key) for key in ALIKE):
+        return False
     fewer, more = sorted((_pictures(folder), _pictures(other)), key=len)
     return fewer.items() <= more.items() and (len(fewer) < len(more) or folder.failures() == other.failures())
 
@@ -76,32 +96,48 @@ def _grew(ours: RunFolder, theirs: RunFolder) -> bool:
 
 def _pictures(folder: RunFolder) -> dict[str, str]:
     """The digests of the pictures."""
-    return {path.name: digest_file(path) for path in sorted((folder.path / "images").glob("*"))}
+    return {path.name: digest_file(path) for path in sorted((folder.path / "images").glob("[!.]*"))}
 
 
-def _copy(
-    source: RunFolder, target: RunFolder, out: Path, other: Path, photos: Mapping[tuple[str, str], Path]
-) -> RunFolder:
-    """The whole folder but the method's own; what is half copied lies where nobody looks for runs.
+def _copy(source: RunFolder, target: RunFolder, point: Callable[[Path], dict[str, Any]]) -> None:
+    """The whole folder but the method's own; ``point`` gives a row whose photos are named where they lie here."""
+    remove_temporaries(target.path.parent, f".{target.label}.*.tmp")
+    with atomic_folder(target.path) as temporary:
+        aside = shutil.ignore_patterns("work", "locks", ".*.tmp")
+        shutil.copytree(source.path, temporary, ignore=aside, dirs_exist_ok=True)
+        for row in sorted((temporary / "cases").glob("*.json")):
+            write_json(row, point(row))
+
+
+def _extend(source: RunFolder, target: RunFolder, point: Callable[[Path], dict[str, Any]]) -> None:
+    """What a run that is here lacks of one that came further: pictures, then their rows, and the scores of all."""
+    with locked(target.lock, f"{target.path}: a run is at work there; wait for it, or end it"):
+        for part in ("images", "fits"):
+            for file in sorted((source.path / part).glob("[!.]*")):
+                if not (here := target.path / part / file.name).exists():
+                    write_bytes(here, file.read_bytes())
+        for generation in source.generations():
+            case = generation.case.id
+            if not target.row(case).exists():
+                write_json(target.row(case), point(source.row(case)))
+            target.failure(case).unlink(missing_ok=True)
+        for file in sorted((source.path / "scores").glob("*.json*")):
+            write_bytes(target.path / "scores" / file.name, file.read_bytes())
+
+
+def _point_to_photos(
+    row: Path, suite: str, out: Path, other: Path, photos: Mapping[tuple[str, str], Path]
+) -> dict[str, Any]:
+    """A case whose photos are named where they lie here: a row holds whole paths of the machine that it was made on.
 
     ``photos`` by subject and file name, as runs here name them: cases of the same suite have the same.
     """
-    with atomic_folder(target.path) as temporary:
-        aside = shutil.ignore_patterns("work", ".*.tmp")
-        shutil.copytree(source.path, temporary, ignore=aside, dirs_exist_ok=True)
-        for row in sorted((temporary / "cases").glob("*.json")):
-            _point_to_photos(row, source.suite, out, other, photos)
-    return target
-
-
-def _point_to_photos(row: Path, suite: str, out: Path, other: Path, photos: Mapping[tuple[str, str], Path]) -> None:
-    """Name a case's photos where they lie here: a row holds whole paths of the machine that it was made on."""
-    case = read_json(row)
+    case: dict[str, Any] = read_json(row)
     for subject in case["case"]["subjects"]:
         named = [Path(image) for image in subject["images"]]
         known = [photos.get((subject["id"], image.name), image) for image in named]
         subject["images"] = [_photo(image, suite, subject["id"], out, other) for image in known]
-    write_json(row, case)
+    return case
 
 
 def _photo(image: Path, suite: str, subject: str, out: Path, other: Path) -> str:

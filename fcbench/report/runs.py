@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from fcbench import plugins
 from fcbench.errors import DataError
-from fcbench.files import digest_json, read_json
+from fcbench.files import digest_file, digest_json, read_json
 from fcbench.report.statistics import Group
 from fcbench.store import RunFolder
 from fcbench.types import Case, Generation, Score
@@ -196,7 +196,7 @@ def read_run(folder: RunFolder) -> Run:
         whole = generations.keys() <= rows.keys()
         if metric in METRICS and not whole:
             raise DataError(f"{folder.path}: {metric} is not scored; run: fcbench report --suite {folder.suite}")
-        if metric not in METRICS and (not whole or is_of_others(header, headers[METRICS[0]])):
+        if metric not in METRICS and (not whole or is_of_others(header, headers[METRICS[0]]) or _was_edited(header)):
             outdated.append(metric)
             continue
         headers[metric] = header
@@ -219,6 +219,13 @@ def _headings(metric: str, header: Mapping[str, Any], rows: Mapping[str, Mapping
     better = "↑" if header.get("higher_is_better", True) else "↓"
     unit = f", {header['unit']}" if header.get("unit") else ""
     return {column: f"{column} {better}{unit}" if column == metric.replace("-", "_") else column for column in shown}
+
+
+def _was_edited(header: Mapping[str, Any]) -> bool:
+    """Whether the file of a metric of one's own is not the one that scored."""
+    code = header.get("code") or {}
+    file = plugins.source_of(code["plugin"]) if "digest" in code and "plugin" in code else None
+    return file is not None and digest_file(file) != code["digest"]
 
 
 def is_of_others(header: Mapping[str, Any], usual: Mapping[str, Any]) -> bool:

@@ -157,7 +157,7 @@ class Fitting:
 
     def _shared(self, subject: Subject) -> _Place:
         """Where a subject's own fit lies for all runs of the method: its name is a digest of all that decides it."""
-        facts = {key: self._record[key] for key in IDENTITY}
+        facts = {key: self._record[key] for key in IDENTITY if key != "code" or self._record["code"]}
         facts["stack_digests"] = drawing_digests(facts["stack_digests"])
         photos = [digest_file(photo) for photo in subject.images]
         digest = digest_json([facts, subject.id, subject.noun, photos])[:16]

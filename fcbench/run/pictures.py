@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,12 @@ from typing import Any
 from fcbench import store
 from fcbench.config import Suite
 from fcbench.errors import UsageError, did_you_mean
-from fcbench.files import atomic_folder, read_json, write_image, write_json
+from fcbench.files import atomic_folder, read_json, remove_temporaries, write_image, write_json
 from fcbench.images import FORMATS, read_image
 from fcbench.run.cases import cases_of, photo_digests, subject_groups, subjects_of, suite_digest
 from fcbench.run.label import refuse_label
 from fcbench.run.measure import MEASURED, versions
-from fcbench.run.record import refuse_other_versions, whole_name
+from fcbench.run.record import refuse_other_versions, where_stack
 from fcbench.stacks import load_stack
 from fcbench.types import Case, Generation, Image, Subject
 
@@ -78,9 +79,12 @@ def write_run(
     record = _record(suite, subjects, label, len(cases), stack_name or suite.stack) | dict(facts)
     refuse_other_versions(out, suite.name, record["suite_digest"])
     _refuse_another(folder, record)
+    remove_temporaries(folder.path.parent, f".{label}.*.tmp")
     with atomic_folder(folder.path) as temporary:
         made = store.RunFolder(temporary)
         write_json(made.config, record)
+        if (scores := folder.path / "scores").is_dir():  # they know which pictures they are of
+            shutil.copytree(scores, temporary / "scores")
         for case in cases:
             picture = draw(case)
             if isinstance(picture, str):
@@ -92,8 +96,10 @@ def write_run(
 
 
 def _refuse_another(folder: store.RunFolder, record: Mapping[str, Any]) -> None:
-    """UsageError where a run of this name is there that was drawn here, or a yardstick where none is now, or so."""
+    """UsageError where a run of this name was drawn here, is a yardstick where this is none, or is no run at all."""
     if not folder.config.exists():
+        if folder.path.exists() and any(folder.path.iterdir()):
+            raise UsageError(f"{folder.path}: there are files that are no run; move them, they would be in its way")
         return
     earlier = read_json(folder.config)
     if earlier.get("costs_measured", True):
@@ -122,7 +128,7 @@ def _record(suite: Suite, subjects: Sequence[Subject], label: str, cases: int, s
         "photos": photo_digests(subjects),
         "cases": cases,
         "stack": load_stack(stack_file).name,
-        "stack_file": whole_name(stack_file),
+        **where_stack(stack_file),
         "random_weights": False,
         "costs_measured": False,
         "versions": versions(),

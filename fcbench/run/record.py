@@ -27,7 +27,7 @@ SURROUNDINGS = ("device", "memory_kind", "versions")
 
 
 def describe_method(method: Method) -> dict[str, Any]:
-    """Its code where no package offers it, its options, the fields of its dataclass, and what it says of itself."""
+    """Its code where it is not fcbench's own, its options, the fields of its dataclass, and what it says of itself."""
     plugin: Any = method
     fields = dataclasses.fields(plugin) if dataclasses.is_dataclass(plugin) else ()
     return {
@@ -55,15 +55,15 @@ def describe_stack(stack: Stack) -> dict[str, Any]:
     }
 
 
-def whole_name(stack: str) -> str:
-    """A stack as it can be asked for from any folder: a shipped one by its name, files by their whole path.
+def where_stack(stack: str) -> dict[str, str | None]:
+    """A stack as it was asked for, and where its file lies here, for who asks from another folder.
 
-    >>> whole_name("mini")
-    'mini'
+    >>> where_stack("mini")
+    {'stack_file': 'mini', 'stack_place': None}
     """
     path = Path(stack)
     is_file = path.suffix in (".yaml", ".yml", ".safetensors", ".ckpt") or (path / "model_index.json").is_file()
-    return str(path.absolute()) if is_file else stack
+    return {"stack_file": stack, "stack_place": str(path.absolute()) if is_file else None}
 
 
 def describe_surroundings(meter: Meter) -> dict[str, Any]:
@@ -77,8 +77,8 @@ def refuse_changes(folder: store.RunFolder, record: Mapping[str, Any], *, finish
         return
     earlier = read_json(folder.config)
     now = json.loads(json.dumps(record, default=str))
-    # a run of an earlier version does not know its code
-    keys = [key for key in SETTINGS + (() if finished else SURROUNDINGS) if key != "code" or key in earlier]
+    # a run of an earlier version does not know its code, or not that of packages
+    keys = [key for key in SETTINGS + (() if finished else SURROUNDINGS) if key != "code" or earlier.get("code")]
     for facts in (earlier, now):
         facts["stack_digests"] = drawing_digests(facts.get("stack_digests", {}))
     found = [change for key in keys for change in changes(key, earlier.get(key), now[key])]

@@ -32,7 +32,7 @@ from fcbench.run.record import (
     describe_surroundings,
     refuse_changes,
     refuse_other_versions,
-    whole_name,
+    where_stack,
 )
 
 Emit: TypeAlias = Callable[[dict[str, Any]], None]
@@ -90,7 +90,7 @@ def work(job: Job, emit: Emit) -> None:
         "photos": photo_digests(subjects),
         "cases": sum(len(group.cases) for group in groups),
         **describe_stack(stack),
-        "stack_file": whole_name(job.stack),
+        **where_stack(job.stack),
         "checkpoint_file": job.checkpoint,
         **describe_surroundings(meter),
         **dict.fromkeys(MEASURED),

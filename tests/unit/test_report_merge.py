@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from fcbench.errors import DataError
+from fcbench.errors import DataError, UsageError
+from fcbench.files import locked
 from fcbench.report import merge, write_report
-from fcbench.store import run_folder, runs_of
+from fcbench.store import run_folder, runs_of, suites_with_runs
 from tests.unit.fake_runs import HEADER, cases, fake_run, subjects
 
 
@@ -80,11 +81,22 @@ def test_what_does_not_compare_is_not_joined(
 def test_a_run_that_went_on_elsewhere_is_taken_as_far_as_it_is_there(tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     wanted = cases(subjects(here, "s", 6))
-    fake_run(here, "s", "a", wanted, failures={case.id: "cut off" for case in wanted[9:]})
-    fake_run(there, "s", "a", cases(subjects(there, "s", 6)))
+    ours = fake_run(here, "s", "a", wanted, failures={case.id: "cut off" for case in wanted[9:]})
+    theirs = fake_run(there, "s", "a", cases(subjects(there, "s", 6)))
+    (theirs.path / "images" / ".half.png.0.tmp").write_bytes(b"")
+    own = [ours.path / "work" / "state", ours.path / "kept" / "p000" / "fit", ours.path / "scores" / "own.jsonl"]
+    for file in own:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"ours")
+    with locked(ours.lock, "busy"), pytest.raises(UsageError, match="a: a run is at work there"):
+        merge(here, there, "s")
     assert [folder.label for folder in merge(here, there, "s")] == ["a"]
     assert len(run_folder(here, "s", "a").generations()) == len(wanted)
     assert run_folder(here, "s", "a").failures() == {}
+    assert [file.read_bytes() for file in own] == [b"ours"] * 3
+    assert ours.read_scores("identity") == theirs.read_scores("identity")
+    photo = ours.generations()[-1].case.subjects[0].reference
+    assert photo.is_relative_to(here.resolve())
     assert merge(here, there, "s") == []
     for case in wanted[20:]:
         folder = run_folder(there, "s", "a")
@@ -94,10 +106,20 @@ def test_a_run_that_went_on_elsewhere_is_taken_as_far_as_it_is_there(tmp_path: P
     assert len(run_folder(here, "s", "a").generations()) == len(wanted)
 
 
+def test_a_run_of_other_settings_is_not_taken_for_one_that_came_further(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    wanted = cases(subjects(here, "s", 6))
+    fake_run(here, "s", "a", wanted, failures={case.id: "cut off" for case in wanted}, low_memory=True, scored=False)
+    fake_run(there, "s", "a", cases(subjects(there, "s", 6)), low_memory=False)
+    with pytest.raises(DataError, match="both have another a: draw one again with --variant"):
+        merge(here, there, "s")
+
+
 def test_a_run_that_is_being_written_is_none_yet(tmp_path: Path) -> None:
     folder = fake_run(tmp_path, "s", "a", cases(subjects(tmp_path, "s", 6)))
     folder.path.rename(folder.path.with_name(".a.0123.tmp"))
     assert runs_of(tmp_path, "s") == []
+    assert suites_with_runs(tmp_path) == []
 
 
 def test_another_run_of_the_same_name_is_not_joined(tmp_path: Path) -> None:

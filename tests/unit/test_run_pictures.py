@@ -82,8 +82,8 @@ def test_another_stack_that_judges_is_on_record_of_pictures_and_yardsticks(
         folders = write_sanity(suite, out=tmp_path, stack_name=given)
         folders.append(adopt(suite, tmp_path / "theirs", out=tmp_path, label="theirs", stack_name=given))
         records = [read_json(folder.config) for folder in folders]
-        whole = str(Path(judge).absolute()) if given else judge  # to be found from any folder
-        assert [(told["stack"], told["stack_file"]) for told in records] == 4 * [(f"the stack {judge}", whole)]
+        assert [(told["stack"], told["stack_file"]) for told in records] == 4 * [(f"the stack {judge}", judge)]
+        assert {told["stack_place"] for told in records} == {str(Path(judge).absolute()) if given else None}
 
 
 def test_pictures_are_taken_over_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -101,8 +101,22 @@ def test_pictures_are_taken_over_whole_or_not_at_all(tmp_path: Path) -> None:
     assert {read_image(made.image)[0, 0, 0] for made in folder.generations()} == {7}
     assert [run.label for run in runs_of(tmp_path, "small")] == ["theirs"]
     draw(tmp_path / "theirs", f"{cases[-1].id}.png", level=9)
+    folder.write_scores("sharpness", [], {"judged": "the first"})
+    left = folder.path.with_name(".theirs.0123.tmp")
+    left.mkdir()
     adopt(suite, tmp_path / "theirs", out=tmp_path, label="theirs", note="version 2")
+    assert folder.read_scores("sharpness")[0]["judged"] == "the first"  # of other pictures, as it says itself
+    assert not left.exists()
     assert {read_image(made.image)[0, 0, 0] for made in folder.generations()} == {9}
+
+
+def test_files_that_are_no_run_are_left_alone(tmp_path: Path) -> None:
+    suite = world()
+    case = cases_of(suite, subjects_of(suite, tmp_path))[0].id
+    draw(place := tmp_path / "runs" / "small" / "theirs", f"{case}.png")
+    with pytest.raises(UsageError, match="theirs: there are files that are no run; move them"):
+        adopt(suite, place, out=tmp_path, label="theirs")
+    assert [file.name for file in place.iterdir()] == [f"{case}.png"]
 
 
 def test_a_yardstick_s_name_is_its_own(tmp_path: Path) -> None:

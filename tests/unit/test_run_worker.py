@@ -245,6 +245,17 @@ def test_a_picture_that_was_lost_is_drawn_again(toy: Toy) -> None:
     assert {path.name: path.read_bytes() for path in (folder.path / "images").iterdir()} == before
 
 
+def test_a_run_of_before_code_was_on_record_is_gone_on_with(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = toy()
+    write_json(folder.config, {**read_json(folder.config), "code": None})
+    told = {"plugin": "run_toys:Painter", "package": "theirs 1.0", "digest": "w" * 64}
+    monkeypatch.setattr("fcbench.run.record.code_of", lambda *_: told)
+    toy()
+    folder.row("ann.snow.0").unlink()
+    toy()
+    assert read_json(folder.config)["code"] == told
+
+
 def test_a_lost_picture_that_cannot_be_drawn_again_is_a_failure(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = toy()
     lost = folder.generations()[0]
@@ -289,7 +300,7 @@ def test_a_failing_subject_leaves_the_others_alone(toy: Toy) -> None:
 def test_the_first_subject_may_fail_before_the_method_is_warm(toy: Toy) -> None:
     folder = toy(fails_on="ann")
     assert len(folder.generations()) == 4
-    assert json.loads(folder.config.read_text())["warm_up_seconds"] > 0
+    assert read_json(folder.config)["warm_up_seconds"] > 0
 
 
 def test_memory_that_runs_out_is_a_failure_of_its_own_name(toy: Toy) -> None:
@@ -405,7 +416,7 @@ def test_another_judge_s_weights_do_not_end_a_run(toy: Toy, monkeypatch: pytest.
 
 def test_another_device_is_refused_only_while_something_is_missing(toy: Toy) -> None:
     folder = toy()
-    record = json.loads(folder.config.read_text())
+    record = read_json(folder.config)
     write_json(folder.config, {**record, "device": "Abacus"})
     toy()
     folder.row("ann.snow.0").unlink()

@@ -13,7 +13,7 @@ import pytest
 
 from fcbench import cli
 from fcbench.errors import DataError, MethodError, UsageError
-from fcbench.files import write_image
+from fcbench.files import digest_file, write_image
 from fcbench.metrics.contract import FIXED_COLUMNS
 from fcbench.report import write_report
 from fcbench.report.costs import Costs
@@ -24,7 +24,7 @@ from fcbench.report.to_parquet import FIXED
 from fcbench.run.cases import photo_digests
 from fcbench.score import chosen_metrics, metrics_of, needs_scoring, score_run
 from fcbench.stacks import load_stack
-from fcbench.store import RunFolder
+from fcbench.store import RunFolder, judging_stack
 from fcbench.types import Generation, Score, Stack
 from tests.unit.fake_runs import cases, fake_run, picture, subjects
 
@@ -175,22 +175,43 @@ def test_another_photo_than_the_pictures_were_drawn_from_is_named(tmp_path: Path
         needs_scoring(folder, {"toy": Toy()}, DIGESTS)
 
 
-def test_what_a_run_was_scored_with_is_looked_at_again_as_far_as_it_is_here(
+def test_an_edited_metric_of_ones_own_is_out_of_date_and_not_imported_for_that(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: RunFolder
 ) -> None:
-    code = "from fcbench.types import Score\nclass Own:\n    name, unit, range = 'own', '', (0, 1)\n"
-    code += "    higher_is_better = True\n"
-    code += "    def __call__(self, stack, generations): return [{'own': Score(VALUE)} for _ in generations]\n"
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "looked_at.py").write_text(code.replace("VALUE", "0.25"))
-    score_run(folder, stack(), {"own": metrics_of(folder, ["looked_at:Own"])["own"]})
-    assert "own" in metrics_of(folder)
-    assert needs_scoring(folder, {"own": metrics_of(folder)["own"]}, DIGESTS) == []
-    (tmp_path / "looked_at.py").write_text(code.replace("VALUE", "0.75"))
-    assert needs_scoring(folder, {"own": metrics_of(folder)["own"]}, DIGESTS) == ["own"]
+    script = tmp_path / "looked_at.py"
+    script.write_text("raise SystemExit('imported')")
+    score_run(folder, stack(), USUAL | {"own": columns("own")})
     header, rows = folder.read_scores("own")
-    folder.write_scores("own", [*rows.items()], {**header, "code": {"plugin": "gone_by_now:Own"}})
+    code = {"plugin": "looked_at:Own", "digest": digest_file(script)}
+    folder.write_scores(
+        "own", [*rows.items()], {key: value for key, value in header.items() if key != "metric"} | {"code": code}
+    )
+    assert read_run(folder).outdated == ()
     assert "own" not in metrics_of(folder)
+    script.write_text("raise SystemExit('edited')")
+    out = folder.path.parents[2]
+    told = f"own: out of date; run: fcbench score --suite suite --metric looked_at:Own --out {out}"
+    assert read_run(folder).outdated == (told,)
+    script.unlink()
+    assert read_run(folder).outdated == ()  # nobody can tell
+
+
+def test_a_named_metric_is_scored_again_where_its_models_are_here(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("dino", "sharpness"):
+        score_run(folder, stack(), {name: columns(name)})
+    assert "sharpness" in metrics_of(folder)
+    assert "dino" not in metrics_of(folder)  # no model of it in the cache
+
+
+def test_the_stack_that_judges_is_found_from_another_folder_and_after_a_move(tmp_path: Path) -> None:
+    config = {"stack_file": "my.yaml", "stack_place": str(tmp_path / "my.yaml")}
+    assert judging_stack(config) == "my.yaml"
+    (tmp_path / "my.yaml").touch()
+    assert judging_stack(config) == str(tmp_path / "my.yaml")
+    assert judging_stack({"stack_file": "mini", "stack_place": None}) == judging_stack({"stack_file": "mini"}) == "mini"
 
 
 def test_a_picture_that_was_exchanged_puts_its_leaderboard_out_of_date(

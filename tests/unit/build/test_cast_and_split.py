@@ -64,6 +64,13 @@ def test_a_large_group_is_held_out_only_where_no_smaller_one_is_left() -> None:
     assert len(splits["c"]) == len(splits["d"]) == 1
 
 
+def test_small_groups_that_all_fit_one_quota_are_shared_out() -> None:
+    photos = {f"{name}{k}": {name} for name, size in {"bob": 40, "ann": 1, "cy": 1}.items() for k in range(size)}
+    found = split(photos)
+    assert {found["ann0"], found["cy0"]} == {"validation", "test"}
+    assert {found[f"bob{k}"] for k in range(40)} == {"train"}
+
+
 def test_a_split_keeps_the_order_and_does_not_change() -> None:
     photos = {f"{k:04d}": {f"p{k // 5}"} for k in range(100)}
     assert split(photos) == split(photos)
