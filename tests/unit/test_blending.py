@@ -209,3 +209,28 @@ def test_people_with_one_photo_give_a_floor_and_no_margin(tmp_path: Path) -> Non
     limits = calibrate(Faces(PHOTOS), [Generation(case, tmp_path / "none.png", 0, 0, 0, 0)])
     assert limits is not None
     assert (limits.margin, limits.real_right, limits.same_photos) == (None, None, 0)
+
+
+def test_two_who_are_both_read_as_women_are_not_swapped(tmp_path: Path) -> None:
+    assert outcome(tmp_path, [ANN, BO], kind=SexedFaces)["swapped"].value == 0.0
+
+
+def test_class_words_go_before_any_likeness() -> None:
+    faces = np.array([[1.0, -1.0], [-1.0, 1.0]])
+    man, woman = {"man": 0.55, "woman": 0.45}, {"man": 0.45, "woman": 0.55}
+    assert least_margin(faces, ["man", "woman"], [woman, man]) == pytest.approx(-2.0)
+
+
+def test_a_real_photo_below_the_floor_is_not_right(tmp_path: Path) -> None:
+    own = {11: [(5.0, [0.2, 0.0, 0.98, 0.0])], 21: [(5.0, BO)], 10: [(5.0, ANN)], 20: [(5.0, BO)], 30: [(5.0, CY)]}
+    people = [
+        Subject(f"s{n}", "man", tuple(blue(tmp_path / f"{photo}.png", photo) for photo in photos))
+        for n, photos in enumerate([(10, 11), (20, 21), (30,)])
+    ]
+    prompt = Prompt("snow", "{} in the snow", "context")
+    made = [Generation(Case(tuple(people[:2]), prompt, 0), tmp_path / "none.png", 0, 0, 0, 0)]
+    made.append(Generation(Case((people[2],), prompt, 0), tmp_path / "none.png", 0, 0, 0, 0))
+    limits = calibrate(Faces(own), made)
+    assert limits is not None
+    assert limits.floor > 0.2  # a photo of Ann's looks more like Cy
+    assert limits.real_right == 0.5

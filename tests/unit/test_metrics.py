@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -159,3 +160,23 @@ def test_pictures_go_in_batches(tmp_path: Path) -> None:
 def test_ours_are_metrics_and_score_nothing_for_nothing(metric: Metric) -> None:
     assert isinstance(metric, Metric)
     assert metric(Stack("toy", {"faces": lambda: Faces({}), "clip": Clip}, 4), []) == []
+
+
+def test_of_several_faces_the_largest_counts_wherever_it_was_found(tmp_path: Path) -> None:
+    small, large = (2.0, BO), (5.0, ANN)
+    for photo, picture in (([small, large], [large, small]), ([large, small], [small, large])):
+        assert identity(tmp_path / str(photo[0][0]), {1: photo, 200: picture}, [1])["identity"].value == 1.0
+
+
+def test_subjects_scores_stand_in_the_order_of_the_prompt(tmp_path: Path) -> None:
+    told = {1: [(5.0, ANN)], 2: [(5.0, BO)], 200: [(5.0, BO), (4.0, [0.6, -0.8])]}
+    for photos, expected in (([1, 2], [0.6, 1.0]), ([2, 1], [1.0, 0.6])):
+        scores = identity(tmp_path, told, photos)
+        assert [scores[f"identity_{place}"].value for place in (1, 2)] == pytest.approx(expected)
+
+
+def test_a_prompt_competes_with_prompts_of_the_same_subjects_alone(tmp_path: Path) -> None:
+    other = generation(tmp_path, [1], 8, prompt="hat")
+    woman = replace(other.case.subjects[0], noun="woman")
+    made = [generation(tmp_path, [1], 0), other, replace(other, case=replace(other.case, subjects=(woman,)))]
+    assert PromptConsistency()(Stack("toy", {"clip": Clip}, 4), made)[0]["prompt_rank1"].value == 1.0

@@ -11,7 +11,10 @@ import pytest
 
 from fcbench.report import numbers, read_runs, write_report
 from fcbench.report.board import Board, make_board
-from fcbench.report.claims import OURS, Claim, claims
+from fcbench.report.claims import OURS, Claim, _all, _duel, claims
+from fcbench.report.statistics import Difference, Estimate
+from fcbench.report.table import Ranking
+from fcbench.store import run_folder
 from fcbench.types import Case
 from tests.unit.fake_runs import PROMPTS, cases, fake_run, rich_suite, subjects, trio_cases
 
@@ -183,3 +186,33 @@ def test_less_blending_is_told_on_the_same_pictures(tmp_path: Path) -> None:
     assert claim().verdict == "not held"
     fake_run(tmp_path, "s", "fastcomposer@no-localization", wanted, outcomes=outcomes, suite_digest="6" * 64)
     assert claim().verdict == "not measured"
+
+
+def test_a_claim_on_all_tuned_methods_is_judged_on_the_nearest(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 6))
+    gpu: dict[str, Any] = {"memory_kind": "cuda allocated"}
+    tuned: dict[str, Any] = {"capabilities": {"needs_tuning": True}, **gpu}
+    fake_run(tmp_path, "s", "fastcomposer", wanted, **gpu)
+    fake_run(tmp_path, "s", "dreambooth", wanted, fit_seconds=399.6, **tuned)
+    whole = make_board(read_runs(tmp_path, "s"), "s", out=tmp_path).claims[0]
+    assert whole.verdict == "held"
+    fake_run(tmp_path, "s", "textual-inversion", wanted, fit_seconds=39.6, **tuned)
+    assert make_board(read_runs(tmp_path, "s"), "s", out=tmp_path).claims[0].verdict == "not held"
+    half = {wanted[0].id: "cut off"}
+    run_folder(tmp_path, "s", "textual-inversion").row(wanted[0].id).unlink()
+    fake_run(tmp_path, "s", "textual-inversion", wanted, fit_seconds=39.6, failures=half, **tuned)
+    assert make_board(read_runs(tmp_path, "s"), "s", out=tmp_path).claims[0].verdict == "held"  # it is not complete
+
+
+def test_of_several_verdicts_the_worst_is_that_of_all() -> None:
+    assert _all(["held", "not shown", "not held"]) == "not held"
+    assert _all(["held", "not shown"]) == "not shown"
+    assert _all(["held", "held"]) == "held"
+
+
+def test_a_duel_told_from_the_other_side_has_its_interval_turned() -> None:
+    board = Ranking("", (), "", (), {("a", "b"): (Difference(Estimate(0.2, 0.1, 0.3), 0.01), 0.01)})
+    told, verdict = _duel(board, "b", "a") or ("", "")
+    assert verdict == "not held"
+    assert told.startswith(f"{numbers.signed(-0.2)} {numbers.interval(-0.3, -0.1)} to a, p ")
+    assert (_duel(board, "a", "b") or ("", ""))[1] == "held"

@@ -12,11 +12,11 @@ from fcbench.errors import DataError
 from fcbench.files import read_json, write_json
 from fcbench.report import write_report
 from fcbench.report.runs import read_run
-from fcbench.report.statistics import Difference, Estimate
+from fcbench.report.statistics import Difference, Estimate, holm
 from fcbench.report.table import Ranking, _ranks, rankings
 from fcbench.report.views import finding
 from fcbench.store import runs_of
-from fcbench.types import Generation
+from fcbench.types import Generation, Score
 from tests.unit.fake_runs import HEADER, PROMPTS, cases, fake_run, fake_suite, subjects
 
 
@@ -225,3 +225,22 @@ def test_equal_runs_give_equal_files(out: Path) -> None:
     assert {path.name: path.read_bytes() for path in page.parent.iterdir()} == before
     files = {f"leaderboard.{kind}" for kind in ("csv", "md", "tex", "json", "html")}
     assert set(before) == files | {"generations.parquet", "manifest.json"}
+
+
+def test_all_tests_of_a_table_are_corrected_for_their_number(out: Path) -> None:
+    ranking = ranked(out)[0]
+    plain = [result.p for result, _ in ranking.duels.values()]
+    assert [p for _, p in ranking.duels.values()] == holm(plain)
+    assert any((p or 0) > (own or 0) for p, own in zip(holm(plain), plain, strict=True))
+    for column in {each.column for each in ranking.comparisons}:
+        told = [each for each in ranking.comparisons if each.column == column]
+        assert [each.p for each in told] == holm([each.difference.p for each in told])
+
+
+def test_further_faces_do_not_stand_in_for_those_that_are_missing(tmp_path: Path) -> None:
+    folder = fake_run(tmp_path, "s", "a", cases(subjects(tmp_path, "s", 6), pairs=True, prompts=PROMPTS[:1])[:2])
+    header, rows = folder.read_scores("identity")
+    for faces, row in zip((3.0, 1.0), rows.values(), strict=True):
+        row["faces"] = Score(faces)
+    folder.write_scores("identity", [*rows.items()], header)
+    assert ranked(tmp_path, "s")[0].rows[0].faces_found == 0.75

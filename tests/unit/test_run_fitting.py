@@ -43,7 +43,7 @@ class Toy:
         self, name: str = "alone", *, keep_fits: bool = False, options: dict[str, str] | None = None, **changes: Any
     ) -> RunFolder:
         people = {"source": "folder", "path": str(self._path / "photos"), "nouns": NOUNS}
-        suite = Suite.model_validate({"name": name, "subjects": people, "prompts": PROMPTS, **changes})
+        suite = Suite.model_validate({"name": name, "subjects": people, "prompts": PROMPTS} | changes)
         job = Job(
             suite=suite.model_dump(mode="json"),
             suite_file=suite.asked_as,
@@ -186,3 +186,11 @@ def test_a_fit_that_another_run_is_at_is_waited_for(toy: Toy, capfd: pytest.Capt
 
 def test_a_method_without_a_recipe_has_none(toy: Toy) -> None:
     assert json.loads(toy().config.read_text())["recipe"] is None
+
+
+def test_another_class_word_makes_another_fit(toy: Toy, tmp_path: Path) -> None:
+    toy()
+    toy.notes()
+    people = {"source": "folder", "path": str(tmp_path / "photos"), "nouns": {**NOUNS, "ann": "girl"}}
+    toy("girl", subjects=people)
+    assert [note for note in toy.notes() if note.startswith("fit") and note.endswith("fresh")] == ["fit ann fresh"]

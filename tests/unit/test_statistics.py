@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from benchmarks.simulate_statistics import RARE, SKEWED, Array, Mix, Shape, covered, draw, found, pairs, singles, trios
-from fcbench.report.statistics import Group, difference, holm, mean
+from fcbench.report.statistics import Group, bootstrap, difference, holm, mean
 from fcbench.report.statistics.bootstrap import standard_error
-from fcbench.report.statistics.flips import sign_flip
+from fcbench.report.statistics.flips import FLIPS, sign_flip
 from fcbench.report.statistics.table import Table, tabulate
 from fcbench.report.statistics.variance import resampled_means, subject_part
 
@@ -198,3 +198,26 @@ def test_a_missing_picture_is_left_out_and_no_more() -> None:
 
 def test_holm_never_lets_a_larger_p_become_smaller() -> None:
     assert holm([0.04, 0.03, 0.9, None]) == [0.09, 0.09, 0.9, None]
+
+
+def test_a_p_is_never_below_that_of_the_observed_pattern_alone() -> None:
+    assert difference(scores(shift=50.0), scores(1, 0.0), SINGLES, PROMPTS).p == 1 / (FLIPS + 1)
+
+
+def test_people_and_prompts_are_drawn_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[Array, Array]] = []
+
+    def means(table: Table, subjects: Array, prompts: Array) -> tuple[Array, Array]:
+        drawn.append((subjects, prompts))
+        return resampled_means(table, subjects, prompts)
+
+    monkeypatch.setattr(bootstrap, "resampled_means", means)
+    bootstrap.half_width(tabulate(scores()[:64], SINGLES[:64], PROMPTS[:64]))  # eight people, eight prompts
+    assert not np.array_equal(*drawn[0])
+
+
+def test_pairs_that_cancel_out_are_no_surer_than_pairs_that_share_nobody() -> None:
+    values = [float((-1) ** (i // 8)) for i in range(len(RING))]
+    apart: list[Group] = [(f"a{i // 8}", f"b{i // 8}") for i in range(len(RING))]
+    ring, alone = (tabulate(values, groups, PROMPTS) for groups in (RING, apart))
+    assert standard_error(ring) == pytest.approx(standard_error(alone), rel=0.05)

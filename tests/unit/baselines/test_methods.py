@@ -327,3 +327,9 @@ def test_the_text_encoder_is_tuned_kept_and_drawn_with_where_the_preset_says_so(
     assert any(not torch.equal(own[key], base[key]) for key in base)
     drawn_with = dict(sampler.stack.role("text_encoder").named_parameters())
     assert all(torch.equal(own[key], drawn_with[key]) for key in base)
+
+
+def test_no_two_class_images_are_alike(stack: Stack, tmp_path: Path) -> None:
+    folder = new("dreambooth", preset="face", prior_images=6).prepare(stack, "man", shelf=tmp_path)
+    assert folder is not None
+    assert len({file.read_bytes() for file in pictures_in(folder)}) == 6

@@ -98,3 +98,9 @@ def test_a_photo_that_shares_its_person_with_a_held_out_one_is_held_out_too() ->
     assert not train & held_out
     assert splits["00003"] == splits["00093"] != "train"
     assert sum(name == "train" for name in splits.values()) == 40
+
+
+def test_test_has_a_tenth_of_validation_at_most_where_people_have_several_photos() -> None:
+    listed = {f"{k:02d}": "validation" if k < 20 else "train" for k in range(40)}
+    found = split_as_listed({photo: {f"p{int(photo) // 3}"} for photo in listed}, listed)
+    assert Counter(found.values())["test"] <= 2

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcbench.build.accuracy import matching_accuracy
-from fcbench.build.match import _pairs, assign, margin, match
+from fcbench.build.match import _overlap, _pairs, assign, assign_best, margin, match
 from fcbench.build.records import Photo, Phrase, Planted, Reject, Segment, Sidecar
 from fcbench.files import write_image
 from fcbench.masks import box_of, decode_mask, encode_mask, on_grey
@@ -206,3 +206,28 @@ def test_accuracy_counts_exact_spans_apart_by_noun(tmp_path: Path) -> None:
     measured = matching_accuracy([replace(found, segments=segments, sidecar=sidecar)])
     assert measured["pair_different_noun"] == {"segments": 2, "right": 1, "accuracy": 0.5}
     assert "pair_same_noun" not in measured
+
+
+def test_two_of_one_noun_are_told_apart_by_what_else_is_said_of_them(tmp_path: Path) -> None:
+    class Described(ColourMatcher):
+        def text_features(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+            known = {"a man in red": (1.0, 0.0), "a man in blue": (0.0, 1.0)}
+            return np.array([known.get(text, (0.7, 0.7)) for text in texts], np.float32)
+
+    photo = picture(tmp_path, "a man in blue and a man in red", [RED, BLUE])
+    first, second = photo.phrases
+    told = (replace(first, description="a man in blue"), replace(second, description="a man in red"))
+    (found,) = match([replace(photo, phrases=told)], Described())
+    assert isinstance(found, Photo)
+    assert [segment.phrase for segment in found.segments] == [1, 0]
+    assert found.flags == ()
+
+
+def test_more_pairs_go_before_a_higher_sum() -> None:
+    assert assign_best({(1, 0): 0.9, (1, 8): 0.1, (2, 0): 0.2}) == {1: 8, 2: 0}
+
+
+def test_boxes_overlap_by_what_they_share_of_both() -> None:
+    assert _overlap((0, 0, 2, 2), (0, 0, 2, 2)) == 1.0
+    assert _overlap((0, 0, 2, 2), (1, 0, 3, 2)) == pytest.approx(1 / 3)
+    assert _overlap((0, 0, 1, 1), (1, 1, 2, 2)) == 0.0

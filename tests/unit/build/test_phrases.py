@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from fcbench.build.phrases import phrases
+from fcbench.build.plurals import Edit, rewrite
 from fcbench.build.records import Photo, Reject, Sidecar
 from fcbench.errors import MissingError
 from fcbench.stacks.text import load_parser
@@ -64,3 +65,8 @@ def test_an_absent_pipeline_says_how_to_get_it(tmp_path: Path) -> None:
         load_parser("en_core_web_none")
     with pytest.raises(MissingError, match="make-stack"):
         load_parser(tmp_path / "parser")
+
+
+def test_a_caption_is_rewritten_where_its_plurals_stand() -> None:
+    edits = [Edit(0, 7, "a man and a man"), Edit(12, 20, "a dog and a dog")]
+    assert rewrite("two men and two dogs", edits) == "a man and a man and a dog and a dog"

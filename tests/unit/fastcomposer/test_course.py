@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from fcbench.config import Recipe
+from fcbench.diffusion import add_noise
 from fcbench.errors import DivergedError, MissingError, UsageError
 from fcbench.fastcomposer import train as training
 from fcbench.fastcomposer.data import open_photos
@@ -21,6 +22,7 @@ from fcbench.fastcomposer.precision import mixed_precision
 from fcbench.fastcomposer.processes import joined_processes
 from fcbench.fastcomposer.train import FastComposerModel, Trainer, draw_masked, loss_masks, train
 from fcbench.files import read_json
+from fcbench.loop import cosine
 from fcbench.store import TrainingFolder
 from fcbench.types import Stack
 from tests.unit.fastcomposer.changes import changed, furthest
@@ -178,3 +180,54 @@ def test_an_explosion_stops_the_training_and_keeps_the_state_before_it(
     folder = TrainingFolder(tmp_path / "x")
     assert read_json(folder.stopped)["step"] == 4
     assert torch.load(folder.state, weights_only=True)["done"] == 3
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_what_is_minimised_is_the_masked_loss_and_the_weighted_localisation(
+    data: Path, stack: Stack, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, accumulation: int
+) -> None:
+    def step(**keys: Any) -> tuple[float, dict[str, float]]:
+        own = changed(recipe, accumulation=accumulation, localization_weight=100.0, **keys)
+        with joined_processes(own, stack) as accelerator:
+            latents = torch.randn(6, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+            trainer = Trainer(open_photos(data), latents, stack, own, accelerator)
+            minimised: list[torch.Tensor] = []
+            monkeypatch.setattr(accelerator, "backward", minimised.append)
+            told = trainer.step(0)
+        return sum(each.item() for each in minimised), told
+
+    shown = {"subject_drop": 0.0, "text_only": 0.0, "unconditional": 0.0}  # every part shows somebody
+    (total, told), (_, whole) = step(**shown), step(**shown, masked_loss=0.0)
+    assert abs(100 * told["localization"]) > 0.01
+    assert total == pytest.approx(told["loss"] + 100 * told["localization"], rel=1e-4)
+    assert told["loss"] < whole["loss"]
+
+
+def test_gradients_are_clipped_to_one_and_the_rate_follows_the_schedule(
+    data: Path, stack: Stack, recipe: Recipe
+) -> None:
+    own = changed(recipe, localization_weight=1e5, schedule="cosine", steps=10)
+    with joined_processes(own, stack) as accelerator:
+        trainer = Trainer(open_photos(data), torch.randn(6, 4, 4, 4), stack, own, accelerator)
+        assert trainer.step(5)["gradient_norm"] > 10
+    gradients = [p.grad.flatten() for p in trainer.bare.parameters() if p.grad is not None]
+    assert float(torch.cat(gradients).norm()) == pytest.approx(1, rel=1e-3)
+    assert trainer._optimiser.param_groups[-1]["lr"] == pytest.approx(own.learning_rate * cosine(5, own.steps))
+
+
+def test_each_step_has_noise_of_its_own(
+    data: Path, stack: Stack, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+
+    def noise(scheduler: Any, latents: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
+        seeds.append(generator.initial_seed())
+        return add_noise(scheduler, latents, generator)
+
+    monkeypatch.setattr(training, "add_noise", noise)
+    own = changed(recipe, steps=3, accumulation=3)
+    with joined_processes(own, stack) as accelerator:
+        trainer = Trainer(open_photos(data), torch.randn(6, 4, 4, 4), stack, own, accelerator)
+        for step in range(3):
+            trainer.step(step)
+    assert len(set(seeds)) == len(seeds) == 9

@@ -176,3 +176,15 @@ def test_segments_whose_phrase_hardly_won_are_left_out_where_a_recipe_asks_for_a
     every, sure = open_photos(tmp_path).segments, open_photos(tmp_path, 0.01).segments
     assert [len(segments) for segments in every] == [2, 2]
     assert sure == [every[0][1:], every[1]]
+
+
+def test_masks_are_mirrored_with_the_photo(photos: Photos, stack: Stack) -> None:
+    plain, mirrored = (drawn(photos, 0, stack, always(mirror=chance)) for chance in (0.0, 1.0))
+    assert (plain.mirrored, mirrored.mirrored) == (False, True)
+    assert all((a == b[:, ::-1]).all() for a, b in zip(plain.masks, mirrored.masks, strict=True))
+    assert not (plain.masks[0] == mirrored.masks[0]).all()
+
+
+def test_text_only_examples_are_as_many_beside_those_without_conditioning(photos: Photos, stack: Stack) -> None:
+    recipe = always(unconditional=0.5, text_only=0.5)
+    assert not any(drawn(photos, 0, stack, recipe, seed).positions for seed in range(20))

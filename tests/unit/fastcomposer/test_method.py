@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from fcbench import sampling
 from fcbench.errors import FcbenchError, MissingError, UsageError, WeightsError
 from fcbench.fastcomposer.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fcbench.fastcomposer.encoder import Fusion
@@ -160,3 +163,26 @@ def test_a_save_that_was_killed_leaves_nothing_in_the_checkpoint_that_is_saved_a
     )
     assert killed == whole
     assert "fusion.safetensors" in whole
+
+
+@pytest.mark.parametrize(("alpha", "steps", "calls"), [(0.8, 4, 1), (0.6, 6, 2), (0.5, 4, 2), (1.0, 4, 0)])
+def test_so_many_calls_see_the_text_alone(
+    alpha: float,
+    steps: int,
+    calls: int,
+    checkpoint: Path,
+    stack: Stack,
+    subjects: list[Subject],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[torch.Tensor] = []
+
+    def draw(stack: Stack, text: Callable[[int], torch.Tensor], seeds: Sequence[int], **options: Any) -> list[Any]:
+        given.extend(map(text, range(steps)))
+        return []
+
+    monkeypatch.setattr(sampling, "draw", draw)
+    pictures(FastComposer(alpha=alpha, steps=steps, checkpoint=str(checkpoint)), stack, subjects, tmp_path)
+    text = encode_text(stack, [SNOW.fill(subject_phrase(["man", "woman"]))] * 2)
+    assert [torch.equal(each, text) for each in given] == [True] * calls + [False] * (steps - calls)

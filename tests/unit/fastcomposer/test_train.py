@@ -5,13 +5,14 @@ import json
 import math
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from pydantic import ValidationError
 
 from fcbench.config import Recipe
-from fcbench.diffusion import training_scheduler
+from fcbench.diffusion import noised, training_scheduler
 from fcbench.errors import MissingError, OutOfTimeError, UsageError
 from fcbench.fastcomposer.checkpoint import Checkpoint, checkpoint_facts, load_checkpoint
 from fcbench.fastcomposer.data import Example
@@ -197,3 +198,14 @@ def test_a_start_that_is_not_there_is_told_before_anything_is_written(
     with pytest.raises(MissingError, match="nowhere: no FastComposer checkpoint"):
         train(data, tmp_path, stack, recipe.model_copy(update={"start": str(tmp_path / "nowhere")}))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("snr", "weight"), [(0.5, 2 * 1 / 1.5), (3.0, 2 * 3 / 4), (9.0, 2 * 5 / 10)])
+def test_a_velocity_is_weighed_by_its_signal_between_two_bounds(snr: float, weight: float) -> None:
+    signal = torch.full((10,), snr / (1 + snr))
+    config = SimpleNamespace(prediction_type="v_prediction")
+    schedule = SimpleNamespace(
+        config=config, alphas_cumprod=signal, add_noise=lambda x, *_: x, get_velocity=lambda x, *_: x
+    )
+    found = noised(schedule, torch.zeros(2, 1, 1, 1), torch.zeros(2, 1, 1, 1), torch.tensor([0, 7]))[2]
+    assert found.tolist() == pytest.approx([weight] * 2)
