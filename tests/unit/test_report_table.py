@@ -244,3 +244,14 @@ def test_further_faces_do_not_stand_in_for_those_that_are_missing(tmp_path: Path
         row["faces"] = Score(faces)
     folder.write_scores("identity", [*rows.items()], header)
     assert ranked(tmp_path, "s")[0].rows[0].faces_found == 0.75
+
+
+def test_costs_are_medians_over_groups_and_the_highest_peak_of_fit_and_picture(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 3), prompts=PROMPTS[:2])
+    folder = fake_run(tmp_path, "s", "a", wanted, single_peak_bytes=2**27)
+    seconds = dict(zip(("p000", "p001", "p002"), (1.0, 1.0, 10.0), strict=True))
+    for number, made in enumerate(folder.generations()):
+        fit, sample = seconds[made.case.subjects[0].id], 100.0 if number == 0 else 0.5
+        folder.commit(replace(made, fit_peak_bytes=2**29, fit_seconds=fit, sample_seconds=sample))
+    costs = ranked(tmp_path, "s")[0].rows[0].costs
+    assert (costs.fit_seconds, costs.sample_seconds, costs.peak_gib) == (1.0, 0.5, 0.5)
