@@ -24,7 +24,9 @@ def peak_of(meter: ResidentMeter, mebibytes: int) -> int:
 def test_the_peak_is_seen_though_it_is_gone_when_the_phase_ends() -> None:
     meter = ResidentMeter(STACK)
     meter.settle()
-    big, small = peak_of(meter, 200), peak_of(meter, 40)
+    big = peak_of(meter, 200)
+    meter.settle()  # what other tests left of the heap may hold the block, and keep it
+    small = peak_of(meter, 40)
     assert 180 * MIB < big < 260 * MIB
     assert 20 * MIB < small < 100 * MIB
     assert meter.peak_device > big
