@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from fcbench import sampling
 from fcbench.errors import FcbenchError, MissingError, UsageError, WeightsError
+from fcbench.fastcomposer import method
 from fcbench.fastcomposer.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from fcbench.fastcomposer.encoder import Fusion
+from fcbench.fastcomposer.encoder import Fusion, embed_subjects
 from fcbench.fastcomposer.method import FastComposer, fill_with_ends
 from fcbench.files import write_image, write_json
 from fcbench.sampling import draw, encode_text
@@ -186,3 +187,19 @@ def test_so_many_calls_see_the_text_alone(
     pictures(FastComposer(alpha=alpha, steps=steps, checkpoint=str(checkpoint)), stack, subjects, tmp_path)
     text = encode_text(stack, [SNOW.fill(subject_phrase(["man", "woman"]))] * 2)
     assert [torch.equal(each, text) for each in given] == [True] * calls + [False] * (steps - calls)
+
+
+def test_a_photo_that_is_no_square_is_padded_before_it_is_embedded(
+    checkpoint: Path, stack: Stack, subjects: list[Subject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+
+    def embed(image_encoder: Any, photos: torch.Tensor) -> torch.Tensor:
+        seen.append(photos)
+        return embed_subjects(image_encoder, photos)
+
+    monkeypatch.setattr(method, "embed_subjects", embed)
+    pictures(FastComposer(checkpoint=str(checkpoint), steps=1), stack, subjects, tmp_path)
+    (photos,) = seen  # of 20 x 16 pixels, so that two of twenty columns are black on either side
+    assert photos[..., (0, -1)].max() < -0.9
+    assert photos[..., 4:-4].std() > 0.2
