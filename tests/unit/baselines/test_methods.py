@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from baselines.custom_diffusion import CustomDiffusion
-from baselines.dreambooth import DreamBooth
+from baselines.dreambooth import DreamBooth, named_photos
 from baselines.dreambooth_lora import DreamBoothLora
 from baselines.textual_inversion import TextualInversion
 from baselines.tuning import batches as batches_of
@@ -24,6 +24,7 @@ from baselines.tuning.method import Tuned, TunedSampler
 from baselines.tuning.prior import pictures_in
 from baselines.tuning.recipe import Recipe
 from fcbench.errors import DivergedError, WeightsError
+from fcbench.files import write_image
 from fcbench.sampling import laid_out, scaled_posterior
 from fcbench.testing import check_method, weights_digest
 from fcbench.types import Image, Prompt, Stack, Subject
@@ -333,3 +334,20 @@ def test_no_two_class_images_are_alike(stack: Stack, tmp_path: Path) -> None:
     folder = new("dreambooth", preset="face", prior_images=6).prepare(stack, "man", shelf=tmp_path)
     assert folder is not None
     assert len({file.read_bytes() for file in pictures_in(folder)}) == 6
+
+
+def test_in_pairs_each_is_named_by_a_word_and_each_class_plainly(
+    stack: Stack, subjects: list[Subject], tmp_path: Path
+) -> None:
+    priors = []
+    for number, subject in enumerate(subjects):
+        file = tmp_path / "classes" / f"{subject.noun}.png"
+        write_image(file, np.full((16, 16, 3), 50 * number, np.uint8))
+        priors.append([file])
+    method = new("dreambooth", preset="face")
+    photos = named_photos(method, stack, subjects, method.recipe(stack), priors, ["sks", "ohwx"])
+    own, classes = photos.look(0, torch.Generator().manual_seed(0))
+    nouns = [subject.noun for subject in subjects]
+    assert [view.caption for view in own] == [f"a photo of sks {nouns[0]}", f"a photo of ohwx {nouns[1]}"]
+    assert [view.caption for view in classes] == [f"a photo of a {noun}" for noun in nouns]
+    assert not torch.equal(classes[0].pixels(), classes[1].pixels())
