@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from fcbench.build.split import TOGETHER
 from fcbench.files import write_text
 from fcbench.store import DataFolder
 
@@ -98,8 +99,6 @@ do not use this dataset to recognise people.
 {citation}
 ```
 """
-
-TOGETHER = {"author": "an author's photos", "alike": "photos that look alike (`phash`)"}
 
 FASTCOMPOSER = """@article{xiao2023fastcomposer,
   title = {FastComposer: Tuning-Free Multi-Subject Image Generation with Localized Attention},

@@ -58,6 +58,7 @@ def _segmented(photo: Photo, regions: Sequence[Region] | None) -> Item:
 def owners_of(regions: Sequence[Mask], people: Sequence[Mask]) -> list[int | None]:
     """For each region the person that it overlaps by at least ``SAME``, the best pairs first, each person once.
 
+    >>> import numpy as np
     >>> left, right = np.array([[True, False]]), np.array([[False, True]])
     >>> owners_of([right, left & right], [left, right])
     [1, None]

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Collection, Mapping
 
 SPLITS = ("train", "validation", "test")
-TOGETHER = ("author", "alike")
-"""What may be kept in one split beside people and source photos: an author's photos, and those that look alike."""
+TOGETHER = {"author": "an author's photos", "alike": "photos that look alike (`phash`)"}
+"""What may be kept in one split beside people and source photos, by what ``--together`` calls it."""
 HELD_OUT = 0.05
 """The share of the photos that validation gets, and test."""
 

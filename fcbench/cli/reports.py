@@ -157,10 +157,8 @@ def _unscored(suites: Sequence[str] | None, stack: str | None, out: Path) -> Ite
                 continue
             if names:
                 anew = shlex.join(["fcbench", "report", "--suite", suite, *under(out)])
-                yield (
-                    f"{folder.path}: {', '.join(names)} would be scored anew; run: {anew}   # with --stack, as here, "
-                    "where another stack than the run's judged"
-                )
+                other = "; if another stack judged, name it to both with --stack"
+                yield f"{folder.path}: {', '.join(names)} would be scored anew; run: {anew}{other}"
 
 
 def _adopt(pictures: Path, suites: Sequence[str], name: str, out: Path, told: Mapping[str, Any]) -> None:

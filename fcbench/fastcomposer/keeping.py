@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fcbench.config import Recipe
-from fcbench.errors import DivergedError, UsageError
-from fcbench.fastcomposer.checkpoint import Checkpoint, save_checkpoint
+from fcbench.errors import DivergedError, MissingError, UsageError
+from fcbench.fastcomposer.checkpoint import Checkpoint, place_of_start, save_checkpoint
+from fcbench.fastcomposer.hub import is_branch_of
 from fcbench.files import digest_place, read_json, write_json
 from fcbench.store import TrainingFolder
 from fcbench.types import Stack
@@ -65,6 +66,24 @@ def claim(folder: TrainingFolder, facts: Mapping[str, Any], *, writes: bool) -> 
     if writes and open_still:
         write_json(folder.begun, facts)
     return folder.finished.exists()
+
+
+def start_of(folder: TrainingFolder, stack: Stack, recipe: Recipe) -> tuple[str | None, str | None]:
+    """By what the checkpoint is known that a training starts from, and which is loaded; None: the stack.
+
+    Where a state is kept, which replaces all that a start gives, the checkpoint may be gone by now, and a branch on the
+    hub may have moved: it is the one that was noted. Raises what :func:`place_of_start` raises.
+    """
+    noted = read_json(folder.begun).get("start") if folder.state.exists() and folder.begun.exists() else None
+    if noted and is_branch_of(noted, recipe.start):
+        return str(noted), None
+    try:
+        place = place_of_start(stack, recipe)
+    except MissingError:
+        if not noted:
+            raise
+        return str(noted), None
+    return digest_place(place), place
 
 
 def keep_checkpoint(folder: TrainingFolder, step: int, parts: Checkpoint, facts: dict[str, Any], keep: int) -> None:

@@ -26,13 +26,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fcbench.config import Recipe
 from fcbench.diffusion import add_noise, training_scheduler
-from fcbench.errors import MissingError
-from fcbench.fastcomposer.checkpoint import MODELS, Checkpoint, load_checkpoint, place_of_start, save_checkpoint
+from fcbench.fastcomposer.checkpoint import MODELS, Checkpoint, load_checkpoint, save_checkpoint
 from fcbench.fastcomposer.course import Course
 from fcbench.fastcomposer.data import Example, open_photos, open_unseen
 from fcbench.fastcomposer.encoder import Fusion, embed_subjects
-from fcbench.fastcomposer.hub import is_branch_of
-from fcbench.fastcomposer.keeping import claim, training_facts
+from fcbench.fastcomposer.keeping import claim, start_of, training_facts
 from fcbench.fastcomposer.latents import encode_latents, join_latents, open_latents, take_latents
 from fcbench.fastcomposer.loader import Batch, Drawing, batches, sampling_weights, workers_for
 from fcbench.fastcomposer.localize import Localizer
@@ -43,7 +41,7 @@ from fcbench.fastcomposer.samples import Samples
 from fcbench.fastcomposer.shares import share_of
 from fcbench.fastcomposer.tracking import Meter, require_wandb
 from fcbench.fastcomposer.unseen import Unseen
-from fcbench.files import digest_place, locked, read_json
+from fcbench.files import locked
 from fcbench.images import to_tensor
 from fcbench.loop import Clock, batch_generator, cosine, run_steps
 from fcbench.store import TrainingFolder
@@ -89,7 +87,7 @@ def _train(
     accelerator: Accelerator,
 ) -> None:
     first, parts = accelerator.is_main_process, accelerator.num_processes * recipe.accumulation
-    start, loads = _start(folder, stack, recipe)
+    start, loads = start_of(folder, stack, recipe)
     precision = accelerator.mixed_precision
     facts = training_facts(photos.digest, stack, recipe, start=start, parts=parts, precision=precision)
     with accelerator.main_process_first():
@@ -139,24 +137,6 @@ def _train(
     accelerator.wait_for_everyone()  # none reads or maps what is deleted now, which NFS would not let go
     if first:
         shutil.rmtree(folder.work)
-
-
-def _start(folder: TrainingFolder, stack: Stack, recipe: Recipe) -> tuple[str | None, str | None]:
-    """By what the checkpoint is known that a training starts from, and which is loaded; None: the stack.
-
-    Where a state is kept, which replaces all that a start gives, the checkpoint may be gone by now, and a branch on the
-    hub may have moved: it is the one that was noted.
-    """
-    noted = read_json(folder.begun).get("start") if folder.state.exists() and folder.begun.exists() else None
-    if noted and is_branch_of(noted, recipe.start):
-        return str(noted), None
-    try:
-        place = place_of_start(stack, recipe)
-    except MissingError:
-        if not noted:
-            raise
-        return str(noted), None
-    return digest_place(place), place
 
 
 class FastComposerModel(nn.Module):

@@ -91,7 +91,7 @@ def _are_one(folder: RunFolder, config: Mapping[str, Any], other: RunFolder) -> 
 
 
 def _grew(ours: RunFolder, theirs: RunFolder) -> bool:
-    return len(_pictures(theirs)) > len(_pictures(ours))
+    return len(theirs.generations()) > len(ours.generations())
 
 
 def _pictures(folder: RunFolder) -> dict[str, str]:

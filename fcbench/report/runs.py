@@ -57,9 +57,9 @@ class Run:
     headers: Mapping[str, Mapping[str, Any]]
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     outdated: tuple[str, ...] = ()
+    """Of each further metric that is left out, since it judged other pictures, not all, or was edited: what to run."""
     further: Mapping[str, str] = field(default_factory=dict)
     """Columns of metrics that were named to be scored, with their headings."""
-    """Of each further metric that is left out, since it judged other pictures or not all: what to run."""
 
     @cached_property
     def cases(self) -> dict[str, Case]:
