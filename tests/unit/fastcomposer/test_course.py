@@ -187,7 +187,7 @@ def test_what_is_minimised_is_the_masked_loss_and_the_weighted_localisation(
     data: Path, stack: Stack, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, accumulation: int
 ) -> None:
     def step(**keys: Any) -> tuple[float, dict[str, float]]:
-        own = changed(recipe, accumulation=accumulation, localization_weight=100.0, **keys)
+        own = changed(recipe, accumulation=accumulation, localization_weight=1e4, **keys)
         with joined_processes(own, stack) as accelerator:
             latents = torch.randn(6, 4, 4, 4, generator=torch.Generator().manual_seed(0))
             trainer = Trainer(open_photos(data), latents, stack, own, accelerator)
@@ -198,8 +198,8 @@ def test_what_is_minimised_is_the_masked_loss_and_the_weighted_localisation(
 
     shown = {"subject_drop": 0.0, "text_only": 0.0, "unconditional": 0.0}  # every part shows somebody
     (total, told), (_, whole) = step(**shown), step(**shown, masked_loss=0.0)
-    assert abs(100 * told["localization"]) > 0.01
-    assert total == pytest.approx(told["loss"] + 100 * told["localization"], rel=1e-4)
+    assert abs(1e4 * told["localization"]) > 0.01
+    assert total == pytest.approx(told["loss"] + 1e4 * told["localization"], rel=1e-4)
     assert told["loss"] < whole["loss"]
 
 
