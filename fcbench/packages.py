@@ -1,8 +1,10 @@
-"""Which packages are installed, and in which versions."""
+"""Which packages are installed, in which versions, and which commit of ours runs."""
 
 from __future__ import annotations
 
+import subprocess
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 
 def installed(package: str) -> str | None:
@@ -15,3 +17,20 @@ def installed(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def commit() -> str | None:
+    """The commit of the checkout that this package runs from, "+" behind it where files differ; None without one."""
+    root = Path(__file__).parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        told = [_git(root, "rev-parse", "--short=12", "HEAD"), _git(root, "status", "--porcelain", "-uno")]
+    except (OSError, subprocess.SubprocessError):  # no git here, or a checkout of somebody else's
+        return None
+    return told[0] + ("+" if told[1] else "")
+
+
+def _git(root: Path, *words: str) -> str:
+    asked = ["git", "-C", str(root), *words]
+    return subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.strip()

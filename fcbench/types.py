@@ -25,7 +25,7 @@ PromptKind: TypeAlias = Literal["accessory", "style", "action", "context"]
 """The paper's four categories of prompts."""
 
 GENERATING = ("tokenizer", "text_encoder", "vae", "unet", "scheduler", "image_encoder", "fusion")
-LABELLING = ("captioner", "parser", "segmenter", "matcher", "sentences")
+LABELLING = ("captioner", "parser", "segmenter", "matcher", "sentences", "scorer")
 JUDGING = ("faces", "clip", "attributes", "facenet")
 ROLES = GENERATING + LABELLING + JUDGING
 """What a stack can hold: roles to generate, to label, to judge."""
@@ -287,6 +287,15 @@ class Grounder(Protocol):
         self, images: Sequence[Image], captions: Sequence[str], spans: Sequence[Sequence[tuple[int, int]]]
     ) -> list[list[list[tuple[tuple[float, float, float, float], float]]]]:
         """For each picture, for each span of its caption: boxes (x1, y1, x2, y2) in pixels with scores in 0-1."""
+        ...
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """The role ``scorer``: what photos are worth by a model of one's own, an aesthetic one say."""
+
+    def scores(self, images: Sequence[Image], captions: Sequence[str]) -> list[dict[str, float]]:
+        """For each picture, given its caption, numbers by the columns of the dataset that they go to."""
         ...
 
 

@@ -45,9 +45,9 @@ mask, `bbox` as [x1, y1, x2, y2] with the end exclusive, `label`, the `phrase` t
 `phrase_index` (null where none does), `match_score` in 0-1, `margin` to the best other matching, `person_id` where the
 source knows it.
 `original_caption`: the caption before numbered plurals were expanded, null where none was. `sharpness`, `short_side`,
-`faces`, `people`, `min_margin`, `min_share`, `min_face_pixels` are there to filter by when loading
-(as `PRESETS` above does); nothing was left out for them. `phash`: perceptual hash of 64 bits; photos that look alike
-differ in few of them.
+`faces`, `people`, `min_margin`, `min_share`, `min_face_pixels`{scored} are there to filter by when
+loading (as `PRESETS` above does); nothing was left out for them. `phash`: perceptual hash of 64 bits; photos that look
+alike differ in few of them.
 `flags`: `ambiguous` (the margin of a segment is below {ambiguous_margin}), `unmatched` (a countable segment has no
 phrase).
 Nobody is in two splits{together}. No two photos have the same pixels. The config `annotations` holds the same rows
@@ -144,6 +144,7 @@ def write_card(folder: DataFolder, counts: BuildCounts, build: Mapping[str, Any]
         funnel=_lines(f"| {step} | {photos} |" for step, photos in counts.funnel.items()),
         rejected=_rejected(rejected),
         ambiguous_margin=build["recipe"]["ambiguous_margin"],
+        scored="".join(f", `{name}` by the scorer" for name in build["scored"]),
         together="".join(f", nor {TOGETHER[what]}" for what in build["recipe"].get("together", ())),
         matching=_matching(counts),
         takedown=takedown,

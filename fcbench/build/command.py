@@ -40,6 +40,7 @@ class Asked:
     assignment: str = "hungarian"
     recaption: bool = False
     limit: int | None = None
+    seed: int = 0
     together: tuple[str, ...] = ()
 
     @cached_property
@@ -82,6 +83,7 @@ class Asked:
             "source": self.source,
             "name": self.name,
             "photos": self.photos,
+            "seed": self.seed,
             "screen": self.screen,
             "images": self.images,
             "short_side": self.short_side,
@@ -122,6 +124,8 @@ def takedown(out: Path, asked: Asked) -> str:
         words += ["--images", str(asked.images)]
     own = ("--photos", asked.photos) if asked.source == "world" else ("--short-side", asked.short_side)
     words += [*map(str, own), "--assign", asked.assignment, *["--recaption"] * asked.recaption]
+    if asked.seed:
+        words += ["--seed", str(asked.seed)]
     if asked.together:
         words += ["--together", ",".join(asked.together)]
     if asked.limit is not None:

@@ -17,13 +17,15 @@ import pyarrow.parquet as parquet
 from fcbench.build.export_webdataset import map_bytes, record_of
 from fcbench.build.rows import Row, Rows, suffix_of
 from fcbench.build.segmap import paint
-from fcbench.build.write import ANNOTATIONS, ROW_GROUP_ROWS
+from fcbench.build.write import FEATURES, ROW_GROUP_ROWS, features_of
 
 
 def write_imagefolder(rows: Rows, target: Path, tokenizer: Any) -> Counter[str]:
     """Write ``<split>/<id>.jpg``, the maps beside them in ``<split>/segmaps``, and the rows."""
     names = [pyarrow.field("file_name", pyarrow.string()), pyarrow.field("segmap_file_name", pyarrow.string())]
-    schema = pyarrow.schema([*names, *ANNOTATIONS.arrow_schema])
+    columns = parquet.read_schema(rows.files(rows.splits[0])[0]).names
+    scored = [name for name in columns if name not in FEATURES]
+    schema = pyarrow.schema([*names, *features_of(scored, pixels=False).arrow_schema])
     counts = Counter[str]()
     for split in rows.splits:
         folder = target / split

@@ -34,6 +34,7 @@ STEPS = {
     "segment": "segmented",
     "quality": "measured",
     "match": "with a phrase for a segment",
+    "score": "scored",
 }
 """What the funnel calls the photos that came through a step."""
 

@@ -254,6 +254,7 @@ def _finish(job: Job, recipe: Mapping[str, Any], takedown: str) -> BuildCounts:
         "signature": signature,
         "counts": vars(counts),
         "licences": dict(sorted(census.licences.items())),
+        "scored": sorted(census.scored),
         "models": {role: job.digests.get(role, "unknown") for role in job.roles if role in asked},
         "devices": sorted({facts["device"] for facts in steps}),
         "files": files,

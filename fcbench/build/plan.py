@@ -138,6 +138,7 @@ def _without(role: str) -> str:
         "segmenter": "every photo needs its segments beside it",
         "sentences": "labels and phrases are compared by the matcher's own texts",
         "faces": "the scores of faces stay empty",
+        "scorer": "photos have no scores but their own",
     }.get(role, "the build stops there")
 
 

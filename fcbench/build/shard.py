@@ -24,7 +24,7 @@ from fcbench.build.screen import Screen
 from fcbench.build.source import Source
 from fcbench.build.steps import Step, steps_of
 from fcbench.errors import DataError, FcbenchError, UsageError
-from fcbench.packages import installed
+from fcbench.packages import commit, installed
 from fcbench.store import DataFolder
 from fcbench.types import Stack
 
@@ -198,8 +198,9 @@ def _facts(
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Of the packages that rows depend on, as far as they are installed."""
-    return {package: found for package in PACKAGES if (found := installed(package))}
+    """Of the packages that rows depend on, as far as they are installed, and our own commit where there is one."""
+    known = {"commit": commit(), **{package: installed(package) for package in PACKAGES}}
+    return {name: found for name, found in known.items() if found}
 
 
 def device_name(device: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, TypeAlias
 
-from fcbench.build import caption, match, phrases, segment
+from fcbench.build import caption, match, phrases, scorer, segment
 from fcbench.build.isolate import isolated
 from fcbench.build.quality import quality
 from fcbench.build.records import Item, Photo, Reject, batches
@@ -71,6 +71,7 @@ def steps_of(
     def unsegmented(items: Sequence[Item]) -> bool:
         return bool(segment.lacking(items))
 
+    scoring = Step("score", lambda items, stack: scorer.score(items, stack.role("scorer")), ("scorer",))
     return (
         Step("screen", lambda items, stack: screen(items), settings=_screening(screen)),
         Step(
@@ -99,6 +100,7 @@ def steps_of(
             version=4,
             settings={"ambiguous_margin": match.AMBIGUOUS_MARGIN, "assignment": assignment},
         ),
+        *([scoring] if "scorer" in roles else []),
     )
 
 

@@ -16,10 +16,11 @@ from pathlib import Path
 from fcbench.build.accuracy import Accuracy, matching_accuracy
 from fcbench.build.cache import Kept, forget
 from fcbench.build.phash import alike
+from fcbench.build.quality import PHOTO_SCORES
 from fcbench.build.records import Item, Photo, Reject
 from fcbench.build.shard import Job, chain, items_of
 from fcbench.build.split import SPLITS, split, split_as_listed
-from fcbench.errors import DataError, FcbenchError
+from fcbench.errors import DataError, FcbenchError, UsageError
 from fcbench.files import digest_file, digest_json, read_json, write_bytes, write_json, write_text
 from fcbench.store import DataFolder
 
@@ -48,6 +49,8 @@ class Census:
     matched: int = 0
     ambiguous: int = 0
     matching: dict[str, Accuracy] = field(default_factory=dict)
+    scored: set[str] = field(default_factory=set)
+    """The columns that a scorer gave."""
     files: dict[str, int] = field(default_factory=dict)
     """Which file of its split every accepted photo is in, counted from 0."""
     file_counts: dict[str, int] = field(default_factory=dict)
@@ -184,12 +187,17 @@ def _count(census: Census, photo: Photo) -> None:
     census.segments += len(photo.segments)
     census.matched += sum(segment.phrase is not None for segment in photo.segments)
     census.ambiguous += "ambiguous" in photo.flags
+    census.scored.update(photo.scores.keys() - set(PHOTO_SCORES))
 
 
 def write_tables(job: Job, kept: Sequence[Kept], census: Census, recipe: str) -> dict[str, int]:
     """Write every table; the sizes in bytes of the Parquet files, by their place in the folder."""
-    from fcbench.build.write import write_rejects
+    from fcbench.build.write import FEATURES, write_rejects
 
+    if own := census.scored & FEATURES.keys():
+        raise UsageError(
+            f"the scorer's columns {', '.join(sorted(own))} are the dataset's own: it must call them otherwise"
+        )
     folder, files = job.folder, dict[str, int]()
     rejects: list[Reject] = []
     credits = io.StringIO()
@@ -246,14 +254,15 @@ def _write_shard(
     parts = _parts(photos, census)
     steps = chain(job, index)
     named = [[*place, [photo.id for photo in part]] for place, part in parts.items()]
-    key = digest_json([steps[-1].output, named, recipe])
+    scored = sorted(census.scored)
+    key = digest_json([steps[-1].output, named, scored, recipe])
     if (there := _files_there(job.folder, index, key)) is not None:
         return there
     written = {}
     for place, part in parts.items():
         for path, pixels in ((job.folder.shard, True), (job.folder.annotations, False)):
             file = path(*place)
-            write_photos(file, part, recipe, pixels=pixels)
+            write_photos(file, part, recipe, scored=scored, pixels=pixels)
             written[file] = len(part)
     rejected = Counter(item.reason for item in items if isinstance(item, Reject))
     duplicates = rejected.pop("duplicate_of", 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -71,19 +71,26 @@ REJECT_FEATURES = Features(
 )
 
 
-ANNOTATIONS = Features({name: feature for name, feature in FEATURES.items() if name != "image"})
+def features_of(scored: Collection[str] = (), *, pixels: bool = True) -> Features:
+    """The columns of a dataset, with those that its scorer gave last; without ``pixels`` those of the annotations."""
+    own = {name: feature for name, feature in FEATURES.items() if pixels or name != "image"}
+    return Features(own | {name: Value("float32") for name in scored})
 
 
-def write_photos(path: Path, photos: Sequence[Photo], recipe: str, *, pixels: bool = True) -> None:
+def write_photos(
+    path: Path, photos: Sequence[Photo], recipe: str, *, scored: Collection[str] = (), pixels: bool = True
+) -> None:
     """Write photos as one Parquet file, a row group at a time; without ``pixels`` the annotations alone.
+
+    ``scored``: the columns that the dataset's scorer gave.
 
     DataError when a working copy is not the one that was labelled.
     """
-    schema = (FEATURES if pixels else ANNOTATIONS).arrow_schema
+    schema = features_of(scored, pixels=pixels).arrow_schema
     sizes = [photo.path.stat().st_size for photo in photos]
     with atomic(path) as temporary, parquet.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for group in _row_groups(photos, sizes):
-            rows = [_row(photo, recipe, pixels=pixels) for photo in group]
+            rows = [_row(photo, recipe, pixels=pixels) | {k: photo.scores.get(k) for k in scored} for photo in group]
             writer.write_table(pyarrow.Table.from_pylist(rows, schema=schema))
 
 

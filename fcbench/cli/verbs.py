@@ -42,6 +42,7 @@ def build_data(
     images: Annotated[Path | None, typer.Option(help="Folder of the photos, the tree of FFHQ, or archives.")] = None,
     name: Annotated[str, typer.Option(help="Name of the dataset; without one, that of the source.")] = "",
     photos: Annotated[int | None, typer.Option(min=1, help="How many photos the world draws; else 1000.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Other people in the world's photos; else 0.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the source's first N photos, for a trial.")] = None,
     short_side: Annotated[int, typer.Option(min=64, help="Photos are shrunk to this shorter side, in pixels.")] = 1024,
     assign: Annotated[str, typer.Option(help="How phrases are given to segments: hungarian, or greedy.")] = "hungarian",
@@ -76,6 +77,8 @@ def build_data(
         raise UsageError(f"--images {images}: the world draws its own photos; say what is there: --source folder")
     if source != "world" and photos is not None:
         raise UsageError(f"--photos {photos}: only the world draws as many as it is told; leave it away")
+    if source != "world" and seed is not None:
+        raise UsageError(f"--seed {seed}: only the world draws its people; leave it away")
     name = name or Path(source).resolve().name  # a folder may be the source itself
     if name == ".." or Path(name).name != name:
         raise UsageError(f"--name {name}: a name, not a path: the dataset lies in OUT/data/NAME")
@@ -88,6 +91,7 @@ def build_data(
         source=source,
         name=name,
         photos=photos or 1000,
+        seed=seed or 0,
         stack_name=stack,
         device=device,
         licences=licences,

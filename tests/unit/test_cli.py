@@ -79,6 +79,7 @@ def test_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
             "--images d: the world draws its own photos; say what is there: --source folder",
         ),
         (["build-data", "--source", "folder", "--images", "d", "--photos", "5"], "--photos 5: only the world draws"),
+        (["build-data", "--source", "folder", "--images", "d", "--seed", "5"], "--seed 5: only the world draws"),
         (["build-data", "--limit", "5"], "--limit 5: the world draws as many photos as it is told: give --photos 5"),
         (["build-data", "--source", "folder", "--images", "d", "--limit", "0"], "--limit"),
         (["report"], "out: no runs there; make one with: fcbench run"),
