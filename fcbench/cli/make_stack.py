@@ -43,14 +43,15 @@ def make_stack(
     with locked(work / ".lock", f"{work}: another make-stack is at work there; wait for it, or end it"):
         make_stack.make_base(out, work, clock, device=device)
         stack = load_stack(description, device=device, unrounded=MODELS)
-        clock.check("photos are built")
-        build.build_data(work, photos=make_stack.PHOTOS, stack=stack)
-        data, start = store.data_folder(work, "world").path, ""
-        for recipe in make_stack.RECIPES:
-            last = recipe == make_stack.RECIPES[-1]
+        for data, (photos, seed) in make_stack.DATASETS.items():
+            clock.check(f"the photos of {data} are built")
+            build.build_data(work, name=data, photos=photos, seed=seed, stack=stack)
+        start = ""
+        for recipe, data in make_stack.RECIPES.items():
+            last = recipe == list(make_stack.RECIPES)[-1]
             checkpoint = out / "fastcomposer" if last else store.checkpoint_folder(work, recipe)
             asked = load_yaml(recipe, Recipe, "recipes").model_copy(update={"start": start})
-            train(data, checkpoint, stack, asked, clock)
+            train(store.data_folder(work, data).path, checkpoint, stack, asked, clock)
             start = str(checkpoint)
         boards = {}
         for suite in [suite for known in ("mini-single", "mini-pair") for suite in load_suites(known)]:

@@ -49,10 +49,13 @@ class Sizes:
 
 
 SIZES = Sizes()
-PHOTOS = 160_000
-"""How many photos FastComposer is trained on."""
-RECIPES = ("mini", "mini-more", "mini-most", "mini-people", "mini-crowd", "mini-city")
-"""How it is trained, each recipe from what the one before left."""
+DATASETS = {"world": (160_000, 0), "others": (100_000, 1)}
+"""What FastComposer is trained on: how many photos of which seed's people; nobody is in both."""
+RECIPES = {
+    **dict.fromkeys(("mini", "mini-more", "mini-most", "mini-people", "mini-crowd", "mini-city"), "world"),
+    "mini-pairs": "others",
+}
+"""How it is trained, and on which of them, each recipe from what the one before left."""
 IMAGE_ENCODER = "fastcomposer/image_encoder"
 """FastComposer's training leaves it as it is: the checkpoint's own serves both."""
 MODELS = (
@@ -210,4 +213,4 @@ def _make_denoiser(
     _make(folder / "unet", unet)
 
 
-__all__ = ["PHOTOS", "RECIPES", "SIZES", "Sizes", "make_base", "write_card"]
+__all__ = ["DATASETS", "RECIPES", "SIZES", "Sizes", "make_base", "write_card"]

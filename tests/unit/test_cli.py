@@ -291,25 +291,28 @@ def test_each_recipe_of_make_stack_goes_on_from_what_the_one_before_left(
     trained: list[tuple[str, str, Path]] = []
 
     def train(data: Path, checkpoint: Path, stack: object, recipe: Recipe, clock: object) -> None:
-        assert data == tmp_path / "work" / "data" / "world"
+        assert data == tmp_path / "work" / "data" / ("others" if recipe.name == "mini-pairs" else "world")
         trained.append((recipe.name, recipe.start, checkpoint))
-        if recipe.name == "mini-city":
+        if recipe.name == "mini-pairs":
             raise MethodError("stop here")
 
     monkeypatch.setattr("fcbench.make_stack.make_base", lambda *places, **rest: None)
     monkeypatch.setattr("fcbench.stacks.load_stack", lambda *names, **rest: None)
-    monkeypatch.setattr("fcbench.build.build_data", lambda *places, **rest: None)
+    built: list[tuple[str, int]] = []
+    monkeypatch.setattr("fcbench.build.build_data", lambda *places, name, seed, **rest: built.append((name, seed)))
     monkeypatch.setattr("fcbench.fastcomposer.train.train", train)
     assert cli.main(["make-stack", "--device", "cpu", "--out", str(tmp_path)]) == 1
-    names = ("mini", "mini-more", "mini-most", "mini-people", "mini-crowd")
-    first, second, third, fourth, fifth = (tmp_path / "work" / "checkpoints" / name for name in names)
+    assert built == [("world", 0), ("others", 1)]
+    names = ("mini", "mini-more", "mini-most", "mini-people", "mini-crowd", "mini-city")
+    first, second, third, fourth, fifth, sixth = (tmp_path / "work" / "checkpoints" / name for name in names)
     assert trained == [
         ("mini", "", first),
         ("mini-more", str(first), second),
         ("mini-most", str(second), third),
         ("mini-people", str(third), fourth),
         ("mini-crowd", str(fourth), fifth),
-        ("mini-city", str(fifth), tmp_path / "fastcomposer"),
+        ("mini-city", str(fifth), sixth),
+        ("mini-pairs", str(sixth), tmp_path / "fastcomposer"),
     ]
 
 

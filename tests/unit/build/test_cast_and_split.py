@@ -6,6 +6,7 @@ import pytest
 
 from fcbench.build.cast import CAST, SIZES, TIMES, world_scene
 from fcbench.build.split import SPLITS, split, split_as_listed
+from fcbench.make_stack import DATASETS
 from fcbench.world import TRAIN_PEOPLE
 
 
@@ -31,6 +32,24 @@ def test_a_photo_is_a_function_of_its_index_and_the_seed() -> None:
     assert world_scene(47, seed=5) == alone
     assert world_scene(47, seed=6) != alone
     assert world_scene(48, seed=5) != alone
+
+
+def test_nobody_is_in_two_of_the_datasets_that_the_miniature_is_trained_on() -> None:
+    block = len(SIZES)
+    known: set[int] = set()
+    for photos, seed in DATASETS.values():
+        ends = [min(numbers) for numbers in (_cast(0, seed), _cast(photos // block - 1, seed))]
+        people = set(range(ends[0], ends[1] + CAST))
+        assert len(people) == photos // block * CAST  # one row of people, so that its ends tell of all
+        assert not known & people
+        known |= people
+    assert len(known) == 91_000
+
+
+def _cast(block: int, seed: int) -> set[int]:
+    """The people of a block by number."""
+    photos = range(block * len(SIZES), (block + 1) * len(SIZES))
+    return {figure.person.number for index in photos for figure in world_scene(index, seed)[0].figures}
 
 
 def test_nobody_is_in_two_splits() -> None:
