@@ -72,18 +72,15 @@ def encode_posterior(vae: AutoencoderKL, batch: torch.Tensor) -> tuple[torch.Ten
     """Mean (the mode) and standard deviation of the scaled latents of pictures as ``encode_images`` takes them."""
     posterior = vae.encode(batch.to(vae.dtype)).latent_dist
     mean, std = _latent_statistics(vae, posterior.mean)
-    scale = vae.config.scaling_factor
-    return (posterior.mode() - mean) / std * scale, posterior.std / std * scale
+    scale = vae.config.scaling_factor / std
+    return (posterior.mean - mean) * scale, posterior.std * scale
 
 
 @torch.no_grad()
 def scaled_posterior(stack: Stack, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and deviation of the scaled latents of pictures (n, 3, height, width), [-1, 1], on the stack's device."""
     with on_device(stack, stack.role("vae")) as vae:
-        posterior = vae.encode(batch.to(stack.device, vae.dtype)).latent_dist
-        mean, std = _latent_statistics(vae, posterior.mean)
-        scale = vae.config.scaling_factor / std
-        return (posterior.mean - mean) * scale, posterior.std * scale
+        return encode_posterior(vae, batch.to(stack.device))
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import (
+    AutoencoderKL,
     DDIMScheduler,
     DDPMScheduler,
     EulerAncestralDiscreteScheduler,
@@ -18,7 +19,17 @@ from diffusers import (
 )
 
 from fcbench.errors import UsageError
-from fcbench.sampling import channels_last, denoise, denoiser_calls, draw, encode_text, initial_noise
+from fcbench.sampling import (
+    channels_last,
+    decode_latents,
+    denoise,
+    denoiser_calls,
+    draw,
+    encode_images,
+    encode_posterior,
+    encode_text,
+    initial_noise,
+)
 from fcbench.stacks import load_stack
 from fcbench.types import Stack
 
@@ -31,10 +42,12 @@ class Recorder(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[torch.Tensor] = []
+        self.given: list[torch.Tensor] = []
         self.times: list[float] = []
 
     def forward(self, sample: torch.Tensor, timestep: Any, text: torch.Tensor) -> SimpleNamespace:
         self.seen.append(text)
+        self.given.append(sample)
         self.times.append(float(timestep))
         return SimpleNamespace(sample=torch.ones_like(sample) * text.mean(dim=(1, 2))[:, None, None, None])
 
@@ -85,6 +98,42 @@ def test_a_schedule_is_followed_to_the_end_whatever_it_counts_in() -> None:
         denoise(unet, scheduler, torch.zeros(1, 2, 4, 4), partial(_same, text), text, steps=7, guidance=2.0)
         scheduler.set_timesteps(7)
         assert unet.times == [float(time) for time in scheduler.timesteps]
+
+
+def test_a_schedule_that_counts_in_deviations_begins_at_its_own_and_is_scaled_for_the_denoiser() -> None:
+    unet, noise, text = Recorder(), initial_noise([3], (2, 4, 4)), torch.zeros(1, 5, 3)
+    scheduler = EulerDiscreteScheduler()
+    before = dict(vars(scheduler))
+    denoise(unet, scheduler, noise, partial(_same, text), text, steps=7, guidance=2.0)
+    assert vars(scheduler).keys() == before.keys()
+    assert scheduler.num_inference_steps is None  # the stack's own schedule is as it was
+    own = EulerDiscreteScheduler()
+    own.set_timesteps(7)
+    deviation = float(own.init_noise_sigma)
+    assert deviation > 10
+    for half in unet.given[0].chunk(2):  # of unit deviation again: Karras et al. (2022), c_in
+        torch.testing.assert_close(half, noise * deviation / (float(own.sigmas[0]) ** 2 + 1) ** 0.5)
+
+
+def test_a_codec_s_own_statistics_are_taken_out_and_put_back() -> None:
+    torch.manual_seed(0)
+    mean, std = [0.5, -2.0], [2.0, 4.0]
+    build = partial(AutoencoderKL, block_out_channels=(4,), norm_num_groups=2, latent_channels=2, scaling_factor=0.5)
+    plain, scaled = build().eval(), build(latents_mean=mean, latents_std=std).eval()
+    scaled.load_state_dict(plain.state_dict())
+    batch, noise = torch.rand(3, 3, 4, 4) * 2 - 1, torch.randn(3, 2, 4, 4)
+    means, stds = (torch.tensor(values)[:, None, None] for values in (mean, std))
+    with torch.no_grad():
+        posterior = plain.encode(batch).latent_dist
+        expected = (posterior.mean - means) / stds * 0.5
+        torch.testing.assert_close(encode_images(scaled, batch), expected)
+        drawn = (posterior.mean + posterior.std * noise - means) / stds * 0.5
+        torch.testing.assert_close(encode_images(scaled, batch, noise=noise), drawn)
+        middle, deviation = encode_posterior(scaled, batch)
+        torch.testing.assert_close(middle, expected)
+        torch.testing.assert_close(deviation, posterior.std / stds * 0.5)
+        torch.testing.assert_close(decode_latents(scaled, expected), plain.decode(posterior.mean).sample)
+        torch.testing.assert_close(encode_images(plain, batch), posterior.mean * 0.5)
 
 
 @pytest.mark.parametrize("kind", [DDPMScheduler, EulerAncestralDiscreteScheduler, LCMScheduler])
