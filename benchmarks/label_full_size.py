@@ -35,6 +35,7 @@ from fcbench.make_stack.pool import unseen_scene
 from fcbench.stacks import load_stack
 from fcbench.stacks.captioner import Blip
 from fcbench.stacks.clip import Clip
+from fcbench.stacks.clip_score import ClipScore
 from fcbench.stacks.faces import load_faces
 from fcbench.stacks.initial import initialising
 from fcbench.stacks.loading import precision
@@ -58,6 +59,7 @@ ROLES = {
     "segment": ("segmenter",),
     "quality": ("faces",),
     "match": ("matcher", "sentences"),
+    "score": ("scorer",),
 }
 """By step its roles, of ``fcbench.build.steps``."""
 
@@ -150,8 +152,9 @@ def stack_of(truth: Truth, device: str, captioner: str, clocks: dict[str, Clock]
         "parser": clocks["parser"].watch(mini.role("parser")),
         "segmenter": _segmenter(device, clocks["segmenter"], truth),
         "faces": clocks["faces"].watch(_faces(device)),
-        "matcher": _matcher(device, clocks["matcher"]),
+        "matcher": _clip(device, clocks["matcher"]),
         "sentences": _sentences(device, clocks["sentences"]),
+        "scorer": ClipScore(_clip(device, clocks["scorer"])),
     }
     loaders = {name: functools.partial(lambda role: role, role) for name, role in roles.items()}
     return Stack("full-size", loaders, 512, device, digests=dict.fromkeys(roles, "random weights"))
@@ -226,7 +229,7 @@ def _segmenter(device: str, clock: Clock, truth: Truth) -> ToldSegmenter:
     return ToldSegmenter(segmenter, told, truth)
 
 
-def _matcher(device: str, clock: Clock) -> Clip:
+def _clip(device: str, clock: Clock) -> Clip:
     from transformers import CLIPConfig, CLIPModel
 
     text = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "projection_dim": 768}
