@@ -36,8 +36,9 @@ from fcbench.fastcomposer.data import Example, make_example, open_photos
 from fcbench.fastcomposer.encoder import embed_subjects
 from fcbench.fastcomposer.latents import photo_latents
 from fcbench.fastcomposer.localize import Localizer, attention_inside
+from fcbench.fastcomposer.model import subject_masks, token_mask
 from fcbench.fastcomposer.photos import ParquetPhotos
-from fcbench.fastcomposer.train import subject_masks, token_mask, train
+from fcbench.fastcomposer.train import train
 from fcbench.fastcomposer.transforms import fit_photo
 from fcbench.images import to_tensor
 from fcbench.loop import Clock

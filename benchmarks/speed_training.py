@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fcbench.diffusion import add_noise, training_scheduler
 from fcbench.fastcomposer.encoder import Fusion, embed_subjects
 from fcbench.fastcomposer.localize import Localizer, localization_loss, localized_layers
-from fcbench.fastcomposer.train import freeze_image_encoder
+from fcbench.fastcomposer.model import freeze_image_encoder
 from fcbench.sampling import encode_text
 from fcbench.types import Stack
 

@@ -7,33 +7,30 @@ not been.
 
 from __future__ import annotations
 
-import copy
 import math
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import nn
-from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fcbench.config import Recipe
 from fcbench.diffusion import add_noise, training_scheduler
-from fcbench.fastcomposer.checkpoint import MODELS, Checkpoint, load_checkpoint, save_checkpoint
+from fcbench.fastcomposer.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fcbench.fastcomposer.course import Course
 from fcbench.fastcomposer.data import Example, open_photos, open_unseen
-from fcbench.fastcomposer.encoder import Fusion, embed_subjects
 from fcbench.fastcomposer.keeping import claim, start_of, training_facts
 from fcbench.fastcomposer.latents import encode_latents, join_latents, open_latents, take_latents
 from fcbench.fastcomposer.loader import Batch, Drawing, batches, sampling_weights, workers_for
 from fcbench.fastcomposer.localize import Localizer
+from fcbench.fastcomposer.losses import denoising_loss, draw_masked, loss_masks
+from fcbench.fastcomposer.model import FastComposerModel, subject_masks, token_mask
 from fcbench.fastcomposer.optimiser import make_optimiser, require_bitsandbytes, trained
 from fcbench.fastcomposer.photos import Photos
 from fcbench.fastcomposer.processes import check_begun, check_replicas, joined_processes, shared_clock
@@ -137,36 +134,6 @@ def _train(
     accelerator.wait_for_everyone()  # none reads or maps what is deleted now, which NFS would not let go
     if first:
         shutil.rmtree(folder.work)
-
-
-class FastComposerModel(nn.Module):
-    """What is trained, as one module: the denoiser, the image encoder's last layers, the fusion."""
-
-    def __init__(self, stack: Stack, recipe: Recipe, start: Checkpoint | None = None) -> None:
-        super().__init__()
-        torch.manual_seed(recipe.seed)
-        with stack.borrowed(*MODELS):  # they are wanted for a copy; on a GPU two would be in the way
-            if start is None:
-                image_encoder = stack.role("image_encoder")
-                start = Checkpoint(stack.role("unet"), image_encoder, Fusion(image_encoder.config.projection_dim))
-            self.unet = copy.deepcopy(start.unet).float()
-            self.image_encoder = copy.deepcopy(start.image_encoder).float()
-            self.fusion = copy.deepcopy(start.fusion).float()
-        self.train().requires_grad_(True)
-        freeze_image_encoder(self.image_encoder, recipe.vision_layers)
-
-    def forward(
-        self, noisy: torch.Tensor, times: torch.Tensor, text: torch.Tensor, at: torch.Tensor, references: torch.Tensor
-    ) -> torch.Tensor:
-        """Predict from noisy latents, with ``references`` (subjects, 3, size, size) fused at ``at`` (n, tokens)."""
-        if len(references):
-            text = self.fusion(text, embed_subjects(self.image_encoder, references), at)
-        made: torch.Tensor = self.unet(noisy, times, text).sample
-        if not len(references) and torch.is_grad_enabled():
-            # Without a subject their gradient is 0, not absent: every process then has the same gradients to average,
-            # whatever its pictures show, also where it averages after several parts only.
-            made = made + 0.0 * sum(p.sum() for part in (self.image_encoder, self.fusion) for p in trained(part))
-        return made
 
 
 class Trainer:
@@ -318,71 +285,3 @@ class Trainer:
             total = loss + self._recipe.localization_weight * localization
             self.accelerator.backward(total / self._recipe.accumulation)
         return torch.stack([loss, localization, torch.full_like(loss, float(localizer is not None))]).detach().float()
-
-
-def draw_masked(recipe: Recipe, pictures: int, random: Random) -> torch.Tensor:
-    """Of which pictures the loss is taken on the subjects alone: bool (pictures,), one draw for all or one each."""
-    draws = 1 if recipe.masked_loss_per == "batch" else pictures
-    return torch.tensor([random.random() < recipe.masked_loss for _ in range(draws)]).expand(pictures)
-
-
-def loss_masks(masks: torch.Tensor, masked: torch.Tensor) -> torch.Tensor | None:
-    """Subjects' masks (n, subjects, height, width), all ones for the pictures not ``masked``; None if none is."""
-    if not bool(masked.any()):
-        return None
-    if not masks.shape[1]:  # nobody in any picture
-        masks = masks.new_zeros(len(masks), 1, *masks.shape[2:])
-    return torch.where(masked[:, None, None, None], masks, 1.0)
-
-
-def denoising_loss(
-    made: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, masks: torch.Tensor | None
-) -> torch.Tensor:
-    """Weighted mean squared error of predictions (n, c, h, w).
-
-    With ``masks`` (n, subjects, H, W) prediction and target are first multiplied by the union of the subjects (the
-    paper's masked loss); as in the official code a picture without subjects then counts as nought.
-    """
-    if masks is not None:
-        union = loss_mask(masks, made.shape[-2:])
-        made, target = made * union, target * union
-    return (weight * (made - target).pow(2).mean(dim=(1, 2, 3))).mean()
-
-
-def loss_mask(masks: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """The union of subject masks (n, subjects, H, W), float (n, 1, *size): bilinear, not antialiased."""
-    union = masks.amax(dim=1, keepdim=True) if masks.shape[1] else masks.new_zeros(len(masks), 1, *masks.shape[2:])
-    return functional.interpolate(union, tuple(size), mode="bilinear", align_corners=False)
-
-
-def subject_masks(examples: Sequence[Example], side: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """A batch's subject tokens, int64 (n, most), -1 where there are fewer, and masks, float (n, most, side, side)."""
-    most = max((len(e.positions) for e in examples), default=0)
-    positions = torch.full((len(examples), most), -1)
-    masks = torch.zeros(len(examples), most, side, side)
-    for row, example in enumerate(examples):
-        for place, (position, mask) in enumerate(zip(example.positions, example.masks, strict=True)):
-            positions[row, place] = position
-            masks[row, place] = torch.from_numpy(mask)
-    return positions, masks
-
-
-def token_mask(positions: torch.Tensor, tokens: int) -> torch.Tensor:
-    """Positions (n, subjects), -1 for none, as bool (n, tokens), True on subject tokens."""
-    at = torch.zeros(len(positions), tokens + 1, dtype=torch.bool, device=positions.device)
-    at.scatter_(1, torch.where(positions < 0, tokens, positions), True)
-    return at[:, :tokens]
-
-
-def freeze_image_encoder(image_encoder: Any, layers: int) -> None:
-    """Leave only the last ``layers`` transformer layers to train; all of the tower if it has no more than that."""
-    stack = (
-        image_encoder.vision_model.encoder.layers
-        if hasattr(image_encoder, "vision_model")
-        else image_encoder.encoder.layers
-    )
-    if layers >= len(stack):
-        return
-    image_encoder.requires_grad_(False)
-    for layer in stack[len(stack) - layers :]:
-        layer.requires_grad_(True)

@@ -14,8 +14,9 @@ from fcbench.config import Recipe
 from fcbench.diffusion import noised, training_scheduler
 from fcbench.fastcomposer.encoder import embed_subjects
 from fcbench.fastcomposer.localize import Localizer, localization_loss
+from fcbench.fastcomposer.losses import denoising_loss, loss_mask
+from fcbench.fastcomposer.model import FastComposerModel, token_mask
 from fcbench.fastcomposer.official import official_name
-from fcbench.fastcomposer.train import FastComposerModel, denoising_loss, loss_mask, token_mask
 from fcbench.images import to_tensor
 from fcbench.sampling import encode_images, encode_posterior
 from tests.golden.golden_stack import golden_stack, read, subject_maps, subject_positions, tensors

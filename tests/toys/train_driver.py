@@ -27,6 +27,7 @@ import torch
 from fcbench.config import Recipe, load_yaml
 from fcbench.fastcomposer import train as training
 from fcbench.fastcomposer.checkpoint import Checkpoint, save_checkpoint
+from fcbench.fastcomposer.model import FastComposerModel
 from fcbench.stacks import load_stack
 from fcbench.types import ROLES, Stack
 
@@ -120,7 +121,7 @@ def main(job: Mapping[str, Any]) -> dict[int, Any]:
 
 def warm(stack: Stack, recipe: Recipe, folder: Path) -> None:
     """Do once what each fork would do a first time; no backward pass, whose engine does not survive a fork."""
-    model = training.FastComposerModel(stack, recipe)
+    model = FastComposerModel(stack, recipe)
     with torch.no_grad():
         text = torch.zeros(1, 1, model.unet.config.cross_attention_dim)
         at = torch.ones(1, 1, dtype=torch.bool)

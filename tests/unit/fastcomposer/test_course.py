@@ -17,10 +17,12 @@ from fcbench.errors import DivergedError, MissingError, UsageError
 from fcbench.fastcomposer import train as training
 from fcbench.fastcomposer.data import open_photos
 from fcbench.fastcomposer.keeping import FAR, WINDOW, diverged, exploded
+from fcbench.fastcomposer.losses import denoising_loss, draw_masked, loss_masks
+from fcbench.fastcomposer.model import FastComposerModel
 from fcbench.fastcomposer.optimiser import make_optimiser
 from fcbench.fastcomposer.precision import mixed_precision
 from fcbench.fastcomposer.processes import joined_processes
-from fcbench.fastcomposer.train import FastComposerModel, Trainer, draw_masked, loss_masks, train
+from fcbench.fastcomposer.train import Trainer, train
 from fcbench.files import read_json
 from fcbench.loop import cosine
 from fcbench.store import TrainingFolder
@@ -128,7 +130,7 @@ def test_the_masked_loss_is_drawn_for_a_batch_or_for_each_picture(recipe: Recipe
 def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_photos(
     data: Path, stack: Stack, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain, calls = training.denoising_loss, []
+    plain, calls = denoising_loss, []
 
     def third_is_nan(*arguments: Any) -> torch.Tensor:
         calls.append(1)
@@ -166,7 +168,7 @@ def test_a_loss_far_above_all_before_it_is_an_explosion() -> None:
 def test_an_explosion_stops_the_training_and_keeps_the_state_before_it(
     data: Path, stack: Stack, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain, calls = training.denoising_loss, []
+    plain, calls = denoising_loss, []
 
     def fourth_is_huge(*arguments: Any) -> torch.Tensor:
         calls.append(1)

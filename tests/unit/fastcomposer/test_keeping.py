@@ -13,8 +13,9 @@ from fcbench.config import Recipe, set_keys
 from fcbench.errors import FcbenchError, MissingError, OutOfTimeError, UsageError
 from fcbench.fastcomposer.checkpoint import load_checkpoint
 from fcbench.fastcomposer.keeping import claim
+from fcbench.fastcomposer.model import FastComposerModel
 from fcbench.fastcomposer.shares import enough_memory
-from fcbench.fastcomposer.train import FastComposerModel, train
+from fcbench.fastcomposer.train import train
 from fcbench.files import locked
 from fcbench.loop import Clock
 from fcbench.store import TrainingFolder

@@ -16,7 +16,9 @@ from fcbench.diffusion import noised, training_scheduler
 from fcbench.errors import MissingError, OutOfTimeError, UsageError
 from fcbench.fastcomposer.checkpoint import Checkpoint, checkpoint_facts, load_checkpoint
 from fcbench.fastcomposer.data import Example
-from fcbench.fastcomposer.train import FastComposerModel, denoising_loss, subject_masks, token_mask, train
+from fcbench.fastcomposer.losses import denoising_loss
+from fcbench.fastcomposer.model import FastComposerModel, subject_masks, token_mask
+from fcbench.fastcomposer.train import train
 from fcbench.loop import Clock
 from fcbench.stacks import load_stack
 from fcbench.types import Stack
