@@ -20,6 +20,7 @@ from statistics import fmean
 import torch
 
 from fcbench import sampling
+from fcbench.build.cast import SIZES, world_scene
 from fcbench.fastcomposer.method import FastComposer, FastComposerSampler
 from fcbench.files import write_image
 from fcbench.images import to_images, to_tensor
@@ -87,7 +88,13 @@ def ways(stack: Stack, names: Sequence[str]) -> Iterator[tuple[str, int, Make]]:
     for time in TIMES:
         yield f"noised to {time} of 1000 and denoised", FIRST, denoised_from(time)
     yield "drawn", FIRST, drawn
-    yield "drawn, people of the training photos", 0, drawn
+    yield "drawn, people of the training photos", first_trained(), drawn
+
+
+def first_trained() -> int:
+    """The first person of the photos that FastComposer was trained on; those after it are in them too."""
+    photos = range(len(SIZES))
+    return min(figure.person.number for index in photos for figure in world_scene(index, seed=0)[0].figures)
 
 
 def draw_over(

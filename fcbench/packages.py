@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,7 +21,7 @@ def installed(package: str) -> str | None:
 
 
 def commit() -> str | None:
-    """The commit of the checkout that this package runs from, "+" behind it where files differ; None without one."""
+    """The commit of the checkout that this package runs from, "+" where tracked files differ; None without one."""
     root = Path(__file__).parent.parent
     if not (root / ".git").exists():
         return None
@@ -32,5 +33,6 @@ def commit() -> str | None:
 
 
 def _git(root: Path, *words: str) -> str:
-    asked = ["git", "-C", str(root), *words]
-    return subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    asked = ["git", "--no-optional-locks", "-C", str(root), *words]
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # a hook's is another's
+    return subprocess.run(asked, env=ours, capture_output=True, text=True, timeout=10, check=True).stdout.strip()

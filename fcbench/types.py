@@ -295,7 +295,10 @@ class Scorer(Protocol):
     """The role ``scorer``: what photos are worth by a model of one's own, an aesthetic one say."""
 
     def scores(self, images: Sequence[Image], captions: Sequence[str]) -> list[dict[str, float]]:
-        """For each picture, given its caption, numbers by the columns of the dataset that they go to."""
+        """For each picture, given its caption, numbers by the columns of the dataset that they go to.
+
+        There is always one picture at least. A key that is left out is null in that photo's row.
+        """
         ...
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,9 @@ rows = load_dataset("{path}", split="{split}")
 from fcbench.build.quality import PRESETS  # columns to filter by, and bounds for them
 strict = load_dataset("{path}", split="{split}", filters=PRESETS["strict"])
 ```
+
+`datasets` keeps what it has loaded by the folder's name alone: after another build under this name give it
+`download_mode="force_redownload"`, or a `cache_dir` of its own.
 
 ## Counts
 
@@ -144,7 +147,7 @@ def write_card(folder: DataFolder, counts: BuildCounts, build: Mapping[str, Any]
         funnel=_lines(f"| {step} | {photos} |" for step, photos in counts.funnel.items()),
         rejected=_rejected(rejected),
         ambiguous_margin=build["recipe"]["ambiguous_margin"],
-        scored="".join(f", `{name}` by the scorer" for name in build["scored"]),
+        scored=_scored(build["scored"]),
         together="".join(f", nor {TOGETHER[what]}" for what in build["recipe"].get("together", ())),
         matching=_matching(counts),
         takedown=takedown,
@@ -184,6 +187,11 @@ def _cell(text: str) -> str:
 
 def _lines(lines: Any) -> str:
     return "\n".join(lines)
+
+
+def _scored(names: Sequence[str]) -> str:
+    """What a sentence that lists columns ends with."""
+    return f" and, by the scorer, {', '.join(f'`{name}`' for name in names)}" if names else ""
 
 
 def _rejected(rejected: Mapping[str, int]) -> str:

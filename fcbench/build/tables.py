@@ -20,7 +20,7 @@ from fcbench.build.quality import PHOTO_SCORES
 from fcbench.build.records import Item, Photo, Reject
 from fcbench.build.shard import Job, chain, items_of
 from fcbench.build.split import SPLITS, split, split_as_listed
-from fcbench.errors import DataError, FcbenchError, UsageError
+from fcbench.errors import DataError, FcbenchError
 from fcbench.files import digest_file, digest_json, read_json, write_bytes, write_json, write_text
 from fcbench.store import DataFolder
 
@@ -192,12 +192,8 @@ def _count(census: Census, photo: Photo) -> None:
 
 def write_tables(job: Job, kept: Sequence[Kept], census: Census, recipe: str) -> dict[str, int]:
     """Write every table; the sizes in bytes of the Parquet files, by their place in the folder."""
-    from fcbench.build.write import FEATURES, write_rejects
+    from fcbench.build.write import write_rejects
 
-    if own := census.scored & FEATURES.keys():
-        raise UsageError(
-            f"the scorer's columns {', '.join(sorted(own))} are the dataset's own: it must call them otherwise"
-        )
     folder, files = job.folder, dict[str, int]()
     rejects: list[Reject] = []
     credits = io.StringIO()

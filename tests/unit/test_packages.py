@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from fcbench import packages
 
 
 def test_a_checkout_tells_its_commit_and_whether_files_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+
     def git(*words: str) -> str:
         who = ["-c", "user.name=a", "-c", "user.email=a@b"]
         return subprocess.run(
@@ -28,6 +32,9 @@ def test_a_checkout_tells_its_commit_and_whether_files_differ(tmp_path: Path, mo
     git("commit", "-qm", "first")
     head = git("rev-parse", "HEAD")[:12]
     assert packages.commit() == head
+    monkeypatch.setenv("GIT_DIR", str(Path(__file__).parents[2] / ".git"))  # as a hook of another repository has it
+    assert packages.commit() == head
+    monkeypatch.delenv("GIT_DIR")
     file.write_text("# two\n")
     assert packages.commit() == f"{head}+"
     monkeypatch.setenv("PATH", "")

@@ -20,6 +20,7 @@ from diffusers import (
 
 from fcbench.errors import UsageError
 from fcbench.sampling import (
+    DECODED,
     channels_last,
     decode_latents,
     denoise,
@@ -188,3 +189,28 @@ def test_tokens_beside_the_text_s_are_led_away_from_by_as_many() -> None:
     (same,) = draw(stack, partial(_same, text), [1], null=encode_text(stack, [""]), steps=2)
     assert (same == plain).all()
     assert (picture != plain).any()
+
+
+def test_more_pictures_than_are_decoded_at_once_come_out_all_as_each_alone() -> None:
+    stack = load_stack("mini", device="cpu")
+    text = encode_text(stack, ["a man in the snow"])
+    seeds = list(range(DECODED + 1))
+    made = draw(stack, partial(_same, text.expand(len(seeds), -1, -1)), seeds, steps=1)
+    assert len(made) == len(seeds)
+    (last,) = draw(stack, partial(_same, text), seeds[-1:], steps=1)
+    assert abs(made[-1].astype(int) - last.astype(int)).max() <= 2  # sums are taken in another order
+
+
+def test_steps_and_guidance_are_the_stack_s_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, float]] = []
+
+    def denoising(unet: Any, scheduler: Any, noise: torch.Tensor, *rest: Any, **told: Any) -> torch.Tensor:
+        asked.append((told["steps"], told["guidance"]))
+        return noise
+
+    monkeypatch.setattr("fcbench.sampling.denoise", denoising)
+    stack = load_stack("mini", device="cpu")
+    text = encode_text(stack, ["a man"])
+    draw(stack, partial(_same, text), [0])
+    draw(stack, partial(_same, text), [0], steps=3, guidance=1.5)
+    assert asked == [(stack.sampling["steps"], stack.sampling["guidance"]), (3, 1.5)]

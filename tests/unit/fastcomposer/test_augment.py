@@ -90,6 +90,52 @@ def test_factors_of_one_change_nothing_and_of_zero_leave_black_or_grey(picture: 
     torch.testing.assert_close(changes.saturation(picture, 0), luma.expand_as(picture))
 
 
+def test_jitter_takes_every_factor_of_its_range_and_every_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, float]] = []
+
+    def watch(name: str) -> Callable[[torch.Tensor, float], torch.Tensor]:
+        def change(picture: torch.Tensor, factor: float) -> torch.Tensor:
+            seen.append((name, factor))
+            return picture
+
+        return change
+
+    ranges = {"brightness": (0.5, 1.5), "contrast": (0.5, 1.5), "saturation": (0.5, 1.5), "hue": (-0.5, 0.5)}
+    for name in ranges:
+        monkeypatch.setattr(changes, name, watch(name))
+    for seed in range(300):
+        changes.jitter(torch.zeros(3, 2, 2), Random(seed))
+    for name, (least, most) in ranges.items():
+        factors = [factor for known, factor in seen if known == name]
+        assert len(factors) == 300
+        assert least <= min(factors) < least + 0.02
+        assert most - 0.02 < max(factors) <= most
+    orders = {tuple(name for name, _ in seen[k : k + 4]) for k in range(0, len(seen), 4)}
+    assert len(orders) == 24
+
+
+def test_what_is_not_changed_keeps_every_value() -> None:
+    image = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+
+    class Never(Random):
+        def random(self) -> float:
+            return 1.0
+
+    assert (augment(image, Never()) == image).all()
+
+
+def test_blurring_reaches_two_pixels_far_and_bends_are_of_a_pixel_or_so() -> None:
+    point = torch.zeros(3, 9, 9)
+    point[:, 4, 4] = 1
+    wide = max((changes.blur(point, Random(seed)) for seed in range(20)), key=lambda made: float(made[0, 4, 2]))
+    assert float(wide[0, 4, 2]) > 0.01
+    assert not wide[0, 4, 1].any()
+    ramp = torch.arange(64.0).expand(3, 64, -1)
+    moves = [float((changes.bend(ramp, Random(seed)) - ramp)[0, 16:-16, 16:-16].std()) for seed in range(20)]
+    # Smoothed noise of variance 1/3 has that over 4 pi 5^2; 50 of 2 / side, of half a side a unit: in pixels 25 of it
+    assert np.mean(moves) == pytest.approx(25 * (1 / 3 / (4 * np.pi * 25)) ** 0.5, rel=0.25)
+
+
 def test_smoothing_keeps_flat_pictures_and_spreads_a_point_by_sigma() -> None:
     flat = torch.full((3, 9, 9), 0.3)
     torch.testing.assert_close(changes.smooth(flat, 1.3, 5), flat)
