@@ -196,7 +196,7 @@ def test_the_columns_on_the_page_of_data_are_read_out_of_a_table(tmp_path: Path)
 
 def test_the_models_on_the_page_of_data_are_named_by_keys_that_their_loaders_take() -> None:
     told = [yaml.safe_load(block) for block in blocks(DATA, "yaml")]
-    assert [list(roles) for roles in told] == [["segmenter"], ["segmenter"], ["matcher"]]
+    assert [list(roles) for roles in told] == [["segmenter"], ["segmenter"], ["matcher"], ["scorer"]]
     for roles in told:
         for role, described in roles.items():
             assert role in ROLES

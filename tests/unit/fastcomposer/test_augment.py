@@ -124,6 +124,12 @@ def test_what_is_not_changed_keeps_every_value() -> None:
     assert (augment(image, Never()) == image).all()
 
 
+def test_values_are_rounded_and_stay_in_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "CHANGES", [(1.0, lambda picture, random: picture + 0.6 / 255)])
+    image = np.array([[[0, 100, 255]]], np.uint8)
+    assert augment(image, Random(0)).tolist() == [[[1, 101, 255]]]
+
+
 def test_blurring_reaches_two_pixels_far_and_bends_are_of_a_pixel_or_so() -> None:
     point = torch.zeros(3, 9, 9)
     point[:, 4, 4] = 1
