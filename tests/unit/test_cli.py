@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from fcbench import __version__, cli
-from fcbench.cli import make_stack, verbs
+from fcbench.cli import verbs
 from fcbench.config import Recipe, Suite, load_yaml
 from fcbench.errors import DataError, MethodError, MissingError, UsageError
 from fcbench.store import RunFolder
@@ -154,7 +154,6 @@ def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
 
 def test_world_show_draws_a_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from PIL import Image
 
     assert cli.main(["world", "show", "--rows", "2", "--out", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'world.png'}\n"
@@ -212,108 +211,6 @@ def test_a_suite_that_cannot_be_reported_keeps_no_other_from_its_report(
     told = capsys.readouterr()
     assert (told.out, told.err) == ("page of whole\n", "fcbench: a picture is gone\n")
     assert cli.main(["report", "--suite", "broken", "--out", str(tmp_path)]) == 1
-
-
-@pytest.mark.parametrize(
-    ("given", "name"), [([], "world"), (["--source", "PHOTOS"], "album"), (["--source", "PHOTOS", "--name", "b"], "b")]
-)
-def test_a_dataset_is_called_after_its_source(
-    given: list[str], name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "album").mkdir()
-    Image.new("RGB", (64, 64)).save(tmp_path / "album" / "a.png")
-    arguments = [str(tmp_path / "album") if part == "PHOTOS" else part for part in given]
-    assert cli.main(["build-data", "--plan", *arguments, "--out", str(tmp_path / "out")]) == 0
-    assert f"under {tmp_path / 'out' / 'data' / name}," in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("given", "told"),
-    [
-        (["--name", "../x"], "--name ../x: a name, not a path"),
-        (["--name", ".."], "--name ..: a name, not a path"),
-        (["--update", "--shards", "1/2"], "--update takes over the whole dataset: give it without --shards"),
-        (["--retry", "oom", "--shards", "1/2"], "--retry takes over the whole dataset: give it without --shards"),
-    ],
-)
-def test_a_build_that_would_land_elsewhere_or_halves_an_update_is_refused(
-    given: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cli.main(["build-data", *given, "--out", str(tmp_path / "out")]) == 2
-    assert told in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-
-
-def test_what_is_excluded_and_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    listed, out = tmp_path / "down.txt", str(tmp_path / "out")
-    listed.write_text("000000003\nfcbench.world, seed 0, photo 3\n000000004.png\n# 000000005\n")
-    arguments = ["build-data", "--photos", "6", "--workers", "1", "--out", out, "--exclude", str(listed)]
-    assert cli.main(arguments) == 0
-    lines = [line for line in capsys.readouterr().err.splitlines() if "takes no photo out" in line]
-    assert lines == [f"fcbench: {listed}: '000000004.png' takes no photo out: none that was taken in is called so"]
-
-
-def test_a_page_of_a_dataset_that_is_not_there_says_how_to_make_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cli.main(["data", "show", "faces", "--out", str(tmp_path)]) == 2
-    assert "no data/*.parquet there; make it with: fcbench build-data" in capsys.readouterr().err
-
-
-def test_a_stack_is_made_on_a_device_that_is_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked: list[str] = []
-
-    def make_base(*places: Path, device: str, **rest: object) -> None:
-        asked.append(device)
-        with pytest.raises(UsageError, match="another make-stack is at work there"):
-            make_stack.make_stack(device="cpu", out=tmp_path)
-        raise MethodError("stop here")
-
-    monkeypatch.setattr("fcbench.make_stack.make_base", make_base)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
-    given = [("auto", "cuda"), ("cuda:0", "cuda:0"), ("cpu", "cpu")]
-    for device, _ in given:
-        assert cli.main(["make-stack", "--device", device, "--out", str(tmp_path)]) == 1
-    assert asked == [found for _, found in given]
-    for device, told in [("cuda:1", "torch finds 1 GPUs here"), ("gpu", "expected auto, cpu, cuda or cuda:1")]:
-        capsys.readouterr()
-        assert cli.main(["make-stack", "--device", device, "--out", str(tmp_path)]) == 2
-        assert told in capsys.readouterr().err
-    assert len(asked) == len(given)
-
-
-def test_each_recipe_of_make_stack_goes_on_from_what_the_one_before_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trained: list[tuple[str, str, Path]] = []
-
-    def train(data: Path, checkpoint: Path, stack: object, recipe: Recipe, clock: object) -> None:
-        assert data == tmp_path / "work" / "data" / ("others" if recipe.name == "mini-pairs" else "world")
-        trained.append((recipe.name, recipe.start, checkpoint))
-        if recipe.name == "mini-pairs":
-            raise MethodError("stop here")
-
-    monkeypatch.setattr("fcbench.make_stack.make_base", lambda *places, **rest: None)
-    monkeypatch.setattr("fcbench.stacks.load_stack", lambda *names, **rest: None)
-    built: list[tuple[str, int]] = []
-    monkeypatch.setattr("fcbench.build.build_data", lambda *places, name, seed, **rest: built.append((name, seed)))
-    monkeypatch.setattr("fcbench.fastcomposer.train.train", train)
-    assert cli.main(["make-stack", "--device", "cpu", "--out", str(tmp_path)]) == 1
-    assert built == [("world", 0), ("others", 1)]
-    names = ("mini", "mini-more", "mini-most", "mini-people", "mini-crowd", "mini-city")
-    first, second, third, fourth, fifth, sixth = (tmp_path / "work" / "checkpoints" / name for name in names)
-    assert trained == [
-        ("mini", "", first),
-        ("mini-more", str(first), second),
-        ("mini-most", str(second), third),
-        ("mini-people", str(third), fourth),
-        ("mini-crowd", str(fourth), fifth),
-        ("mini-city", str(fifth), sixth),
-        ("mini-pairs", str(sixth), tmp_path / "fastcomposer"),
-    ]
 
 
 @pytest.mark.parametrize(
