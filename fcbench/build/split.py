@@ -9,34 +9,38 @@ SPLITS = ("train", "validation", "test")
 TOGETHER = {"author": "an author's photos", "alike": "photos that look alike (`phash`)"}
 """What may be kept in one split beside people and source photos, by what ``--together`` calls it."""
 HELD_OUT = 0.05
-"""The share of the photos that validation gets, and test."""
+"""The share of the photos that validation gets, and test, on average."""
+MOST_TEST = 1000
+"""How many photos test takes from a source's own validation, at most."""
 
 
 def split(photos: Mapping[str, Collection[str]]) -> dict[str, str]:
     """The split of each photo, given by its id with the people in it; photos that share a person stay together.
 
-    The groups are taken in the order of a hash of their names, each to where it still fits; when there are three, test
-    and validation get at least the smallest, and never the largest.
+    A group goes where a hash of its name says, whatever else is there, so that photos which come or go move no others,
+    unless they are all that joins two groups. But the largest group is trained on, as is any larger than a split
+    should be; and of three groups or more test and validation get one each at least, the smallest.
     """
-    groups = _groups(photos)
-    order = sorted(groups, key=lambda name: hashlib.sha256(name.encode()).digest())
-    order.remove(max(order, key=lambda name: len(groups[name])))
-    found = dict.fromkeys(photos, "train")
-    quota = max(1, round(HELD_OUT * len(photos)))
-    filled = dict.fromkeys(SPLITS, 0)
-    wanted = ("test", "validation") if len(groups) >= 3 else ()
-    for group in order:
-        size = len(groups[group])
-        chosen = next((s for s in wanted if filled[s] + size <= quota), "train")
-        filled[chosen] += size
-        found.update(dict.fromkeys(groups[group], chosen))
-    for empty in [s for s in wanted if not filled[s]]:
-        spare = [group for group in order if found[group] == "train"] or order  # else all small ones fitted the other
-        found.update(dict.fromkeys(groups[min(spare, key=lambda group: len(groups[group]))], empty))
-    return found
+    groups, most = _groups(photos), max(1, round(HELD_OUT * len(photos)))
+    if len(groups) < 3:
+        return dict.fromkeys(photos, "train")
+    chosen = {name: _by_place(name) if len(group) <= most else "train" for name, group in groups.items()}
+    *smaller, largest = sorted(groups, key=lambda name: (len(groups[name]), _place(name)))
+    chosen[largest] = "train"
+    for held_out in ("test", "validation"):
+        if held_out not in chosen.values():
+            chosen[next((name for name in smaller if chosen[name] == "train"), smaller[0])] = held_out
+    found = {photo: chosen[name] for name, group in groups.items() for photo in group}
+    return {photo: found[photo] for photo in photos}
 
 
-MOST_TEST = 1000
+def _by_place(name: str) -> str:
+    return "test" if _place(name) < HELD_OUT else "validation" if _place(name) < 2 * HELD_OUT else "train"
+
+
+def _place(name: str) -> float:
+    """A number in [0, 1) that is a name's own."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
 
 
 def split_as_listed(photos: Mapping[str, Collection[str]], listed: Mapping[str, str]) -> dict[str, str]:
@@ -50,7 +54,7 @@ def split_as_listed(photos: Mapping[str, Collection[str]], listed: Mapping[str, 
     held = {name for name, group in groups.items() if any(listed[photo] != "train" for photo in group)}
     found = {photo: "validation" if name in held else "train" for name, group in groups.items() for photo in group}
     left = min(MOST_TEST, sum(len(groups[name]) for name in held) // 10)
-    for name in sorted(held, key=lambda name: hashlib.sha256(name.encode()).digest()):
+    for name in sorted(held, key=_place):
         if len(groups[name]) <= left:
             left -= len(groups[name])
             found.update(dict.fromkeys(groups[name], "test"))
@@ -58,7 +62,7 @@ def split_as_listed(photos: Mapping[str, Collection[str]], listed: Mapping[str, 
 
 
 def _groups(photos: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
-    """Photos joined by the people in them, by the first photo's id; a photo of nobody known is a group."""
+    """Photos joined by the people in them, by the first of these names; a photo of nobody known is a group."""
     parents: dict[str, str] = {}
 
     def find(name: str) -> str:
@@ -72,4 +76,8 @@ def _groups(photos: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
     roots: dict[str, list[str]] = {}
     for photo in photos:
         roots.setdefault(find(f"photo {photo}"), []).append(photo)
-    return {group[0]: group for group in roots.values()}
+    found = {}
+    for group in roots.values():
+        people = {f"person {person}" for photo in group for person in photos[photo]}
+        found[min(people, default=f"photo {group[0]}")] = group
+    return found

@@ -63,8 +63,29 @@ def test_nobody_is_in_two_splits() -> None:
 
 
 def test_photos_of_nobody_known_are_split_one_by_one() -> None:
-    splits = split({f"{k:04d}": () for k in range(200)})
-    assert Counter(splits.values()) == {"train": 180, "validation": 10, "test": 10}
+    splits = split({f"{k:05d}": () for k in range(20_000)})
+    shares = {name: count / 20_000 for name, count in Counter(splits.values()).items()}
+    assert shares == pytest.approx({"train": 0.9, "validation": 0.05, "test": 0.05}, abs=0.01)  # five standard errors
+
+
+def test_photos_that_come_or_go_move_no_others() -> None:
+    photos = {f"{k:05d}": {f"p{k // 5}", f"p{k // 5 + (k % 20 == 0)}"} for k in range(5000)}
+    before = split(photos)
+    gone = {photo: people for k, (photo, people) in enumerate(photos.items()) if k % 7 or k % 20 == 0}
+    more = photos | {f"{k:05d}": {f"p{k // 5}"} for k in range(5000, 9000)}
+    assert split(gone) == {photo: before[photo] for photo in gone}
+    assert {photo: name for photo, name in split(more).items() if photo in photos} == before
+    assert set(before.values()) == set(SPLITS)
+
+
+def test_the_order_of_the_photos_decides_nothing() -> None:
+    photos = {f"{k:04d}": {f"p{k // 5}"} if k % 3 else set() for k in range(600)}
+    assert split(dict(reversed(photos.items()))) == split(photos)
+
+
+def test_a_photo_called_like_a_person_is_not_theirs() -> None:
+    photos = {"ann": set(), "1": {"ann"}, "2": {"ann"}, "3": {"bob"}}
+    assert split(photos).keys() == photos.keys()
 
 
 @pytest.mark.parametrize(("groups", "names"), [(1, {"train"}), (2, {"train"}), (3, {"train", "validation", "test"})])
