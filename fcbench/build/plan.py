@@ -20,6 +20,7 @@ from fcbench.types import LABELLING
 
 if TYPE_CHECKING:
     from fcbench.build.command import Asked
+    from fcbench.stacks import RoleFacts
 
 ASKED = (*LABELLING, "faces")
 """The roles that the steps use; faces for the scores."""
@@ -112,11 +113,17 @@ def _models(asked: Asked) -> Iterator[str]:
             without = "--recaption needs one: name it in a YAML file" if needed else _without(role)
             yield f"{role:<11}{'MISSING  ' if needed else ''}none in the stack {asked.stack.name!r}: {without}"
             continue
-        size = f"{told.bytes / 2**20:.1f} MiB" if told.bytes is not None else _guess(told.place)
         state = "here" if not told.mend else "MISSING"
-        yield f"{role:<11}{state:<8} {told.place} ({told.made_by}), {size}{_asked_for(role, asked.recaption)}"
+        yield f"{role:<11}{state:<8} {_described(told)}{_asked_for(role, asked.recaption)}"
         if told.mend:
             yield f"{'':<11}{told.mend}"
+
+
+def _described(told: RoleFacts) -> str:
+    if not told.place:
+        return f"{told.made_by}, a class without weights that the stack names"
+    size = f"{told.bytes / 2**20:.1f} MiB" if told.bytes is not None else _guess(told.place)
+    return f"{told.place} ({told.made_by}), {size}"
 
 
 def _guess(place: str) -> str:

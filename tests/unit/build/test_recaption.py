@@ -131,3 +131,10 @@ def test_the_plan_says_who_is_asked_only_where_something_is_lacking(tmp_path: Pa
     assert sum(line.endswith("; only where a photo brings no segments") for line in lines) == 1
     again = plan_build(Asked("world", "world", 6, "sd15", "cpu", recaption=True), tmp_path)
     assert not any("brings no caption" in line for line in again)
+
+
+def test_the_plan_says_of_a_class_alone_that_it_has_no_weights(tmp_path: Path) -> None:
+    file = stack_file(tmp_path / "stack", seed=0)
+    file.write_text(file.read_text().replace("roles:\n", "roles:\n  scorer: {class: my_package.module.Aesthetic}\n"))
+    (line,) = [line for line in plan_build(Asked("world", "world", 6, str(file), "cpu"), tmp_path) if "scorer " in line]
+    assert line == "scorer     here     my_package.module.Aesthetic, a class without weights that the stack names"
