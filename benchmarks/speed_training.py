@@ -16,6 +16,7 @@ from speed_sampling import Way
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from fcbench.attention import attend_in_blocks
 from fcbench.diffusion import add_noise, training_scheduler
 from fcbench.fastcomposer.encoder import Fusion, embed_subjects
 from fcbench.fastcomposer.localize import Localizer, localization_loss, localized_layers
@@ -46,6 +47,8 @@ class Training:
         self._trained = [p for part in parts for p in part.parameters() if p.requires_grad]
         options: dict[str, Any] = {"fused": False} if plain else {"fused": True}
         self._optimiser = torch.optim.AdamW(self._trained, lr=1e-5, weight_decay=1e-2, **options)
+        if not plain:
+            attend_in_blocks(self.unet)
         watch = watch or (Recorded if plain else Localizer)
         self._localizer: Any = watch(self.unet)
         self._device = torch.device(stack.device).type

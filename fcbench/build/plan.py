@@ -20,7 +20,7 @@ from fcbench.types import LABELLING
 
 if TYPE_CHECKING:
     from fcbench.build.command import Asked
-    from fcbench.stacks import RoleFacts
+    from fcbench.stacks.presence import RoleFacts
 
 ASKED = (*LABELLING, "faces")
 """The roles that the steps use; faces for the scores."""

@@ -14,6 +14,8 @@ import torch
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from fcbench.attention import Attention
+
 _TINY = 1e-5
 
 Measure: TypeAlias = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -145,28 +147,12 @@ def localized_layers(unet: Any, blocks: int = 5) -> list[str]:
     return sorted((name for name in names if block(name) in middle), key=lambda name: (block(name), name))
 
 
-class _WatchedAttention:
-    """Cross-attention as diffusers computes it, with queries and keys shown to the localizer while it watches."""
+class _WatchedAttention(Attention):
+    """Cross-attention whose queries and keys are shown to the localizer while it watches."""
 
     def __init__(self, localizer: Localizer, layer: str) -> None:
         self._localizer, self._layer = localizer, layer
 
-    def __call__(
-        self, attn: Any, hidden_states: torch.Tensor, encoder_hidden_states: torch.Tensor | None = None, **_: Any
-    ) -> torch.Tensor:
-        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-        query, key, value = (
-            self._heads(attn, project(x))
-            for project, x in ((attn.to_q, hidden_states), (attn.to_k, context), (attn.to_v, context))
-        )
+    def see(self, query: torch.Tensor, key: torch.Tensor, scale: float) -> None:
         if self._localizer.watching:
-            self._localizer.take(self._layer, query, key, attn.scale)
-        mixed = functional.scaled_dot_product_attention(query, key, value, scale=attn.scale)
-        joined = mixed.transpose(1, 2).flatten(2)
-        made: torch.Tensor = attn.to_out[1](attn.to_out[0](joined)) / attn.rescale_output_factor
-        return made
-
-    @staticmethod
-    def _heads(attn: Any, x: torch.Tensor) -> torch.Tensor:
-        heads: torch.Tensor = x.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
-        return heads
+            self._localizer.take(self._layer, query, key, scale)

@@ -20,6 +20,7 @@ import torch
 from accelerate import Accelerator
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from fcbench.attention import attend_in_blocks
 from fcbench.config import Recipe
 from fcbench.diffusion import add_noise, training_scheduler
 from fcbench.fastcomposer.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -156,6 +157,7 @@ class Trainer:
         model = FastComposerModel(stack, recipe, load_checkpoint(start, stack, unrounded=True) if start else None)
         model = model.to(accelerator.device)
         model.unet.to(memory_format=torch.channels_last)
+        attend_in_blocks(model.unet)
         if recipe.gradient_checkpointing:
             model.unet.enable_gradient_checkpointing()
         self._localizer = Localizer(model.unet) if recipe.localization_weight else None

@@ -17,6 +17,7 @@ from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionMode
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import CLIPTextModel
 
+from fcbench.attention import attend_in_blocks
 from fcbench.diffusion import add_noise, training_scheduler
 from fcbench.files import atomic
 from fcbench.images import to_tensor
@@ -116,6 +117,7 @@ def train_base(
     """
     torch.manual_seed(seed)
     unet = new_unet(text_encoder.config.hidden_size).to(device, memory_format=torch.channels_last)
+    attend_in_blocks(unet)
     average = AveragedModel(unet, multi_avg_fn=get_ema_multi_avg_fn(0.998))
     optimiser = torch.optim.AdamW(unet.parameters(), lr=1.5e-3, weight_decay=1e-2, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda k: cosine(k, steps))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from fcbench.attention import Attention
 from fcbench.config import Recipe
 from fcbench.diffusion import add_noise
 from fcbench.errors import DivergedError, MissingError, UsageError
@@ -203,6 +204,16 @@ def test_what_is_minimised_is_the_masked_loss_and_the_weighted_localisation(
     assert abs(1e4 * told["localization"]) > 0.01
     assert total == pytest.approx(told["loss"] + 1e4 * told["localization"], rel=1e-4)
     assert told["loss"] < whole["loss"]
+
+
+@pytest.mark.parametrize("localization_weight", [0.0, 0.02])
+def test_all_blocks_attend_by_the_way_that_trains_fastest(
+    data: Path, stack: Stack, recipe: Recipe, localization_weight: float
+) -> None:
+    own = changed(recipe, localization_weight=localization_weight)
+    with joined_processes(own, stack) as accelerator:
+        trainer = Trainer(open_photos(data), torch.randn(6, 4, 4, 4), stack, own, accelerator)
+    assert all(isinstance(each, Attention) for each in trainer.bare.unet.attn_processors.values())
 
 
 def test_gradients_are_clipped_to_one_and_the_rate_follows_the_schedule(

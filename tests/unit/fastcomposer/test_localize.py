@@ -6,6 +6,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
+from fcbench.attention import Attention, attend_in_blocks
 from fcbench.fastcomposer.localize import Localizer, attention_inside, localization_loss, localized_layers
 from fcbench.types import Stack
 
@@ -35,6 +36,17 @@ def test_watching_does_not_change_what_the_denoiser_predicts(stack: Stack, input
     torch.testing.assert_close(unet(*inputs).sample, before)
     with localizer.watch(torch.tensor([[2], [-1]]), torch.ones(2, 1, 16, 16)):
         torch.testing.assert_close(unet(*inputs).sample, before)
+
+
+@torch.no_grad()
+def test_a_denoiser_whose_blocks_attend_by_ours_predicts_the_same(
+    stack: Stack, inputs: tuple[torch.Tensor, ...]
+) -> None:
+    unet = copy.deepcopy(stack.role("unet"))
+    before = unet(*inputs).sample
+    attend_in_blocks(unet)
+    assert {type(processor) for processor in unet.attn_processors.values()} == {Attention}
+    torch.testing.assert_close(unet(*inputs).sample, before)
 
 
 def test_the_loss_has_a_gradient_and_is_not_kept(stack: Stack, inputs: tuple[torch.Tensor, ...]) -> None:

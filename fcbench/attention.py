@@ -1,0 +1,51 @@
+"""Attention in training, by whichever of torch's ways is the fastest backward where it runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+SMALL = 2**14
+"""Queries times keys of a map that is small enough to be kept for the backward pass: those of 64-pixel pictures."""
+
+
+def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
+    """Softmax attention of ``query`` (n, heads, positions, channels) to keys and values (n, heads, tokens, channels).
+
+    Small maps in bfloat16 on a processor are multiplied out: the fused kernel's backward pass takes four times as long
+    (torch 2.13, ``benchmarks/attention.py``).
+    """
+    small = query.shape[2] * key.shape[2] <= SMALL
+    if small and query.dtype is torch.bfloat16 and query.device.type == "cpu":
+        return (query @ key.transpose(-1, -2) * scale).softmax(dim=-1) @ value
+    return functional.scaled_dot_product_attention(query, key, value, scale=scale)
+
+
+class Attention:
+    """A transformer block's attention as diffusers computes it, by :func:`attend`; without masks or dropout."""
+
+    def __call__(
+        self, attn: Any, hidden_states: torch.Tensor, encoder_hidden_states: torch.Tensor | None = None, **_: Any
+    ) -> torch.Tensor:
+        """What (n, positions, channels) take from the text (n, tokens, channels), or from each other."""
+        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        query, key, value = (
+            project(x).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+            for project, x in ((attn.to_q, hidden_states), (attn.to_k, context), (attn.to_v, context))
+        )
+        self.see(query, key, attn.scale)
+        joined = attend(query, key, value, attn.scale).transpose(1, 2).flatten(2)
+        made: torch.Tensor = attn.to_out[1](attn.to_out[0](joined)) / attn.rescale_output_factor
+        return made
+
+    def see(self, query: torch.Tensor, key: torch.Tensor, scale: float) -> None:
+        """Look at queries and keys before they are used: nothing here, for those who watch."""
+
+
+def attend_in_blocks(unet: Any) -> None:
+    """Have all transformer blocks of a denoiser attend so, to themselves and to the text."""
+    for name, module in unet.named_modules():
+        if name.endswith((".attn1", ".attn2")):
+            module.set_processor(Attention())

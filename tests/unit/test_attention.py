@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from fcbench.attention import SMALL, attend
+
+
+def inputs(positions: int, tokens: int, dtype: torch.dtype) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [
+        torch.randn(2, 3, count, 8, generator=generator).to(dtype).requires_grad_()
+        for count in (positions, tokens, tokens)
+    ]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("positions", "tokens"), [(16, 6), (16, 16), (SMALL, 2)])
+def test_attention_and_its_gradients_are_torch_s(dtype: torch.dtype, positions: int, tokens: int) -> None:
+    ours, theirs = inputs(positions, tokens, dtype), inputs(positions, tokens, torch.float32)
+    made = attend(ours[0], ours[1], ours[2], 0.3)
+    told = functional.scaled_dot_product_attention(theirs[0], theirs[1], theirs[2], scale=0.3)
+    assert made.dtype is dtype
+    made.float().pow(2).sum().backward()
+    told.pow(2).sum().backward()
+    near = 0.05 if dtype is torch.bfloat16 else 1e-4  # of the largest
+    torch.testing.assert_close(made.float(), told, rtol=0.0, atol=near)
+    for mine, its in zip(ours, theirs, strict=True):
+        assert mine.grad is not None
+        assert its.grad is not None
+        scale = float(its.grad.abs().max())
+        torch.testing.assert_close(mine.grad.float() / scale, its.grad / scale, rtol=0.0, atol=near)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tokens", "fused"), [(torch.bfloat16, 4, False), (torch.bfloat16, SMALL, True), (torch.float32, 4, True)]
+)
+def test_only_small_maps_in_bfloat16_are_multiplied_out(
+    dtype: torch.dtype, tokens: int, fused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[torch.Tensor] = []
+    real = functional.scaled_dot_product_attention
+
+    def counted(*tensors: torch.Tensor, scale: float) -> torch.Tensor:
+        calls.extend(tensors)
+        query, key, value = tensors
+        return real(query, key, value, scale=scale)
+
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", counted)
+    query, key, value = inputs(2, tokens, dtype)
+    attend(query, key, value, 1.0)
+    assert bool(calls) == fused
