@@ -5,17 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from torch.nn import functional
 
 SMALL = 2**14
 """Queries times keys of a map that is small enough to be kept for the backward pass: those of 64-pixel pictures."""
+REPLACED = (AttnProcessor, AttnProcessor2_0)
+"""What diffusers attends by where nobody asked for more."""
 
 
 def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
     """Softmax attention of ``query`` (n, heads, positions, channels) to keys and values (n, heads, tokens, channels).
 
     Small maps in bfloat16 on a processor are multiplied out: the fused kernel's backward pass takes four times as long
-    (torch 2.13, ``benchmarks/attention.py``).
+    (torch 2.13, ``benchmarks/attention.py``). Its gradients are nearer to float32's where attention is very sharp.
     """
     small = query.shape[2] * key.shape[2] <= SMALL
     if small and query.dtype is torch.bfloat16 and query.device.type == "cpu":
@@ -24,12 +27,22 @@ def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: f
 
 
 class Attention:
-    """A transformer block's attention as diffusers computes it, by :func:`attend`; without masks or dropout."""
+    """A transformer block's attention as diffusers computes it, by :func:`attend`."""
 
     def __call__(
-        self, attn: Any, hidden_states: torch.Tensor, encoder_hidden_states: torch.Tensor | None = None, **_: Any
+        self,
+        attn: Any,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        **_: Any,
     ) -> torch.Tensor:
-        """What (n, positions, channels) take from the text (n, tokens, channels), or from each other."""
+        """What (n, positions, channels) take from the text (n, tokens, channels), or from each other.
+
+        Raises ValueError for a mask: no prompt is masked here, in training or in drawing.
+        """
+        if attention_mask is not None:
+            raise ValueError("attention masks are not taken here")
         context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         query, key, value = (
             project(x).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
@@ -45,7 +58,10 @@ class Attention:
 
 
 def attend_in_blocks(unet: Any) -> None:
-    """Have all transformer blocks of a denoiser attend so, to themselves and to the text."""
+    """Have all transformer blocks of a denoiser attend so, to themselves and to the text.
+
+    What attends otherwise on purpose, an adapter or a watcher say, is left as it is.
+    """
     for name, module in unet.named_modules():
-        if name.endswith((".attn1", ".attn2")):
+        if name.endswith((".attn1", ".attn2")) and type(getattr(module, "processor", None)) in REPLACED:
             module.set_processor(Attention())

@@ -113,7 +113,7 @@ def _models(asked: Asked) -> Iterator[str]:
             without = "--recaption needs one: name it in a YAML file" if needed else _without(role)
             yield f"{role:<11}{'MISSING  ' if needed else ''}none in the stack {asked.stack.name!r}: {without}"
             continue
-        state = "here" if not told.mend else "MISSING"
+        state = "MISSING" if told.mend else "here" if told.place else "named"
         yield f"{role:<11}{state:<8} {_described(told)}{_asked_for(role, asked.recaption)}"
         if told.mend:
             yield f"{'':<11}{told.mend}"
@@ -121,7 +121,7 @@ def _models(asked: Asked) -> Iterator[str]:
 
 def _described(told: RoleFacts) -> str:
     if not told.place:
-        return f"{told.made_by}, a class without weights that the stack names"
+        return f"{told.made_by}, without weights that the stack knows of"
     size = f"{told.bytes / 2**20:.1f} MiB" if told.bytes is not None else _guess(told.place)
     return f"{told.place} ({told.made_by}), {size}"
 

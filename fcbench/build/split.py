@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 
 SPLITS = ("train", "validation", "test")
 TOGETHER = {"author": "an author's photos", "alike": "photos that look alike (`phash`)"}
 """What may be kept in one split beside people and source photos, by what ``--together`` calls it."""
+ALIKE = "alike "
+"""What the name begins with that joins photos which look alike: nobody's, so that no group is called by it."""
 HELD_OUT = 0.05
 """The share of the photos that validation gets, and test, on average."""
 MOST_TEST = 1000
@@ -17,21 +20,32 @@ MOST_TEST = 1000
 def split(photos: Mapping[str, Collection[str]]) -> dict[str, str]:
     """The split of each photo, given by its id with the people in it; photos that share a person stay together.
 
-    A group goes where a hash of its name says, whatever else is there, so that photos which come or go move no others,
-    unless they are all that joins two groups. But the largest group is trained on, as is any larger than a split
-    should be; and of three groups or more test and validation get one each at least, the smallest.
+    A group goes where a hash of its name says, whatever else is there: photos that come or go move no others, unless
+    they change who is together. A group larger than a split should be is trained on. Of three groups or more none of
+    the splits is empty, which of few groups only a forced choice may ensure, made anew when others come.
     """
     groups, most = _groups(photos), max(1, round(HELD_OUT * len(photos)))
     if len(groups) < 3:
         return dict.fromkeys(photos, "train")
     chosen = {name: _by_place(name) if len(group) <= most else "train" for name, group in groups.items()}
-    *smaller, largest = sorted(groups, key=lambda name: (len(groups[name]), _place(name)))
-    chosen[largest] = "train"
-    for held_out in ("test", "validation"):
-        if held_out not in chosen.values():
-            chosen[next((name for name in smaller if chosen[name] == "train"), smaller[0])] = held_out
+    for empty in [name for name in SPLITS if name not in chosen.values()]:
+        chosen[_spare(groups, chosen, most, from_below=empty == "test")] = empty
     found = {photo: chosen[name] for name, group in groups.items() for photo in group}
     return {photo: found[photo] for photo in photos}
+
+
+def _spare(groups: Mapping[str, Sequence[str]], chosen: Mapping[str, str], most: int, *, from_below: bool) -> str:
+    """A group to fill an empty split with, of a split that has others: of up to ``most`` photos, else the smallest.
+
+    Of several the one at the lowest place or, so that two choices do not get into each other's way, at the highest.
+    """
+    counts = Counter(chosen.values())
+
+    def order(name: str) -> tuple[bool, int, float]:
+        size = len(groups[name])
+        return counts[chosen[name]] < 2, size if size > most else 0, _place(name) if from_below else -_place(name)
+
+    return min(groups, key=order)
 
 
 def _by_place(name: str) -> str:
@@ -40,7 +54,7 @@ def _by_place(name: str) -> str:
 
 def _place(name: str) -> float:
     """A number in [0, 1) that is a name's own."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
+    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:8], "big") / 2**64
 
 
 def split_as_listed(photos: Mapping[str, Collection[str]], listed: Mapping[str, str]) -> dict[str, str]:
@@ -54,7 +68,7 @@ def split_as_listed(photos: Mapping[str, Collection[str]], listed: Mapping[str, 
     held = {name for name, group in groups.items() if any(listed[photo] != "train" for photo in group)}
     found = {photo: "validation" if name in held else "train" for name, group in groups.items() for photo in group}
     left = min(MOST_TEST, sum(len(groups[name]) for name in held) // 10)
-    for name in sorted(held, key=_place):
+    for name in sorted(held, key=lambda name: _place(groups[name][0])):
         if len(groups[name]) <= left:
             left -= len(groups[name])
             found.update(dict.fromkeys(groups[name], "test"))
@@ -62,7 +76,7 @@ def split_as_listed(photos: Mapping[str, Collection[str]], listed: Mapping[str, 
 
 
 def _groups(photos: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
-    """Photos joined by the people in them, by the first of these names; a photo of nobody known is a group."""
+    """Photos joined by the people in them, by the first of these in the alphabet, else by the first photo."""
     parents: dict[str, str] = {}
 
     def find(name: str) -> str:
@@ -78,6 +92,6 @@ def _groups(photos: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
         roots.setdefault(find(f"photo {photo}"), []).append(photo)
     found = {}
     for group in roots.values():
-        people = {f"person {person}" for photo in group for person in photos[photo]}
-        found[min(people, default=f"photo {group[0]}")] = group
+        people = {person for photo in group for person in photos[photo] if not person.startswith(ALIKE)}
+        found[f"person {min(people)}" if people else f"photo {min(group)}"] = group
     return found

@@ -19,7 +19,7 @@ from fcbench.build.phash import alike
 from fcbench.build.quality import PHOTO_SCORES
 from fcbench.build.records import Item, Photo, Reject
 from fcbench.build.shard import Job, chain, items_of
-from fcbench.build.split import SPLITS, split, split_as_listed
+from fcbench.build.split import ALIKE, SPLITS, split, split_as_listed
 from fcbench.errors import DataError, FcbenchError
 from fcbench.files import digest_file, digest_json, read_json, write_bytes, write_json, write_text
 from fcbench.store import DataFolder
@@ -64,7 +64,7 @@ def take_census(job: Job, kept: Sequence[Kept]) -> Census:
     if "alike" in job.together:
         for first, second in alike(notes.hashes):
             for photo in (first, second):
-                notes.shares[photo] = (*notes.shares[photo], f"alike {first}")
+                notes.shares[photo] = (*notes.shares[photo], f"{ALIKE}{first}")
     if shares := notes.shares:
         census.splits = split_as_listed(shares, notes.listed) if all(notes.listed.values()) else split(shares)
     _cut_files(census, notes)

@@ -1,7 +1,7 @@
 """Localised cross-attention: a subject's token may look only where the subject is (the paper's loss, balanced L1).
 
-The maps are taken inside the attention layers, for the subjects' tokens alone: a full map is never kept, it lives for
-the moment that one layer's forward and its backward pass take.
+The maps are taken inside the attention layers, for the subjects' tokens alone: a full map is never kept for the loss,
+it lives for the moment that one layer's forward and its backward pass take.
 """
 
 from __future__ import annotations

@@ -40,11 +40,14 @@ def thresholds(runs: Sequence[Run]) -> dict[str, Mapping[str, Any]]:
     return {run.label: run.facts["blending"] for run in runs if run.facts.get("blending")}
 
 
-def calibrations(told: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The thresholds in words, each but once; with the runs' names where they differ, as runs of other people do."""
+def calibrations(rows: Sequence[Row], told: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The rows' thresholds in words, each but once; with the runs' names where they differ, as runs of other people do.
+
+    ``told`` are the thresholds by run.
+    """
     by_words: dict[str, list[str]] = {}
-    for label, facts in told.items():
-        by_words.setdefault(_words(facts), []).append(label)
+    for label in [row.method for row in rows if row.method in told]:
+        by_words.setdefault(_words(told[label]), []).append(label)
     if len(by_words) < 2:
         return list(by_words)
     return [f"{', '.join(labels)}: {words}" for words, labels in by_words.items()]

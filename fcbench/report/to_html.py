@@ -87,9 +87,7 @@ def _section(board: Board, ranking: Ranking, colours: Mapping[str, int]) -> dict
         "place": board.rankings.index(ranking),
         "attributes": any("attributes" in row.scores for row in ranking.rows),
         "outcomes": outcomes(ranking.rows, board.size),
-        "calibrations": calibrations(
-            {row.method: board.thresholds[row.method] for row in ranking.rows if row.method in board.thresholds}
-        ),
+        "calibrations": calibrations(ranking.rows, board.thresholds),
         "further": further(ranking.rows),
         "cosines": {name: (COSINES[name], ends) for name, ends in views.limits(ranking.rows, (*COSINES,)).items()},
         "reach": _reach(ranking.comparisons),

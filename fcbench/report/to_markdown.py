@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from fcbench.report.board import Board
 from fcbench.report.columns import columns, further
 from fcbench.report.numbers import interval, p_value, quality, share, signed
-from fcbench.report.outcomes import COSINES, outcomes
+from fcbench.report.outcomes import COSINES, calibrations, outcomes
 from fcbench.report.reading import reading
 from fcbench.report.size import Size
 from fcbench.report.statistics import Estimate
@@ -23,7 +23,9 @@ def to_markdown(board: Board) -> str:
         if unranked := [*ranking.of("sweep"), *ranking.of("sanity")]:
             parts += ["Sweeps of alpha and yardsticks, not ranked:", _leaderboard(ranking, unranked)]
         parts += ["\n".join(f"- {escape(row.method)}: {escape(row.note)}" for row in ranking.rows if row.note)]
-        parts += [_outcomes(ranking, board.size), _further(ranking.rows)]
+        if judged := _outcomes(ranking, board.size):
+            parts += [judged, *map(escape, calibrations(ranking.rows, board.thresholds))]
+        parts += [_further(ranking.rows)]
         if ranking.comparisons:
             parts += [f"Paired differences to {escape(ranking.baseline)}:", _differences(ranking.comparisons)]
     if board.against is not None:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 
 import pytest
 
 from fcbench.build.cast import CAST, SIZES, TIMES, world_scene
-from fcbench.build.split import SPLITS, split, split_as_listed
+from fcbench.build.split import ALIKE, MOST_TEST, SPLITS, split, split_as_listed
 from fcbench.make_stack import DATASETS
 from fcbench.world import TRAIN_PEOPLE
 
@@ -78,6 +79,58 @@ def test_photos_that_come_or_go_move_no_others() -> None:
     assert set(before.values()) == set(SPLITS)
 
 
+def test_more_photos_of_a_person_move_nobody_else() -> None:
+    photos = {f"{k:05d}": {f"p{k // 5:04d}"} for k in range(2000)}
+    before = split(photos)
+    for number in range(0, 400, 7):
+        more = photos | {f"more {number}": {f"p{number:04d}"}}
+        assert {photo: name for photo, name in split(more).items() if photo in photos} == before
+
+
+def test_a_photo_that_looks_like_another_follows_it() -> None:
+    photos: dict[str, set[str]] = {f"{k:04d}": set() for k in range(1000)}
+    before = split(photos)
+    for number in range(0, 1000, 9):
+        own = f"{number:04d}"
+        found = split({**photos, own: {f"{ALIKE}{own}"}, "twin": {f"{ALIKE}{own}"}})
+        assert found.pop("twin") == before[own]
+        assert found == before
+
+
+def people_of(chosen: str) -> list[str]:
+    """People whose photos go to a split, where nothing is in the way."""
+    found = split({name: {name} for name in (f"n{k}" for k in range(2000))})
+    return [name for name in found if found[name] == chosen]
+
+
+def test_a_group_larger_than_a_split_should_be_is_trained_on() -> None:
+    name, others = people_of("test")[0], {f"x{k}": {f"x{k}"} for k in range(95)}
+    photos = others | {f"{name} {k}": {name} for k in range(5)}
+    assert split(photos)[f"{name} 0"] == "test"
+    assert split({**photos, f"{name} 5": {name}})[f"{name} 0"] == "train"
+
+
+def test_an_empty_split_gets_a_small_group_that_another_can_spare() -> None:
+    large = {f"{name} {k}": {name} for name, size in (("a", 1000), ("b", 1001)) for k in range(size)}
+    small = {name: {name} for name in people_of("validation")[:2]}
+    found = split(large | small)
+    assert {found["a 0"], found["b 0"]} == {"train"}
+    assert {found[name] for name in small} == {"validation", "test"}
+
+
+def test_the_choice_for_an_empty_split_rarely_changes_as_others_come() -> None:
+    moved = 0
+    for trial in range(100):
+        photos = {f"{trial} {k}": () for k in range(20)}
+        before, after = split(photos), split({**photos, f"{trial} more": ()})
+        moved += any(before[photo] != after[photo] for photo in photos)
+    assert moved <= 20
+
+
+def test_names_that_no_text_can_hold_are_split_too() -> None:
+    assert split({"a": {"\ud800"}, "b": (), "c": ()}).keys() == {"a", "b", "c"}
+
+
 def test_the_order_of_the_photos_decides_nothing() -> None:
     photos = {f"{k:04d}": {f"p{k // 5}"} if k % 3 else set() for k in range(600)}
     assert split(dict(reversed(photos.items()))) == split(photos)
@@ -144,3 +197,17 @@ def test_test_has_a_tenth_of_validation_at_most_where_people_have_several_photos
     listed = {f"{k:02d}": "validation" if k < 20 else "train" for k in range(40)}
     found = split_as_listed({photo: {f"p{int(photo) // 3}"} for photo in listed}, listed)
     assert Counter(found.values())["test"] <= 2
+
+
+def test_test_takes_no_more_than_a_thousand_photos_of_a_source_s_validation() -> None:
+    listed = {f"{k:05d}": "validation" for k in range(12_000)}
+    found = Counter(split_as_listed(dict.fromkeys(listed, ()), listed).values())
+    assert found == {"validation": 12_000 - MOST_TEST, "test": MOST_TEST}
+    assert MOST_TEST == 1000
+
+
+def test_which_of_a_source_s_validation_is_test_is_a_hash_of_the_first_photo_s_id() -> None:
+    listed = {f"{k:05d}": "validation" for k in range(100)}
+    found = split_as_listed({photo: {f"url {photo}"} for photo in listed}, listed)
+    first = sorted(listed, key=lambda photo: hashlib.sha256(photo.encode()).hexdigest())[:10]
+    assert {photo for photo, name in found.items() if name == "test"} == set(first)

@@ -137,4 +137,4 @@ def test_the_plan_says_of_a_class_alone_that_it_has_no_weights(tmp_path: Path) -
     file = stack_file(tmp_path / "stack", seed=0)
     file.write_text(file.read_text().replace("roles:\n", "roles:\n  scorer: {class: my_package.module.Aesthetic}\n"))
     (line,) = [line for line in plan_build(Asked("world", "world", 6, str(file), "cpu"), tmp_path) if "scorer " in line]
-    assert line == "scorer     here     my_package.module.Aesthetic, a class without weights that the stack names"
+    assert line == "scorer     named    my_package.module.Aesthetic, without weights that the stack knows of"

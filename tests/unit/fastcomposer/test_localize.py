@@ -49,6 +49,34 @@ def test_a_denoiser_whose_blocks_attend_by_ours_predicts_the_same(
     torch.testing.assert_close(unet(*inputs).sample, before)
 
 
+def test_in_bfloat16_ours_is_no_further_from_float32_than_diffusers_own(
+    stack: Stack, inputs: tuple[torch.Tensor, ...]
+) -> None:
+    def gradients(ours: bool, autocast: bool) -> torch.Tensor:
+        unet = copy.deepcopy(stack.role("unet")).requires_grad_(True)
+        if ours:
+            attend_in_blocks(unet)
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            unet(*inputs).sample.float().pow(2).mean().backward()
+        return torch.cat([p.grad.flatten() for p in unet.parameters() if p.grad is not None])
+
+    exact = gradients(ours=False, autocast=False)
+    ours, theirs = ((gradients(kind, autocast=True) - exact).norm() / exact.norm() for kind in (True, False))
+    assert float(ours) < 0.05
+    assert float(ours) < 2 * float(theirs)
+
+
+def test_what_attends_otherwise_on_purpose_is_left(stack: Stack, inputs: tuple[torch.Tensor, ...]) -> None:
+    unet = copy.deepcopy(stack.role("unet"))
+    localizer = Localizer(unet)
+    attend_in_blocks(unet)
+    with localizer.watch(torch.tensor([[2], [1]]), torch.ones(2, 1, 16, 16)):
+        unet(*inputs)
+    assert set(localizer.layer_losses()) == set(localizer.layers)
+    with pytest.raises(ValueError, match="masks are not taken"):
+        unet(*inputs, encoder_attention_mask=torch.ones(2, 6))
+
+
 def test_the_loss_has_a_gradient_and_is_not_kept(stack: Stack, inputs: tuple[torch.Tensor, ...]) -> None:
     unet = copy.deepcopy(stack.role("unet"))
     localizer = Localizer(unet)
