@@ -19,7 +19,9 @@ def to_markdown(board: Board) -> str:
     """The tables, what became of groups, differences to the baseline, the paper's claims, and how to read it all."""
     parts = [f"# Leaderboard: {escape(board.suite)}"]
     for ranking in board.rankings:
-        parts += [f"## {escape(ranking.title)}", _leaderboard(ranking, ranking.of("method"))]
+        parts += [f"## {escape(ranking.title)}"]
+        if methods := ranking.of("method"):
+            parts += [_leaderboard(ranking, methods)]
         if unranked := [*ranking.of("sweep"), *ranking.of("sanity")]:
             parts += ["Sweeps of alpha and yardsticks, not ranked:", _leaderboard(ranking, unranked)]
         parts += ["\n".join(f"- {escape(row.method)}: {escape(row.note)}" for row in ranking.rows if row.note)]

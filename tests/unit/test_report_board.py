@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -291,11 +292,29 @@ def test_the_thresholds_of_outcomes_stand_beside_them(tmp_path: Path) -> None:
         return write_report(tmp_path, "s").read_text()
 
     assert page().count(words) == 1
+    markdown = (report_folder(tmp_path, "s") / "leaderboard.md").read_text()
+    assert markdown.count(words) == 1
+    assert (
+        unescape(page()).count("Blended: a face passes for two")
+        == markdown.count("Blended: a face passes for two")
+        == 1
+    )
     assert "by less than 0.420, as 5 % of 24 further real photos are. Of real photos 93.2 % come out right." in page()
     told = json.loads((report_folder(tmp_path, "s") / "leaderboard.json").read_text())
     assert told["thresholds"]["a"] == facts
     run_folder(tmp_path, "s", "b").write_facts("blending", {**facts, "margin": None, "real_right": None, "floor": 0.2})
     assert page().count('<p class="note">a: A face is') == page().count('<p class="note">b: A face is') == 1
+
+
+def test_a_sweep_alone_has_no_table_of_methods(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 6))
+    for alpha in (0.0, 0.5, 1.0):
+        fake_run(tmp_path, "s", f"fastcomposer@alpha-{alpha:g}", wanted, options={"alpha": alpha})
+    page = write_report(tmp_path, "s")
+    told = page.with_suffix(".md").read_text()
+    assert told.count("| rank | method |") == told.count("not ranked:") == 1
+    assert "Outcomes" not in told
+    assert 'class="sortable ranking"' not in page.read_text()
 
 
 def test_other_weights_and_pictures_from_elsewhere_are_in_the_command(tmp_path: Path) -> None:
