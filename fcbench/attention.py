@@ -17,8 +17,9 @@ REPLACED = (AttnProcessor, AttnProcessor2_0)
 def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
     """Softmax attention of ``query`` (n, heads, positions, channels) to keys and values (n, heads, tokens, channels).
 
-    Small maps in bfloat16 on a processor are multiplied out: the fused kernel's backward pass takes four times as long
-    (torch 2.13, ``benchmarks/attention.py``). Its gradients are nearer to float32's where attention is very sharp.
+    Small maps in bfloat16 on a processor are multiplied out: with its backward pass the fused kernel takes three to six
+    times as long (torch 2.13, ``benchmarks/attention.py``). Scores are rounded to bfloat16 before the softmax then,
+    which is coarser than the fused kernel where attention is very sharp.
     """
     small = query.shape[2] * key.shape[2] <= SMALL
     if small and query.dtype is torch.bfloat16 and query.device.type == "cpu":

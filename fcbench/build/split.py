@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 SPLITS = ("train", "validation", "test")
 TOGETHER = {"author": "an author's photos", "alike": "photos that look alike (`phash`)"}
 """What may be kept in one split beside people and source photos, by what ``--together`` calls it."""
-ALIKE = "alike "
-"""What the name begins with that joins photos which look alike: nobody's, so that no group is called by it."""
+ALIKE = "\0alike "
+"""What the name begins with that joins photos which look alike: no person's, and no group is called by it."""
 HELD_OUT = 0.05
 """The share of the photos that validation gets, and test, on average."""
 MOST_TEST = 1000
@@ -21,25 +21,27 @@ def split(photos: Mapping[str, Collection[str]]) -> dict[str, str]:
     """The split of each photo, given by its id with the people in it; photos that share a person stay together.
 
     A group goes where a hash of its name says, whatever else is there: photos that come or go move no others, unless
-    they change who is together. A group larger than a split should be is trained on. Of three groups or more none of
-    the splits is empty, which of few groups only a forced choice may ensure, made anew when others come.
+    they change who is together. Two exceptions: a group of more than half of the photos is trained on; and of three
+    groups or more none of the splits is empty, for which few groups need a forced choice, made anew when others come.
     """
-    groups, most = _groups(photos), max(1, round(HELD_OUT * len(photos)))
+    groups = _groups(photos)
     if len(groups) < 3:
         return dict.fromkeys(photos, "train")
-    chosen = {name: _by_place(name) if len(group) <= most else "train" for name, group in groups.items()}
+    half = len(photos) / 2
+    chosen = {name: _by_place(name) if len(group) <= half else "train" for name, group in groups.items()}
     for empty in [name for name in SPLITS if name not in chosen.values()]:
-        chosen[_spare(groups, chosen, most, from_below=empty == "test")] = empty
+        chosen[_spare(groups, chosen, from_below=empty == "test")] = empty
     found = {photo: chosen[name] for name, group in groups.items() for photo in group}
     return {photo: found[photo] for photo in photos}
 
 
-def _spare(groups: Mapping[str, Sequence[str]], chosen: Mapping[str, str], most: int, *, from_below: bool) -> str:
-    """A group to fill an empty split with, of a split that has others: of up to ``most`` photos, else the smallest.
+def _spare(groups: Mapping[str, Sequence[str]], chosen: Mapping[str, str], *, from_below: bool) -> str:
+    """A group to fill an empty split with, of a split that has others: no larger than it should be, else the smallest.
 
     Of several the one at the lowest place or, so that two choices do not get into each other's way, at the highest.
     """
     counts = Counter(chosen.values())
+    most = max(1, round(HELD_OUT * sum(map(len, groups.values()))))
 
     def order(name: str) -> tuple[bool, int, float]:
         size = len(groups[name])

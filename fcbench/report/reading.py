@@ -19,14 +19,15 @@ READING = {
     "Own prompt first": "is the share of pictures that are nearer to their own prompt than to any other of the suite; "
     "of an incomplete run, than to any other that it has a picture of, which may be fewer.",
     "Faces found": "is the share of the people asked for whose face was found; further faces do not count.",
-    "Outcomes": "are shares of pictures of several people. Right: each face passes for its own subject, nearer to it "
-    "than 95 % of other people's photos come. Blended: a face passes for two and hardly tells them apart. Swapped: two "
-    "subjects of different class words have each other's. Cloned: two faces pass for one subject. Missing, extra: "
-    "fewer or more faces than people. A picture may hold several faults, or none and not be right, as where a face "
-    "passes for nobody. Margin is how much nearer a face is to its own subject than to another, in cosine, of the "
-    "subject that fares worst: next to none in a blend, below 0 in a clone or a swap. Mean identity is of all subjects "
-    "in place of the worst; strict identity of the worst, faces matched for the largest sum, a missing face 0, others "
-    "not raised to 0.",
+    "Outcomes": "are shares of pictures of several people, by the largest faces, as many as people. Right: each "
+    "subject has a face that passes for it, nearer than 95 % of other people's photos come; none is a blend, none "
+    "swapped. Blended: a face passes for two and hardly tells them apart. Swapped: all are there, but two of different "
+    "class words have each other's faces; asked where the prompt tells them apart. Cloned: two faces pass for one "
+    "subject. Missing, extra: fewer or more faces than people. A picture may hold several faults, or none and not be "
+    "right, as where a face passes for nobody. Margin is how much nearer a face is to its own subject than to another, "
+    "in cosine, of the subject that fares worst: next to none in a blend, below 0 in a clone or a swap. Mean identity "
+    "is of all subjects in place of the worst; strict identity of the worst, faces matched for the largest sum, a "
+    "missing face 0, others not raised to 0.",
     "Ranks": "are the places by identity that cannot be excluded at 5 % after comparing all pairs of complete runs "
     f"(sign-flip test, Holm): “{rank(2, 4)}” means that the method may hold any of the places 2 to 4. “{ABSENT}” is no "
     "rank: incomplete runs, sweeps of alpha and yardsticks have none. Ranks heed neither the prompt nor whether the "
@@ -49,6 +50,7 @@ READING = {
 
 def reading(rankings: Sequence[Ranking]) -> dict[str, str]:
     """The terms that stand in these rankings, and what they are."""
-    columns = {column for ranking in rankings for row in ranking.rows for column in row.scores}
+    rows = [row for ranking in rankings for row in ranking.rows]
+    columns = {column for row in rows for column, score in row.scores.items() if score.count}
     asked = {"Attributes": "attributes", "Outcomes": "both_right"}
     return {term: words for term, words in READING.items() if asked.get(term) in {None, *columns}}

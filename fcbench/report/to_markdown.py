@@ -26,7 +26,7 @@ def to_markdown(board: Board) -> str:
             parts += ["Sweeps of alpha and yardsticks, not ranked:", _leaderboard(ranking, unranked)]
         parts += ["\n".join(f"- {escape(row.method)}: {escape(row.note)}" for row in ranking.rows if row.note)]
         if judged := _outcomes(ranking, board.size):
-            parts += [judged, *map(escape, calibrations(ranking.rows, board.thresholds))]
+            parts += ["Outcomes:", judged, *map(escape, calibrations(ranking.rows, board.thresholds))]
         parts += [_further(ranking.rows)]
         if ranking.comparisons:
             parts += [f"Paired differences to {escape(ranking.baseline)}:", _differences(ranking.comparisons)]

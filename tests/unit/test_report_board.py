@@ -24,7 +24,7 @@ from fcbench.report.statistics.estimate import Estimate
 from fcbench.report.to_html import to_html
 from fcbench.store import report_folder, run_folder
 from fcbench.types import Score
-from tests.unit.fake_runs import cases, fake_run, rich_suite, subjects, trio_cases
+from tests.unit.fake_runs import HEADER, cases, fake_run, rich_suite, subjects, trio_cases
 
 
 @pytest.fixture(scope="module")
@@ -306,15 +306,26 @@ def test_the_thresholds_of_outcomes_stand_beside_them(tmp_path: Path) -> None:
     assert page().count('<p class="note">a: A face is') == page().count('<p class="note">b: A face is') == 1
 
 
-def test_a_sweep_alone_has_no_table_of_methods(tmp_path: Path) -> None:
-    wanted = cases(subjects(tmp_path, "s", 6))
+@pytest.mark.parametrize("pairs", [False, True])
+def test_a_sweep_alone_has_no_table_of_methods(tmp_path: Path, pairs: bool) -> None:
+    wanted = cases(subjects(tmp_path, "s", 6), pairs=pairs)
+    outcomes = (0.5, 0.1, 0.0, 0.0, 0.0, 0.0) if pairs else ()
     for alpha in (0.0, 0.5, 1.0):
-        fake_run(tmp_path, "s", f"fastcomposer@alpha-{alpha:g}", wanted, options={"alpha": alpha})
+        fake_run(tmp_path, "s", f"fastcomposer@alpha-{alpha:g}", wanted, options={"alpha": alpha}, outcomes=outcomes)
     page = write_report(tmp_path, "s")
     told = page.with_suffix(".md").read_text()
     assert told.count("| rank | method |") == told.count("not ranked:") == 1
-    assert "Outcomes" not in told
+    assert told.count("| method | both right |") == told.count("**Outcomes** are") == pairs
     assert 'class="sortable ranking"' not in page.read_text()
+    assert "<tbody>\n</tbody>" not in page.read_text()
+
+
+def test_outcomes_of_single_people_are_not_explained(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 6))
+    folder = fake_run(tmp_path, "s", "a", wanted)
+    alone = [(case.id, {"both_right": Score(None, "one subject only")}) for case in wanted]
+    folder.write_scores("blending", alone, {**HEADER, "range": [0.0, 1.0]})
+    assert "Outcomes" not in write_report(tmp_path, "s").with_suffix(".md").read_text()
 
 
 def test_other_weights_and_pictures_from_elsewhere_are_in_the_command(tmp_path: Path) -> None:

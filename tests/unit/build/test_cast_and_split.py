@@ -92,7 +92,7 @@ def test_a_photo_that_looks_like_another_follows_it() -> None:
     before = split(photos)
     for number in range(0, 1000, 9):
         own = f"{number:04d}"
-        found = split({**photos, own: {f"{ALIKE}{own}"}, "twin": {f"{ALIKE}{own}"}})
+        found = split({**photos, own: {f"{ALIKE}{own}"}, "twin": {f"{ALIKE}{own}"}})  # sorts last
         assert found.pop("twin") == before[own]
         assert found == before
 
@@ -103,11 +103,22 @@ def people_of(chosen: str) -> list[str]:
     return [name for name in found if found[name] == chosen]
 
 
-def test_a_group_larger_than_a_split_should_be_is_trained_on() -> None:
-    name, others = people_of("test")[0], {f"x{k}": {f"x{k}"} for k in range(95)}
-    photos = others | {f"{name} {k}": {name} for k in range(5)}
+def test_a_group_of_more_than_half_of_all_is_trained_on() -> None:
+    name, others = people_of("test")[0], {f"x{k}": {f"x{k}"} for k in range(40)}
+    photos = others | {f"{name} {k}": {name} for k in range(40)}
     assert split(photos)[f"{name} 0"] == "test"
-    assert split({**photos, f"{name} 5": {name}})[f"{name} 0"] == "train"
+    assert split({**photos, f"{name} 40": {name}})[f"{name} 0"] == "train"
+
+
+def test_people_of_many_photos_stay_where_they_are_as_others_come() -> None:
+    photos = {f"{k:04d}": {f"p{k // 20:03d}"} for k in range(1600)}
+    before, after = split({photo: photos[photo] for photo in list(photos)[:800]}), split(photos)
+    assert {photo: after[photo] for photo in before} == before
+
+
+def test_train_is_filled_too_where_it_would_be_empty() -> None:
+    names = [*people_of("test")[:3], *people_of("validation")[:3]]
+    assert set(split({name: {name} for name in names}).values()) == set(SPLITS)
 
 
 def test_an_empty_split_gets_a_small_group_that_another_can_spare() -> None:
