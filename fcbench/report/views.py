@@ -46,7 +46,7 @@ def finding(ranking: Ranking) -> str:
     """The result in a sentence, no more sure than the figures are."""
     ranked = [row for row in ranking.rows if row.rank_best is not None]
     if not ranked:
-        return "No complete run with scores yet: nothing is ranked."
+        return "No method has a complete run with scores yet: nothing is ranked."
     best = ranked[0]
     figure = f"{numbers.quality(best.identity.value)} {numbers.interval(best.identity.low, best.identity.high)}"
     if best.identity.low is None:
