@@ -129,6 +129,24 @@ def locked(file: Path, busy: str, *, shared: bool = False, waits: bool = False) 
         yield
 
 
+@contextlib.contextmanager
+def leased(file: Path) -> Iterator[bool]:
+    """Hold a lock file unless somebody else does: whether it is held; the system lets go of it whatever happens.
+
+    Where files cannot be locked everybody is told that they hold it.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a+") as handle:
+        held = True
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            held = False
+        except OSError:  # no locks here: work may be done twice, which is better than not at all
+            pass
+        yield held
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     write_bytes(path, text.encode())

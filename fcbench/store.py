@@ -106,6 +106,10 @@ class DataFolder:
         """What each step made of each shard."""
         return self.path / "work"
 
+    def lease(self, shard: int) -> Path:
+        """Held by the process that labels a shard."""
+        return self.work / "leases" / f"{shard:05d}"
+
     @property
     def tries(self) -> Path:
         """By the ids of photos how often they were tried again."""

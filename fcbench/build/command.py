@@ -21,6 +21,9 @@ from fcbench.parts import part_of
 from fcbench.store import data_folder
 from fcbench.types import Stack
 
+FREE = "free"
+"""What ``--shards`` says for all shards that no other command is at."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -137,7 +140,6 @@ def takedown(out: Path, asked: Asked) -> str:
 
 
 def label(out: Path, asked: Asked, shards: str) -> tuple[int, int]:
-    """Label the part "K/N"; how many shards are done now, and of how many."""
-    return build_shards(
-        out, part_of(shards), stack=asked.stack, engine=asked.engine, progress=sys.stderr, **asked.options
-    )
+    """Label the part "K/N", or what is "free"; how many shards are done now, and of how many."""
+    part = (1, 1) if shards == FREE else part_of(shards)
+    return build_shards(out, part, stack=asked.stack, engine=asked.engine, progress=sys.stderr, **asked.options)

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
-from fcbench.build.shard import Job, Tell, chain, ingest_shard, run_shard
+from fcbench.build.shard import Job, Tell, chain, prepare_shard, run_shard
 from fcbench.errors import FcbenchError
 from fcbench.types import Stack
 
@@ -188,7 +188,7 @@ def _serve(connection: Connection, job: Job, stack_name: str, device: str) -> No
         while True:
             shard = connection.recv()
             if stack is None:
-                ingest_shard(job, shard, tell)
+                prepare_shard(job, shard, tell)
             else:
                 run_shard(job, shard, stack, tell)
             connection.send(("done",))

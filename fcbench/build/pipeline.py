@@ -10,7 +10,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO, TypedDict, Unpack
 
@@ -154,9 +154,10 @@ def build_shards(
 ) -> tuple[int, int]:
     """Label one part of the shards, task ``part[0]`` (from 1) of ``part[1]``; how many are done now, and of how many.
 
-    Several tasks may be at work in one folder. :func:`build_data` writes the tables when all have been.
+    Several tasks may be at work in one folder, also on the same part: each takes the shards that no other is at, and
+    leaves those that one is. :func:`build_data` writes the tables when all have been.
     """
-    job = job_of(out, stack, **options)
+    job = replace(job_of(out, stack, **options), shared=True)
     mine = take(range(len(job.shards)), part)
     with locked(job.folder.lock, _BUSY.format(job.folder.path), shared=True):
         _claim(job.folder, recipe_of(job, stack), update=False)

@@ -13,6 +13,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any, TypeAlias
@@ -24,6 +25,7 @@ from fcbench.build.screen import Screen
 from fcbench.build.source import Source
 from fcbench.build.steps import Step, steps_of
 from fcbench.errors import DataError, FcbenchError, UsageError
+from fcbench.files import leased
 from fcbench.packages import commit, installed
 from fcbench.store import DataFolder
 from fcbench.types import Stack
@@ -51,6 +53,8 @@ class Job:
     assignment: str = "hungarian"
     recaption: bool = False
     together: tuple[str, ...] = ()
+    shared: bool = False
+    """Whether other commands may be at work on the same shards: then each is held by who labels it."""
 
     @property
     def shards(self) -> list[range]:
@@ -102,8 +106,30 @@ def chain(job: Job, index: int) -> list[Kept]:
     return found if kept is None else [*found, kept]
 
 
-def run_shard(job: Job, index: int, stack: Stack, tell: Tell) -> Kept:
-    """Take a shard through all steps; those whose results are there already are not run."""
+def run_shard(job: Job, index: int, stack: Stack, tell: Tell) -> None:
+    """Take a shard through all steps, unless another process is at it; those whose results are there are not run."""
+    with _lease(job, index) as ours:
+        if ours:
+            _run_steps(job, index, stack, tell)
+        else:
+            for name in ("ingest", *(step.name for step in job.steps)):
+                tell(name, len(job.shards[index]), 0.0)
+
+
+def prepare_shard(job: Job, index: int, tell: Tell) -> None:
+    """Take in a shard's photos ahead of who labels it, unless another process is at it."""
+    with _lease(job, index) as ours:
+        if ours:
+            ingest_shard(job, index, tell)
+        else:
+            tell("ingest", len(job.shards[index]), 0.0)
+
+
+def _lease(job: Job, index: int) -> AbstractContextManager[bool]:
+    return leased(job.folder.lease(index)) if job.shared else contextlib.nullcontext(True)
+
+
+def _run_steps(job: Job, index: int, stack: Stack, tell: Tell) -> None:
     kept = ingest_shard(job, index, tell)
     items: list[Item] | None = None
     for step in job.steps:
@@ -118,7 +144,6 @@ def run_shard(job: Job, index: int, stack: Stack, tell: Tell) -> Kept:
         facts = _facts(step.name, step.recipe(job.digests), kept.output, seconds, items, stack.device)
         facts["models"] = list(step.roles if step.asks(given) else ())
         kept = cache.keep(job.folder, step.name, index, key, items, facts)
-    return kept
 
 
 def ingest_shard(job: Job, index: int, tell: Tell) -> Kept:

@@ -61,7 +61,7 @@ def build_data(
     retry: Annotated[list[str] | None, typer.Option(help="Try again what was rejected so; may be repeated.")] = None,
     engine: Annotated[str, typer.Option(help="local, or ray: on the cluster of RAY_ADDRESS.")] = "local",
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one a GPU, else one a core up to 8.")] = 0,
-    shards: Annotated[str, typer.Option(help="Label one part only, K/N: task K from 1 to N of an array.")] = "",
+    shards: Annotated[str, typer.Option(help="Label only part K/N, for an array of tasks, or what is free.")] = "",
     max_broken: Annotated[float, typer.Option(min=0, max=1, help="Exit 1 beyond this share of them.")] = 0.05,
     device: Device = "auto",
     out: Out = OUT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import multiprocessing
 import os
 import random
@@ -30,7 +31,7 @@ from fcbench.build.records import Item
 from fcbench.build.screen import Screen, licence_family
 from fcbench.build.steps import Step
 from fcbench.errors import FcbenchError, UsageError
-from fcbench.files import locked, read_json, read_rows
+from fcbench.files import leased, locked, read_json, read_rows
 from fcbench.stacks import load_stack
 from fcbench.store import DataFolder, data_folder
 from fcbench.types import Stack
@@ -201,6 +202,35 @@ def test_a_slurm_array_labels_and_one_command_finishes(built: DataFolder, toys: 
     assert tables(data_folder(tmp_path, "world")) == tables(built)
     with pytest.raises(UsageError, match="from 1 to 2"):
         build_shards(tmp_path, (3, 2), photos=PHOTOS, stack=stack, progress=None)
+
+
+def test_a_shard_that_somebody_is_at_is_left_to_them(toys: Path, tmp_path: Path) -> None:
+    stack, folder = load_stack(str(toys)), data_folder(tmp_path, "world")
+    told = io.StringIO()
+    with leased(folder.lease(1)) as ours:
+        assert ours
+        assert build_shards(tmp_path, (1, 1), photos=PHOTOS, stack=stack, progress=told) == (2, 3)
+        with leased(folder.lease(1)) as again, leased(folder.lease(2)) as other:
+            assert (again, other) == (False, True)
+    assert f"{PHOTOS}/{PHOTOS}" in told.getvalue()
+    assert build_shards(tmp_path, (1, 1), photos=PHOTOS, stack=stack, progress=None) == (3, 3)
+
+
+def test_a_whole_build_waits_for_no_lease(built: DataFolder, toys: Path, tmp_path: Path) -> None:
+    with leased(data_folder(tmp_path, "world").lease(0)):
+        build_data(tmp_path, photos=PHOTOS, stack=load_stack(str(toys)), progress=None)
+    assert tables(data_folder(tmp_path, "world")) == tables(built)
+
+
+def test_equal_commands_share_the_shards(built: DataFolder, toys: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "fcbench", "build-data", "--photos", str(PHOTOS), "--stack", str(toys)]
+    command += ["--workers", "1", "--device", "cpu", "--shards", "free", "--out", str(tmp_path)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate()[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0]
+    assert any("3 of 3 shards are labelled" in words for words in said)
+    build_data(tmp_path, photos=PHOTOS, stack=load_stack(str(toys)), progress=None)
+    assert tables(data_folder(tmp_path, "world")) == tables(built)
 
 
 def test_another_matcher_runs_the_matching_alone(
