@@ -25,7 +25,7 @@ from fcbench.build.shard import INGEST_VERSION, Job, chain, items_of, last_kept,
 from fcbench.build.source import Pictures, open_source, unlimited
 from fcbench.build.split import SPLITS
 from fcbench.errors import FcbenchError, UsageError
-from fcbench.files import digest_json, locked, read_json, remove_temporaries, write_json, write_text
+from fcbench.files import digest_json, leased, locked, read_json, remove_temporaries, write_json, write_text
 from fcbench.parts import take
 from fcbench.store import DataFolder, data_folder
 from fcbench.types import Stack
@@ -154,14 +154,15 @@ def build_shards(
 ) -> tuple[int, int]:
     """Label one part of the shards, task ``part[0]`` (from 1) of ``part[1]``; how many are done now, and of how many.
 
-    Several tasks may be at work in one folder, also on the same part: each takes the shards that no other is at, and
-    leaves those that one is. :func:`build_data` writes the tables when all have been.
+    Several tasks may be at work in one folder, also on the same part: each takes the shards that no other is at, until
+    there are none. :func:`build_data` writes the tables when all have been.
     """
     job = replace(job_of(out, stack, **options), shared=True)
     mine = take(range(len(job.shards)), part)
     with locked(job.folder.lock, _BUSY.format(job.folder.path), shared=True):
         _claim(job.folder, recipe_of(job, stack), update=False)
-        _label(job, mine, engine or Here(stack), progress)
+        while free := _free(job, mine):  # again for those of whoever died meanwhile
+            _label(job, free, engine or Here(stack), progress)
     return sum(last_kept(job, index) is not None for index in range(len(job.shards))), len(job.shards)
 
 
@@ -218,6 +219,15 @@ def _label(job: Job, shards: Sequence[int], engine: Engine, stream: TextIO | Non
 
 def _missing(job: Job, shards: Sequence[int]) -> list[int]:
     return [index for index in shards if last_kept(job, index) is None]
+
+
+def _free(job: Job, shards: Sequence[int]) -> list[int]:
+    """Those that are not done and that no other command is at."""
+    found = []
+    for index in _missing(job, shards):
+        with leased(job.folder.lease(index)) as ours:
+            found += [index] if ours else []
+    return found
 
 
 def _finish(job: Job, recipe: Mapping[str, Any], takedown: str) -> BuildCounts:

@@ -13,7 +13,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,11 @@ import yaml
 from fcbench.build import BuildCounts, build_data, build_shards, pipeline
 from fcbench.build import shard as shard_module
 from fcbench.build.card import write_card
-from fcbench.build.engine import Workers, preparing_for
+from fcbench.build.engine import Here, Workers, preparing_for
 from fcbench.build.match import match
 from fcbench.build.records import Item
 from fcbench.build.screen import Screen, licence_family
+from fcbench.build.shard import Job, Tell, last_kept
 from fcbench.build.steps import Step
 from fcbench.errors import FcbenchError, UsageError
 from fcbench.files import leased, locked, read_json, read_rows
@@ -212,8 +214,40 @@ def test_a_shard_that_somebody_is_at_is_left_to_them(toys: Path, tmp_path: Path)
         assert build_shards(tmp_path, (1, 1), photos=PHOTOS, stack=stack, progress=told) == (2, 3)
         with leased(folder.lease(1)) as again, leased(folder.lease(2)) as other:
             assert (again, other) == (False, True)
-    assert f"{PHOTOS}/{PHOTOS}" in told.getvalue()
+    assert "photos 65/65" in told.getvalue()
     assert build_shards(tmp_path, (1, 1), photos=PHOTOS, stack=stack, progress=None) == (3, 3)
+
+
+def test_a_shard_that_is_taken_at_the_last_moment_counts_as_passed_by(toys: Path, tmp_path: Path) -> None:
+    stack, folder, told = load_stack(str(toys)), data_folder(tmp_path, "world"), io.StringIO()
+
+    class Late:
+        runs = 0
+
+        def run(self, job: Job, shards: Sequence[int], tell: Tell) -> None:
+            Late.runs += 1
+            with leased(folder.lease(2)) if Late.runs == 1 else nullcontext():
+                Here(stack).run(job, shards, tell)
+                assert (last_kept(job, 2) is None) == (Late.runs == 1)
+
+    assert build_shards(tmp_path, (1, 1), photos=PHOTOS, stack=stack, engine=Late(), progress=told) == (3, 3)
+    assert Late.runs == 2
+    assert f"photos {PHOTOS}/{PHOTOS}" in told.getvalue()
+
+
+def test_a_shard_whose_holder_died_meanwhile_is_taken_in_the_end(toys: Path, tmp_path: Path) -> None:
+    stack, held = load_stack(str(toys)), ExitStack()
+    runs: list[list[int]] = []
+
+    class Outlived:
+        def run(self, job: Job, shards: Sequence[int], tell: Tell) -> None:
+            runs.append(list(shards))
+            Here(stack).run(job, shards, tell)
+            held.close()
+
+    held.enter_context(leased(data_folder(tmp_path, "world").lease(0)))
+    done = build_shards(tmp_path, (1, 1), photos=PHOTOS, stack=stack, engine=Outlived(), progress=None)
+    assert (done, runs) == ((3, 3), [[1, 2], [0]])
 
 
 def test_a_whole_build_waits_for_no_lease(built: DataFolder, toys: Path, tmp_path: Path) -> None:
