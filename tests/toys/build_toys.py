@@ -23,6 +23,9 @@ from fcbench.stacks import load_stack
 from fcbench.store import DataFolder
 from fcbench.types import Image
 
+PHOTOS = 115
+"""In shards of 50, 50 and 15."""
+
 
 @dataclass(frozen=True)
 class Token:
@@ -113,6 +116,12 @@ def stack_file(folder: Path, **matcher: str | int) -> Path:
         f"  matcher: {{class: tests.toys.build_toys.HashMatcher{options}}}\n"
     )
     return path
+
+
+def tables(folder: DataFolder) -> dict[str, bytes]:
+    """A build's files that must not differ, by name."""
+    found = {str(path.relative_to(folder.path)): path.read_bytes() for path in folder.path.rglob("*.parquet")}
+    return found | {"ATTRIBUTION.csv": folder.attribution.read_bytes(), "build.json": folder.build.read_bytes()}
 
 
 def drive(out: str, stack: str, photos: int, workers: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""A stack for building: the shipped parser, and a matcher whose features are drawn from its input's bytes."""
+"""Stacks for building, with a matcher whose features are drawn from bytes; and a build that is ready."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ import numpy.typing as npt
 import pytest
 
 import fcbench.stacks
+from fcbench.build import build_data
+from fcbench.stacks import load_stack
 from fcbench.stacks.text import load_parser
+from fcbench.store import DataFolder, data_folder
 from fcbench.types import Image, Stack
+from tests.toys.build_toys import PHOTOS, stack_file
 
 PARSER = Path(fcbench.stacks.__path__[0]) / "mini" / "parser"
 
@@ -38,3 +42,16 @@ def _feature(data: bytes) -> npt.NDArray[np.float32]:
 def stack() -> Stack:
     loaders = {"parser": lambda: load_parser(PARSER), "matcher": HashMatcher}
     return Stack("mini", loaders, image_size=64, digests={"parser": "p1", "matcher": "m1"})
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return stack_file(tmp_path_factory.mktemp("stack"))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, toys: Path) -> DataFolder:
+    """Built in one go: three shards, of 50, 50 and 15 photos."""
+    out = tmp_path_factory.mktemp("out")
+    build_data(out, photos=PHOTOS, stack=load_stack(str(toys)), progress=None)
+    return data_folder(out, "world")

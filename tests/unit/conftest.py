@@ -1,0 +1,22 @@
+"""What tests of runs share."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tests.unit.toy_run import Toy
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "toys")
+    monkeypatch.setitem(sys.modules, "fcbench.stacks", ModuleType("fcbench.stacks"))
+    monkeypatch.setitem(sys.modules, "run_toys", importlib.import_module("run_toys"))
+    sys.modules["run_toys"].install_stack()
+    monkeypatch.setenv("TOY_FITS", str(tmp_path / "fits.txt"))
+    return Toy(tmp_path)
