@@ -24,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from fcbench.errors import DataError, UsageError, did_you_mean
+from fcbench.errors import DataError, UsageError, did_you_mean, one_line
 from fcbench.types import Prompt
 from fcbench.wording import KEBAB, explain
 
@@ -310,7 +310,7 @@ def read_yaml(path: Path) -> Any:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise DataError(f"{path}{line}: not valid YAML ({error.problem})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+        raise DataError(f"{path}: not valid YAML ({one_line(error, 400)})") from error
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
 

@@ -17,6 +17,7 @@ Raised at the border, as one line for a person. The command line prints it; ``--
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -58,12 +59,13 @@ class OutOfTimeError(FcbenchError):
 
 
 def one_line(error: BaseException, most: int = 200) -> str:
-    """What another library's error says, its breaks and runs of spaces collapsed; its kind where it says nothing.
+    r"""What another library's error says, without breaks, runs of spaces and colours; its kind where it says nothing.
 
-    >>> one_line(OSError("no space   left")), one_line(TimeoutError())
+    >>> one_line(OSError("no \x1b[1mspace\x1b[0m   left")), one_line(TimeoutError())
     ('no space left', 'TimeoutError')
     """
-    return " ".join(str(error).split())[:most] or type(error).__name__
+    plain = re.sub(r"\x1b\[[\d;]*m", "", str(error))
+    return " ".join(plain.split())[:most] or type(error).__name__
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import torch
 
-from fcbench.errors import DataError, FcbenchError, OutOfTimeError
+from fcbench.errors import DataError, FcbenchError, OutOfTimeError, one_line
 from fcbench.files import atomic
 
 REST = 20
@@ -138,5 +138,7 @@ def _load(file: Path, state: Mapping[str, Stateful]) -> int:
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error}); run the same command again when it can") from error
     except Exception as error:  # a torn or foreign file: torch raises a dozen kinds
-        raise DataError(f"{file}: not a state of this stage ({error}); move it away to begin the stage anew") from error
+        raise DataError(
+            f"{file}: not a state of this stage ({one_line(error)}); move it away to begin the stage anew"
+        ) from error
     return int(saved["done"])

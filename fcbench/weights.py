@@ -87,7 +87,7 @@ def read_tensors(file: Path, *, shapes_only: bool = False) -> dict[str, torch.Te
         with safe_open(file, "pt") as opened:
             return {name: read(opened, name) for name in opened.keys()}  # noqa: SIM118 (not a dictionary)
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{file}: absent, broken or cut short ({' '.join(str(error).split())[:160]})") from error
+        raise WeightsError(f"{file}: absent, broken or cut short ({one_line(error)})") from error
 
 
 def refuse_misfit(place: Path, given: Weights, expected: Weights) -> None:

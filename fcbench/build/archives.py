@@ -15,7 +15,7 @@ from typing import Any
 
 from fcbench.build.ingest import id_of, sidecar_of, take
 from fcbench.build.records import Item, Licence, Reject, Sidecar
-from fcbench.errors import DataError, UsageError
+from fcbench.errors import DataError, UsageError, one_line
 from fcbench.files import digest_json
 from fcbench.images import FORMATS
 from fcbench.store import DataFolder
@@ -80,7 +80,7 @@ class WebDataset:
             try:
                 known = sidecar_of(self._read(member.json), self._read(member.text))
             except ValueError as error:
-                yield Reject(photo_id, "sidecar_error", "ingest", f"{member.name}: {' '.join(str(error).split())}")
+                yield Reject(photo_id, "sidecar_error", "ingest", f"{member.name}: {one_line(error)}")
                 continue
             with _unpacked(folder, photo_id, Path(member.name).suffix, self._read(member.picture) or b"") as file:
                 yield take(folder, photo_id, file, member.name, short_side=self.short_side, known=known)
@@ -152,7 +152,7 @@ class Table:
                 try:
                     values = opened.read_row_group(group, columns=wanted)
                 except (OSError, ValueError) as error:
-                    broken = " ".join(str(error).split())
+                    broken = one_line(error)
             place = f"{name}/{group}/{row}"
             if broken:
                 yield Reject(id_of(f"{place}/row"), "unreadable", "ingest", f"{place}: {broken}")

@@ -24,7 +24,7 @@ from fcbench.build.records import Item, Photo, Reject
 from fcbench.build.screen import Screen
 from fcbench.build.source import Source
 from fcbench.build.steps import Step, steps_of
-from fcbench.errors import DataError, FcbenchError, UsageError
+from fcbench.errors import DataError, FcbenchError, UsageError, one_line
 from fcbench.files import leased
 from fcbench.packages import commit, installed
 from fcbench.store import DataFolder
@@ -171,7 +171,7 @@ def items_of(job: Job, kept: Kept) -> list[Item]:
     try:
         return cache.load(job.folder, kept)
     except (OSError, EOFError, ValueError) as error:
-        why = " ".join(str(error).split())[:200]
+        why = one_line(error)
         raise DataError(f"{kept.path}: broken ({why}); delete it and run the command again") from error
 
 

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from fcbench.config import Recipe
-from fcbench.errors import MissingError, UsageError, WeightsError
+from fcbench.errors import MissingError, UsageError, WeightsError, one_line
 from fcbench.fastcomposer.encoder import Fusion
 from fcbench.fastcomposer.hub import fetch, is_hub_id, pin
 from fcbench.fastcomposer.official import (
@@ -128,7 +128,7 @@ def load_fusion(place: Path) -> Fusion:
     except FileNotFoundError:
         raise MissingError(f"{file}: not there; make a checkpoint with: fcbench train") from None
     except (SafetensorError, OSError, KeyError, RuntimeError) as error:
-        raise WeightsError(f"{file}: not the weights of a fusion module ({' '.join(str(error).split())})") from error
+        raise WeightsError(f"{file}: not the weights of a fusion module ({one_line(error)})") from error
     return fusion.float().eval()
 
 
@@ -151,7 +151,7 @@ def _load_folder(folder: Path, stack: Stack, dtype: torch.dtype) -> tuple[Any, A
             unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder / "unet"))
             tower = CLIPVisionModelWithProjection(CLIPVisionConfig.from_pretrained(folder / "image_encoder"))
     except Exception as error:  # JSON and each library have errors of their own
-        raise WeightsError(f"{folder}: not a whole checkpoint ({' '.join(str(error).split())[:200]})") from error
+        raise WeightsError(f"{folder}: not a whole checkpoint ({one_line(error)})") from error
     _refuse_other_stack(folder, unet.config.cross_attention_dim, stack)
     # The libraries leave what a file lacks at a random value and say so in a warning: compare before they read it.
     for name, model in zip(MODELS, (unet, tower), strict=True):

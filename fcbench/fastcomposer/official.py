@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from fcbench.errors import WeightsError
+from fcbench.errors import WeightsError, one_line
 from fcbench.fastcomposer.encoder import Fusion
 from fcbench.files import atomic
 from fcbench.types import Stack
@@ -61,7 +61,7 @@ def read_official(file: Path) -> Weights:
     try:
         weights = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = one_line(error)
         raise WeightsError(f"{file}: cut short, or not a file of PyTorch weights ({reason})") from error
     if not isinstance(weights, dict) or not all(
         isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in weights.items()

@@ -12,6 +12,9 @@ from fcbench.store import RunFolder
 PAUSE_SECONDS = 30
 """The least time between two lines where they cannot overwrite each other, as in a log file."""
 
+LONGEST = 400
+"""Characters of a failure that are shown: its file has all of it, and torch can fill a page."""
+
 WIPE = "\r\x1b[K"
 """Back to the start of a terminal's line, and empty it."""
 
@@ -35,7 +38,8 @@ class Progress:
                 self.drawn += event["drawn"]
                 self._advance(event["news"])
             case "failed":
-                self._line(f"failed: {event['message']}")
+                message = event["message"]
+                self._line(f"failed: {message[:LONGEST]}{'...' if len(message) > LONGEST else ''}")
                 self._advance(event["cases"])
             case "end":
                 self.missing = event["missing"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from fcbench.errors import DataError, MissingError
+from fcbench.errors import DataError, MissingError, one_line
 from fcbench.stacks.loading import precision, read_whole
 from fcbench.types import Image
 from fcbench.weights import quiet
@@ -71,7 +71,7 @@ def load_detector(
     except DataError:
         raise
     except Exception as error:  # safetensors, JSON and transformers have errors of their own
-        raise DataError(f"{folder}: cannot be loaded as a detector ({' '.join(str(error).split())[:200]})") from error
+        raise DataError(f"{folder}: cannot be loaded as a detector ({one_line(error)})") from error
     return Detector(model.to(device).eval(), processor, threshold=threshold, labels=labels)
 
 

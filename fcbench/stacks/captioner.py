@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from fcbench.errors import DataError, MissingError
+from fcbench.errors import DataError, MissingError, one_line
 from fcbench.stacks.loading import precision, read_whole
 from fcbench.types import Image
 from fcbench.weights import quiet
@@ -75,7 +75,7 @@ def load_blip(place: Path | str, *, beams: int = 3, tokens: int = 50, batch: int
     except DataError:
         raise
     except Exception as error:  # safetensors, JSON and transformers have errors of their own
-        raise DataError(f"{folder}: cannot be loaded as a captioner ({' '.join(str(error).split())[:200]})") from error
+        raise DataError(f"{folder}: cannot be loaded as a captioner ({one_line(error)})") from error
     return Blip(model.to(device).eval(), processor, tokenizer, beams=beams, tokens=tokens, batch=batch)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fcbench.errors import MissingError, WeightsError
+from fcbench.errors import MissingError, WeightsError, one_line
 
 INSTALL = "pip install --no-deps facenet-pytorch"
 WEIGHTS = "20180402-114759-vggface2.pt"
@@ -108,4 +108,4 @@ def _read(embedder: Any, file: Path) -> None:
         known = torch.load(file, map_location="cpu", weights_only=True)
         embedder.load_state_dict({name: value for name, value in known.items() if not name.startswith("logits.")})
     except (OSError, RuntimeError, ValueError, EOFError, AttributeError, pickle.UnpicklingError) as error:
-        raise WeightsError(f"{file}: not FaceNet's weights ({' '.join(str(error).split())[:160]})") from error
+        raise WeightsError(f"{file}: not FaceNet's weights ({one_line(error)})") from error

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from fcbench.errors import DataError, MissingError
+from fcbench.errors import DataError, MissingError, one_line
 from fcbench.stacks.loading import precision, read_whole
 from fcbench.types import Image
 from fcbench.weights import quiet
@@ -112,7 +112,5 @@ def load_grounding_dino(
     except DataError:
         raise
     except Exception as error:  # safetensors, JSON and transformers have errors of their own
-        raise DataError(
-            f"{folder}: cannot be loaded as GroundingDINO ({' '.join(str(error).split())[:200]})"
-        ) from error
+        raise DataError(f"{folder}: cannot be loaded as GroundingDINO ({one_line(error)})") from error
     return GroundingDino(model.to(device).eval(), processor, tokenizer, threshold=threshold, most=most)

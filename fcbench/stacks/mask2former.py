@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fcbench.errors import DataError, MissingError
+from fcbench.errors import DataError, MissingError, one_line
 from fcbench.stacks.loading import precision, read_whole
 from fcbench.types import Image, Region
 from fcbench.weights import quiet
@@ -148,7 +148,7 @@ def load_mask2former(
     except DataError:
         raise
     except Exception as error:  # safetensors, JSON and transformers have errors of their own
-        raise DataError(f"{folder}: cannot be loaded as Mask2Former ({' '.join(str(error).split())[:200]})") from error
+        raise DataError(f"{folder}: cannot be loaded as Mask2Former ({one_line(error)})") from error
     ids = range(COCO_THINGS, len(model.config.id2label)) if stuff == "coco" else [int(label) for label in stuff]
     return Mask2Former(model.to(device).eval(), processor, threshold=threshold, overlap=overlap, stuff=ids, batch=batch)
 

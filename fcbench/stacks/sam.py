@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fcbench.errors import DataError, MissingError
+from fcbench.errors import DataError, MissingError, one_line
 from fcbench.masks import box_of
 from fcbench.stacks.boxes import Box, Detector, load_detector
 from fcbench.stacks.loading import precision, read_whole
@@ -158,7 +158,7 @@ def load_sam(
     except DataError:
         raise
     except Exception as error:  # safetensors, JSON and transformers have errors of their own
-        raise DataError(f"{folder}: cannot be loaded as SAM ({' '.join(str(error).split())[:200]})") from error
+        raise DataError(f"{folder}: cannot be loaded as SAM ({one_line(error)})") from error
     prompts = _detector(folder, detector, labels, device)
     return Sam(model.to(device).eval(), processor, prompts, grid=grid, points=points)
 
@@ -191,7 +191,7 @@ def load_segment_anything(
     try:
         model.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
     except Exception as error:  # a torn or foreign file: torch raises a dozen kinds
-        raise DataError(f"{file}: not the weights of SAM {kind} ({' '.join(str(error).split())[:200]})") from error
+        raise DataError(f"{file}: not the weights of SAM {kind} ({one_line(error)})") from error
     model = model.to(device).eval()
     prompts = _detector(file, detector, labels, device)
     return SegmentAnything(SamPredictor(model), SamAutomaticMaskGenerator(model).generate, prompts)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fcbench.errors import DataError, MissingError
+from fcbench.errors import DataError, MissingError, one_line
 from fcbench.stacks.loading import read_whole
 from fcbench.weights import quiet
 
@@ -62,6 +62,6 @@ def load_sentences(place: Path | str, *, device: str = "cpu") -> Sentences:
     except DataError:
         raise
     except Exception as error:  # safetensors, JSON and transformers have errors of their own
-        why = " ".join(str(error).split())[:200]
+        why = one_line(error)
         raise DataError(f"{folder}: cannot be loaded as a sentence encoder ({why})") from error
     return Sentences(model.to(device).eval(), tokenizer)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fcbench.errors import DataError, UsageError
+from fcbench.errors import DataError, UsageError, one_line
 from fcbench.stacks.initial import untrained
 
 SUFFIXES = (".safetensors", ".ckpt")
@@ -38,7 +38,7 @@ def load_single_file(role: str, thing: Any, file: Path, dtype: Any) -> Any:
     except DataError:
         raise
     except Exception as error:  # safetensors, torch and diffusers have errors of their own
-        raise DataError(f"{file}: no {role} can be read from it ({' '.join(str(error).split())[:200]})") from error
+        raise DataError(f"{file}: no {role} can be read from it ({one_line(error)})") from error
     _fill(made, {name: value.to(dtype) for name, value in named.items()}, file, role)
     return made
 
@@ -99,9 +99,7 @@ def _fill(made: Any, weights: dict[str, Any], file: Path, role: str) -> None:
     try:
         missing, _ = made.load_state_dict(weights, strict=False, assign=True)
     except RuntimeError as error:  # a weight of another shape
-        raise DataError(
-            f"{file}: not the {role} of Stable Diffusion v1 ({' '.join(str(error).split())[:200]})"
-        ) from error
+        raise DataError(f"{file}: not the {role} of Stable Diffusion v1 ({one_line(error)})") from error
     if missing:
         raise DataError(f"{file}: {len(missing)} weights of the {role} are not in it, {missing[0]} the first")
     for module in made.modules():  # it is not in the file

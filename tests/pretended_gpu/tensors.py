@@ -1,0 +1,189 @@
+"""Tensors on "cuda" that live in memory, and refuse what a GPU's tensors refuse.
+
+Two devices in one operation, arrays of what is on the GPU, generators of the wrong device: a processor forgives them
+all. Of speed, memory, rounding, and kernels that a GPU lacks nothing is known here.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import torch
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
+
+aten = torch.ops.aten
+NAME = "Pretended GPU"
+CROSSING = {aten._to_copy, aten.copy_, aten.set_}
+"""What moves between devices."""
+INDEXED = {aten.index, aten.index_put, aten.index_put_}
+"""What takes indices from the processor too."""
+INDICES = (torch.int64, torch.int32, torch.bool)
+
+
+class Held(torch.Tensor):
+    """A tensor on the pretended GPU; ``held`` has its numbers."""
+
+    held: torch.Tensor
+
+    @staticmethod
+    def __new__(cls, held: torch.Tensor) -> Held:
+        made: Held = torch.Tensor._make_wrapper_subclass(
+            cls,
+            held.shape,
+            strides=held.stride(),
+            storage_offset=held.storage_offset(),
+            dtype=held.dtype,
+            layout=held.layout,
+            device=torch.device("cuda", 0),
+            requires_grad=held.requires_grad,
+        )
+        made.held = held
+        return made
+
+    @property
+    def data(self) -> torch.Tensor:
+        """The tensor without its history; what is set takes its place."""
+        return self.detach()
+
+    @data.setter
+    def data(self, value: torch.Tensor) -> None:
+        torch.Tensor.data.__set__(self, value)  # type: ignore[attr-defined]
+        self.held = cast(Held, value).held
+
+    def numpy(self, *, force: bool = False) -> Any:
+        """The numbers if they are fetched by ``force``; TypeError otherwise, as on a GPU."""
+        if not force:
+            raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first")
+        return self.held.detach().numpy()
+
+    def __array__(self, dtype: Any = None) -> Any:
+        return self.numpy()
+
+    def tolist(self) -> Any:
+        """The numbers, fetched."""
+        return self.held.tolist()
+
+    def untyped_storage(self) -> Any:
+        """Where the numbers lie: in one place for two tensors that share them."""
+        return self.held.untyped_storage()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """A file holds the numbers, and is read back to the processor."""
+        return self.held.__reduce_ex__(protocol)
+
+    def __repr__(self, **_: Any) -> str:  # type: ignore[override]
+        return f"Held({self.held!r})"
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
+        return compute(func, args, kwargs or {})
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+
+class Pretending(TorchDispatchMode):
+    """Makes tensors on the pretended GPU wherever "cuda" is asked for."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return compute(func, args, kwargs or {})
+
+
+def compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """Run an operation on the numbers, where it may be run; its results are where a GPU would leave them."""
+    tensors = [x for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
+    on_gpu = _is_on_gpu(func, args, kwargs, tensors)
+    _check(func, args, kwargs, tensors, on_gpu)
+    numbers, options = pytree.tree_map_only(Held, lambda x: x.held, (args, kwargs))
+    if on_gpu and options.get("device") is not None:
+        options = {**options, "device": torch.device("cpu")}
+    made = KERNELS.get(func.overloadpacket, func)(*numbers, **options)
+    if not on_gpu:
+        return made
+    made = pytree.tree_map_only(torch.Tensor, Held, made)
+    return return_and_correct_aliasing(func, args, kwargs, made) if any(isinstance(x, Held) for x in tensors) else made
+
+
+def _is_on_gpu(func: Any, args: Any, kwargs: dict[str, Any], tensors: list[torch.Tensor]) -> bool:
+    if func.overloadpacket is aten.copy_:
+        return isinstance(args[0], Held)
+    if kwargs.get("device") is not None:
+        return torch.device(kwargs["device"]).type == "cuda"
+    return any(isinstance(x, Held) for x in tensors)
+
+
+def _check(func: Any, args: Any, kwargs: dict[str, Any], tensors: list[torch.Tensor], on_gpu: bool) -> None:
+    packet, generator = func.overloadpacket, kwargs.get("generator")
+    if on_gpu and generator is not None and generator.device.type == "cpu":
+        raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")
+    if packet in CROSSING or not any(isinstance(x, Held) for x in tensors):
+        return
+    if packet in INDEXED and isinstance(args[0], Held):
+        tensors = [x for x in tensors if x.dtype not in INDICES]
+    if any(not isinstance(x, Held) and x.dim() and x.device.type == "cpu" for x in tensors):
+        raise RuntimeError(f"Expected all tensors to be on the same device, but found cuda:0 and cpu! ({func})")
+
+
+def _softmax(x: torch.Tensor, dim: int, half_to_float: bool) -> torch.Tensor:
+    made: torch.Tensor = aten._softmax(x.float() if half_to_float else x, dim, False)
+    return made
+
+
+def _softmax_backward(grad: torch.Tensor, made: torch.Tensor, dim: int, dtype: torch.dtype) -> torch.Tensor:
+    found: torch.Tensor = aten._softmax_backward_data(grad, made, dim, made.dtype)
+    return found.to(dtype)
+
+
+KERNELS = {aten._softmax: _softmax, aten._softmax_backward_data: _softmax_backward}
+"""What a GPU computes from half precision to float at once, and a processor does not."""
+
+
+def install() -> None:
+    """Let torch have one GPU from now on, in this process."""
+    for name, value in _CUDA.items():
+        setattr(torch.cuda, name, value)
+    for name in ("getDevice", "exchangeDevice", "maybeExchangeDevice"):
+        setattr(torch._C, f"_cuda_{name}", lambda device=0: 0)
+    torch.nn.Module._apply = _apply  # type: ignore[assignment, method-assign]
+    torch._C._set_only_lift_cpu_tensors(True)  # what is made of numbers goes to its device where it can be seen
+    Pretending().__enter__()  # type: ignore[no-untyped-call]
+
+
+_plain_apply = torch.nn.Module._apply
+
+
+def _apply(module: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.nn.Module:
+    """A parameter that goes to the GPU stays the parameter that it is, as it does on a real one."""
+    before = torch.__future__.get_swap_module_params_on_conversion()
+    swaps = any(not isinstance(p, Held) for p in module._parameters.values() if p is not None)
+    torch.__future__.set_swap_module_params_on_conversion(swaps)
+    try:
+        made: torch.nn.Module = _plain_apply(module, *args, **kwargs)  # type: ignore[no-untyped-call]
+        return made
+    finally:
+        torch.__future__.set_swap_module_params_on_conversion(before)  # it is read after the children's turn
+
+
+_CUDA: dict[str, Any] = {
+    "_lazy_init": lambda: None,
+    "is_available": lambda: True,
+    "is_initialized": lambda: True,
+    "device_count": lambda: 1,
+    "current_device": lambda: 0,
+    "set_device": lambda device: None,
+    "synchronize": lambda device=None: None,
+    "empty_cache": lambda: None,
+    "is_bf16_supported": lambda including_emulation=True: True,
+    "manual_seed_all": lambda seed: None,
+    "get_rng_state": lambda device="cuda": torch.zeros(16, dtype=torch.uint8),
+    "set_rng_state": lambda state, device="cuda": None,
+    "reset_peak_memory_stats": lambda device=None: None,
+    "max_memory_allocated": lambda device=None: 2**20,
+    "max_memory_reserved": lambda device=None: 2**21,
+    "mem_get_info": lambda device=None: (2**33, 2**34),
+    "get_device_name": lambda device=None: NAME,
+    "get_device_capability": lambda device=None: (9, 0),
+    "get_device_properties": lambda device=None: SimpleNamespace(name=NAME, total_memory=2**34, major=9, minor=0),
+}
+"""What torch is asked about GPUs."""
