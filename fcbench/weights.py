@@ -53,12 +53,23 @@ def quiet() -> None:
 def save_half(folder: Path, model: Any) -> None:
     """Save a diffusers or transformers model in float16; the model itself stays as it is.
 
+    The copy is made in the processor's memory: on a GPU a training that has just enough would end at its first save.
     Where it was read from, which the libraries write down, is nobody's business who is given it.
     """
+    import torch
+
     quiet()
-    copy.deepcopy(model).half().save_pretrained(folder, safe_serialization=True)
+    kept: dict[int, Any] = {id(each): torch.nn.Parameter(_half(each), False) for each in model.parameters()}
+    kept |= {id(each): _half(each) for each in model.buffers()}
+    copy.deepcopy(model, kept).save_pretrained(folder, safe_serialization=True)
     config = folder / "config.json"
     write_text(config, re.sub(r'\n *"_name_or_path": "[^"]*",', "", config.read_text(encoding="utf-8")))
+
+
+def _half(tensor: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    return tensor.detach().to("cpu", torch.float16 if tensor.is_floating_point() else tensor.dtype)
 
 
 def read_folder(folder: Path, *, shapes_only: bool = False) -> dict[str, torch.Tensor]:

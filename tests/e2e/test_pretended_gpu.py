@@ -36,6 +36,7 @@ class Commands:
         command = [sys.executable, "-m", "fcbench", *words, "--device", device, "--out", str(self.out / device)]
         done = subprocess.run(command, env=self._gpu, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
+        assert "kept in float32" not in done.stderr  # diffusers warns of no layers at all
 
     def suite(self, group: int) -> str:
         """A file of one case: one person, or two."""
@@ -57,8 +58,12 @@ def fcbench(tmp_path: Path, gpu: dict[str, str]) -> Commands:
     return Commands(tmp_path, gpu)
 
 
-def test_it_refuses_what_a_gpu_refuses(gpu: dict[str, str]) -> None:
-    subprocess.run([sys.executable, "-m", "tests.pretended_gpu.refusals"], env=gpu, cwd=ROOT, check=True)
+@pytest.mark.parametrize(("checks", "shapes_alone"), [("refusals", ""), ("sizes", ""), ("sizes", "1")])
+def test_it_refuses_what_a_gpu_refuses_and_tells_what_tensors_take(
+    gpu: dict[str, str], checks: str, shapes_alone: str
+) -> None:
+    command = [sys.executable, "-m", f"tests.pretended_gpu.{checks}"]
+    subprocess.run(command, env={**gpu, "PRETENDED_GPU_SHAPES": shapes_alone}, cwd=ROOT, check=True)
 
 
 def test_a_dataset_is_built_trained_on_and_drawn_with(fcbench: Commands) -> None:

@@ -11,11 +11,15 @@ import torch
 HERE = Path(__file__).parent
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """What a Python has to be started with for torch to have that GPU, also in its children; needs g++."""
+def environment(folder: Path, *, shapes_alone: bool = False) -> dict[str, str]:
+    """What a Python has to be started with for torch to have that GPU, also in its children; needs g++.
+
+    ``shapes_alone``: large tensors have no numbers there, so that models of full size take seconds.
+    """
     return {
         **os.environ,
         "PRETENDED_GPU": str(_driver(folder / "driver.so")),
+        "PRETENDED_GPU_SHAPES": "1" if shapes_alone else "",
         "PYTHONPATH": os.pathsep.join((str(HERE / "site"), str(HERE.parent.parent))),
     }
 

@@ -6,15 +6,22 @@ all. Of speed, memory, rounding, and kernels that a GPU lacks nothing is known h
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 from typing import Any, cast
 
 import torch
+from torch.nn import functional
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 
+from tests.pretended_gpu.memory import Hold, memory
+from tests.pretended_gpu.shapes import with_numbers, without_numbers
+
 aten = torch.ops.aten
 NAME = "Pretended GPU"
+SHAPES_ALONE = bool(os.environ.get("PRETENDED_GPU_SHAPES"))
+"""Whether large tensors have no numbers there."""
 CROSSING = {aten._to_copy, aten.copy_, aten.set_}
 """What moves between devices."""
 INDEXED = {aten.index, aten.index_put, aten.index_put_}
@@ -26,6 +33,7 @@ class Held(torch.Tensor):
     """A tensor on the pretended GPU; ``held`` has its numbers."""
 
     held: torch.Tensor
+    hold: Hold
 
     @staticmethod
     def __new__(cls, held: torch.Tensor) -> Held:
@@ -40,6 +48,7 @@ class Held(torch.Tensor):
             requires_grad=held.requires_grad,
         )
         made.held = held
+        made.hold = memory.hold(held.untyped_storage())
         return made
 
     @property
@@ -50,20 +59,20 @@ class Held(torch.Tensor):
     @data.setter
     def data(self, value: torch.Tensor) -> None:
         torch.Tensor.data.__set__(self, value)  # type: ignore[attr-defined]
-        self.held = cast(Held, value).held
+        self.held, self.hold = cast(Held, value).held, cast(Held, value).hold
 
     def numpy(self, *, force: bool = False) -> Any:
         """The numbers if they are fetched by ``force``; TypeError otherwise, as on a GPU."""
         if not force:
             raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first")
-        return self.held.detach().numpy()
+        return with_numbers(self.held.detach()).numpy()
 
     def __array__(self, dtype: Any = None) -> Any:
         return self.numpy()
 
     def tolist(self) -> Any:
         """The numbers, fetched."""
-        return self.held.tolist()
+        return with_numbers(self.held).tolist()
 
     def untyped_storage(self) -> Any:
         """Where the numbers lie: in one place for two tensors that share them."""
@@ -98,11 +107,17 @@ def compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     numbers, options = pytree.tree_map_only(Held, lambda x: x.held, (args, kwargs))
     if on_gpu and options.get("device") is not None:
         options = {**options, "device": torch.device("cpu")}
-    made = KERNELS.get(func.overloadpacket, func)(*numbers, **options)
+    held = any(isinstance(x, Held) for x in tensors)
+    call = KERNELS.get(func.overloadpacket, func)
+    if SHAPES_ALONE and (held or on_gpu):
+        made = without_numbers(call, func, numbers, options)
+        made = made if on_gpu else with_numbers(made)
+    else:
+        made = call(*numbers, **options)
     if not on_gpu:
         return made
     made = pytree.tree_map_only(torch.Tensor, Held, made)
-    return return_and_correct_aliasing(func, args, kwargs, made) if any(isinstance(x, Held) for x in tensors) else made
+    return return_and_correct_aliasing(func, args, kwargs, made) if held else made
 
 
 def _is_on_gpu(func: Any, args: Any, kwargs: dict[str, Any], tensors: list[torch.Tensor]) -> bool:
@@ -135,8 +150,21 @@ def _softmax_backward(grad: torch.Tensor, made: torch.Tensor, dim: int, dtype: t
     return found.to(dtype)
 
 
-KERNELS = {aten._softmax: _softmax, aten._softmax_backward_data: _softmax_backward}
+KERNELS: dict[Any, Any] = {aten._softmax: _softmax, aten._softmax_backward_data: _softmax_backward}
 """What a GPU computes from half precision to float at once, and a processor does not."""
+
+
+_plain_attention = functional.scaled_dot_product_attention
+
+
+def _attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+    """As a GPU has it, in pieces: torch would multiply it out for a device that it has no kernels for."""
+    if args or not isinstance(query, Held) or set(options) - {"scale"}:
+        return _plain_attention(query, key, value, *args, **options)
+    made: torch.Tensor = aten._scaled_dot_product_flash_attention_for_cpu(
+        query, key, value, scale=options.get("scale")
+    )[0]
+    return made
 
 
 def install() -> None:
@@ -145,6 +173,7 @@ def install() -> None:
         setattr(torch.cuda, name, value)
     for name in ("getDevice", "exchangeDevice", "maybeExchangeDevice"):
         setattr(torch._C, f"_cuda_{name}", lambda device=0: 0)
+    functional.scaled_dot_product_attention = _attention
     torch.nn.Module._apply = _apply  # type: ignore[assignment, method-assign]
     torch._C._set_only_lift_cpu_tensors(True)  # what is made of numbers goes to its device where it can be seen
     Pretending().__enter__()  # type: ignore[no-untyped-call]
@@ -178,9 +207,10 @@ _CUDA: dict[str, Any] = {
     "manual_seed_all": lambda seed: None,
     "get_rng_state": lambda device="cuda": torch.zeros(16, dtype=torch.uint8),
     "set_rng_state": lambda state, device="cuda": None,
-    "reset_peak_memory_stats": lambda device=None: None,
-    "max_memory_allocated": lambda device=None: 2**20,
-    "max_memory_reserved": lambda device=None: 2**21,
+    "reset_peak_memory_stats": lambda device=None: memory.forget_peak(),
+    "memory_allocated": lambda device=None: memory.alive,
+    "max_memory_allocated": lambda device=None: memory.peak,
+    "max_memory_reserved": lambda device=None: memory.peak,
     "mem_get_info": lambda device=None: (2**33, 2**34),
     "get_device_name": lambda device=None: NAME,
     "get_device_capability": lambda device=None: (9, 0),

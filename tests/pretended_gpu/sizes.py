@@ -1,0 +1,62 @@
+"""Run on the pretended GPU, with numbers or with shapes alone: that it tells what its tensors take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch.nn import functional
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from fcbench.weights import save_half
+from tests.pretended_gpu.memory import memory
+from tests.pretended_gpu.tensors import SHAPES_ALONE
+
+SIDE = 1024
+SQUARE = 4 * SIDE**2
+"""Bytes of a square matrix."""
+
+
+def main() -> None:
+    assert memory.alive == 0
+    model = torch.nn.Linear(SIDE, SIDE, bias=False).to("cuda")
+    assert memory.alive == SQUARE
+    flat = model.weight.view(-1)  # a view takes nothing
+    assert (flat.numel(), memory.alive) == (SIDE**2, SQUARE)
+    optimiser = torch.optim.AdamW(model.parameters(), fused=True)
+    given = torch.ones(SIDE, SIDE).to("cuda")
+    for _ in range(2):
+        memory.forget_peak()
+        model(given).sum().backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        assert abs(memory.alive - 4 * SQUARE) < 10_000  # weights, two moments, what is given
+    assert abs(memory.peak - 5 * SQUARE) < 10_000, memory.peak / SQUARE  # and what is made, then the gradient
+    query = torch.ones(1, 1, 4096, 64, device="cuda", dtype=torch.float16)
+    before = memory.alive
+    memory.forget_peak()
+    functional.scaled_dot_product_attention(query, query, query)
+    assert memory.peak - before < 4 * query.nbytes  # in pieces: the map alone would take 64 times as much
+    assert isinstance(given.sum().item(), float)
+    assert given.cpu().shape == (SIDE, SIDE)
+    if not SHAPES_ALONE:
+        check_saving()
+
+
+def check_saving() -> None:
+    """A model is saved without anything more on the GPU."""
+    config = CLIPTextConfig(hidden_size=64, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2)
+    model = CLIPTextModel(config).to("cuda")
+    before = memory.alive
+    memory.forget_peak()
+    with TemporaryDirectory() as folder:
+        save_half(Path(folder), model)
+        saved = CLIPTextModel.from_pretrained(folder)
+    assert memory.peak == memory.alive == before
+    assert saved.dtype is torch.float16
+    assert torch.equal(saved.embeddings.token_embedding.weight, model.embeddings.token_embedding.weight.cpu().half())
+
+
+if __name__ == "__main__":
+    main()
