@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,6 +26,12 @@ def main() -> None:
     assert memory.alive == SQUARE
     flat = model.weight.view(-1)  # a view takes nothing
     assert (flat.numel(), memory.alive) == (SIDE**2, SQUARE)
+    twice = copy.deepcopy(model)
+    assert isinstance(twice.weight, torch.nn.Parameter)
+    assert memory.alive == 2 * SQUARE
+    del twice
+    gc.collect()
+    assert memory.alive == SQUARE
     optimiser = torch.optim.AdamW(model.parameters(), fused=True)
     given = torch.ones(SIDE, SIDE).to("cuda")
     for _ in range(2):
@@ -38,6 +46,13 @@ def main() -> None:
     memory.forget_peak()
     functional.scaled_dot_product_attention(query, query, query)
     assert memory.peak - before < 4 * query.nbytes  # in pieces: the map alone would take 64 times as much
+    before = memory.alive
+    loss = given.requires_grad_().exp().sum()  # what the backward pass needs stays
+    assert abs(memory.alive - before - SQUARE) < 10_000
+    loss.backward()
+    del loss
+    given.grad = None
+    assert abs(memory.alive - before) < 10_000
     assert isinstance(given.sum().item(), float)
     assert given.cpu().shape == (SIDE, SIDE)
     if not SHAPES_ALONE:

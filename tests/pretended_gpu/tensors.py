@@ -78,6 +78,14 @@ class Held(torch.Tensor):
         """Where the numbers lie: in one place for two tensors that share them."""
         return self.held.untyped_storage()
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> torch.Tensor:
+        """A tensor with numbers of its own, that is counted; torch's way would copy the count's ``hold`` too."""
+        made = self.detach().clone().requires_grad_(self.requires_grad)
+        if isinstance(self, torch.nn.Parameter):
+            made._is_param = True
+        memo[id(self)] = made
+        return made
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         """A file holds the numbers, and is read back to the processor."""
         return self.held.__reduce_ex__(protocol)
