@@ -1,8 +1,9 @@
 """What full size takes of a GPU's memory, computed from the sizes of its tensors: without a GPU, without weights.
 
-Trainings by the paper's recipe, and each method tuning for one person and drawing one picture, run as they are on a
-GPU that is pretended (``tests/pretended_gpu``), whose large tensors have a shape and no numbers. A real one adds what
-its libraries take, some hundreds of MiB, the work space of its kernels, and gaps between blocks.
+Trainings by the paper's recipe, each picture with its references, of one or two people; and each method tuning for
+one person and drawing one picture. They run as they are on a GPU that is pretended (``tests/pretended_gpu``), whose
+large tensors have a shape and no numbers. A real one adds what its libraries take, some hundreds of MiB, the work space
+of its kernels, and gaps between blocks; drawing samples and encoding latents on the way is left out.
 
     python benchmarks/memory.py
 """
@@ -46,7 +47,9 @@ def train(data: Path, out: Path, settings: list[str]) -> float:
     from fcbench.fastcomposer import train as training
     from fcbench.stacks import load_stack
 
-    changes = {"steps": "2", "save_every": "0", "sample_every": "0", **dict(each.split("=") for each in settings)}
+    whole = dict.fromkeys(("text_only", "unconditional", "subject_drop"), "0")  # each picture with its references
+    few = {"steps": "2", "save_every": "0", "sample_every": "0"}
+    changes = {**few, **whole, **dict(each.split("=") for each in settings)}
     recipe = set_keys(load_yaml("paper", Recipe, "recipes"), changes)
     training.save_checkpoint = lambda *_: None  # there are no numbers to save
     stack = load_stack("sd15", device="cuda", random_weights=True)

@@ -35,4 +35,6 @@ def commit() -> str | None:
 def _git(root: Path, *words: str) -> str:
     asked = ["git", "--no-optional-locks", "-C", str(root), *words]
     ours = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # a hook's is another's
-    return subprocess.run(asked, env=ours, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        asked, env=ours, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
+    ).stdout.strip()

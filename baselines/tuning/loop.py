@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 
-from fcbench.errors import DataError, DivergedError
+from fcbench.errors import DataError, DivergedError, one_line
 
 SAVE_SECONDS = 30
 """The least time between two states on disk: what a killed fit loses, where writing is quick."""
@@ -204,7 +204,9 @@ def _load(file: Path, tuner: Tuner) -> None:
     except (MemoryError, torch.OutOfMemoryError):
         raise  # nothing is wrong with the file
     except Exception as error:  # a torn or foreign file: torch raises a dozen kinds
-        raise DataError(f"{file}: not a state of this fit ({error}); move it away to begin the fit anew") from error
+        raise DataError(
+            f"{file}: not a state of this fit ({one_line(error)}); move it away to begin the fit anew"
+        ) from error
 
 
 def _say(line: str) -> None:

@@ -16,7 +16,7 @@ from baselines.tuning.loop import Course, Task, Tuner, replace, tune
 from baselines.tuning.prior import class_images, pictures_in
 from baselines.tuning.recipe import Recipe, changed, preset_name, presets
 from fcbench import sampling
-from fcbench.errors import UsageError, WeightsError
+from fcbench.errors import UsageError, WeightsError, one_line
 from fcbench.types import Capabilities, Image, Prompt, Stack, Subject
 
 PHOTOS = 5
@@ -150,11 +150,11 @@ class Tuned(ABC):
         try:
             return self.sampler(stack, [Weights(tuple(subjects), load_file(file), self.file)])
         except (OSError, KeyError, RuntimeError, ValueError) as error:
-            raise WeightsError(f"{file}: not kept by {self.name} on this stack ({error})") from error
+            raise WeightsError(f"{file}: not kept by {self.name} on this stack ({one_line(error)})") from error
         except Exception as error:
             if type(error).__name__ != "SafetensorError":
                 raise
-            raise WeightsError(f"{file}: broken ({error})") from error
+            raise WeightsError(f"{file}: broken ({one_line(error)})") from error
 
     def join(self, stack: Stack, samplers: Sequence[TunedSampler]) -> TunedSampler:
         """One sampler of subjects that were fitted alone."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fcbench.errors import DataError, MissingError
+from fcbench.errors import DataError, MissingError, one_line
 
 PACKS = Path("~/.insightface/models")
 """Where insightface keeps downloaded packs."""
@@ -48,7 +48,9 @@ def load_faces(
     except AssertionError as error:
         raise MissingError(f"{pack}: no face detector among its .onnx files; {_mend(pack.name)}") from error
     except Exception as error:  # a torn file: onnxruntime raises a dozen kinds, and names the file
-        raise DataError(f"{pack}: a network in this face pack cannot be read ({error}); {_mend(pack.name)}") from error
+        raise DataError(
+            f"{pack}: a network in this face pack cannot be read ({one_line(error)}); {_mend(pack.name)}"
+        ) from error
     if "recognition" not in app.models:
         raise MissingError(f"{pack}: no face recogniser among its .onnx files; {_mend(pack.name)}")
     app.prepare(ctx_id=-1 if gpu is None else gpu, det_size=tuple(det_size))

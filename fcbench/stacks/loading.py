@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fcbench.errors import DataError, MissingError, UsageError
+from fcbench.errors import DataError, MissingError, UsageError, one_line
 from fcbench.stacks.initial import initialising, untrained
 from fcbench.stacks.single_file import load_single_file
 from fcbench.stacks.whole import is_tokenizer, lacking_vocabulary
@@ -40,7 +40,7 @@ def from_path(
     except DataError:
         raise
     except Exception as error:  # safetensors, JSON and each library have errors of their own
-        raise DataError(f"{place}: cannot be loaded as {class_name} ({error})") from error
+        raise DataError(f"{place}: cannot be loaded as {class_name} ({one_line(error)})") from error
     return _place(model, device)
 
 

@@ -1,9 +1,8 @@
-"""Every command on a GPU that is pretended: whatever a processor forgives is an error there."""
+"""The commands that use a GPU, on one that is pretended: whatever a processor forgives is an error there."""
 
 from __future__ import annotations
 
 import csv
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,15 +13,15 @@ import yaml
 
 from fcbench.files import read_json
 from fcbench.images import read_image
-from tests.pretended_gpu import environment
+from tests.pretended_gpu import POSSIBLE, environment
 from tests.pretended_gpu.tensors import NAME
 
 ROOT = Path(__file__).parent.parent.parent
-FEW = ["--set", "tuning_steps=2", "--set", "steps=2", "--set", "prior_images=2"]
+FEW = ["--set", "steps=2", "--set", "tuning_steps=2", "--set", "prior_images=2"]
 pytestmark = [
     pytest.mark.weights,
     pytest.mark.timeout(900),
-    pytest.mark.skipif(not shutil.which("g++"), reason="no g++ on the path: apt-get install g++"),
+    pytest.mark.skipif(not POSSIBLE, reason="needs Linux, g++ and a torch built for processors alone"),
 ]
 
 
@@ -90,11 +89,20 @@ def test_a_dataset_is_built_trained_on_and_drawn_with(fcbench: Commands) -> None
     assert row["identity"]
 
 
-@pytest.mark.parametrize("method", ["dreambooth", "dreambooth-lora", "custom-diffusion", "textual-inversion"])
-def test_tuned_methods_fit_and_draw(fcbench: Commands, method: str) -> None:
-    few = FEW[:4] if method == "textual-inversion" else FEW
-    fcbench("run", "--suite", fcbench.suite(1), "--method", method, *few)
-    record = read_json(fcbench.out / "cuda" / "runs" / "of-1" / method / "run.json")
+@pytest.mark.parametrize(
+    ("method", "group"),
+    [
+        ("stable-diffusion", 1),
+        ("dreambooth", 1),
+        ("dreambooth-lora", 1),
+        ("custom-diffusion", 2),
+        ("textual-inversion", 1),
+    ],
+)
+def test_methods_fit_and_draw(fcbench: Commands, method: str, group: int) -> None:
+    few = {"stable-diffusion": FEW[:2], "textual-inversion": FEW[:4]}.get(method, FEW)
+    fcbench("run", "--suite", fcbench.suite(group), "--method", method, *few)
+    record = read_json(fcbench.out / "cuda" / "runs" / f"of-{group}" / method / "run.json")
     assert (record["device"], record["memory_kind"]) == (NAME, "cuda allocated")
 
 

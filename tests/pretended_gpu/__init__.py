@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import torch
 
 HERE = Path(__file__).parent
+_PLAIN = torch.version.cuda is None and torch.version.hip is None
+POSSIBLE = _PLAIN and sys.platform == "linux" and bool(shutil.which("g++"))
+"""It takes the place of a real one: torch must be built for processors alone. Its driver is compiled."""
 
 
 def environment(folder: Path, *, shapes_alone: bool = False) -> dict[str, str]:
-    """What a Python has to be started with for torch to have that GPU, also in its children; needs g++.
+    """What a Python has to be started with for torch to have that GPU, also in its children.
 
     ``shapes_alone``: large tensors have no numbers there, so that models of full size take seconds.
     """
@@ -20,11 +25,14 @@ def environment(folder: Path, *, shapes_alone: bool = False) -> dict[str, str]:
         **os.environ,
         "PRETENDED_GPU": str(_driver(folder / "driver.so")),
         "PRETENDED_GPU_SHAPES": "1" if shapes_alone else "",
-        "PYTHONPATH": os.pathsep.join((str(HERE / "site"), str(HERE.parent.parent))),
+        "TORCH_AUTOGRAD_SHUTDOWN_WAIT_LIMIT": "0",  # told to stop, autograd's thread may abort the process
+        "PYTHONPATH": os.pathsep.join((str(HERE / "site"), str(HERE.parent.parent), os.environ.get("PYTHONPATH", ""))),
     }
 
 
 def _driver(library: Path) -> Path:
+    if not POSSIBLE:
+        raise SystemExit("the pretended GPU needs Linux, g++, and a torch that is built for processors alone")
     installed = Path(torch.__file__).parent
     libraries = ["-L", str(installed / "lib"), f"-Wl,-rpath,{installed / 'lib'}", "-lc10", "-ltorch_cpu"]
     options = ["-std=c++20", "-shared", "-fPIC", "-I", str(installed / "include")]

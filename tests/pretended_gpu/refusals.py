@@ -20,6 +20,15 @@ def main() -> None:
         functional.linear(far, near)
     with pytest.raises(RuntimeError, match="same device"):
         near[far[0].long()]
+    total = torch.zeros(())
+    with pytest.raises(RuntimeError, match="same device"):
+        total += far.sum()  # it would stay on the processor
+    with pytest.raises(RuntimeError, match="same device"):
+        torch.stack([far.sum(), torch.tensor(1.0)])
+    with pytest.raises(RuntimeError, match="same device"):
+        functional.embedding(torch.tensor(1), far)
+    with pytest.raises(RuntimeError, match="same device"):
+        far.long()[torch.tensor([0, 1])] = torch.zeros(2, 3, dtype=torch.int64)
     with pytest.raises(TypeError, match="numpy"):
         far.numpy()
     with pytest.raises(TypeError, match="numpy"):
@@ -32,7 +41,12 @@ def main() -> None:
     view = far.view(-1)
     view.add_(1)
     assert far.tolist() == [[2.0] * 3] * 2
+    check_training(far)
 
+
+def check_training(given: torch.Tensor) -> None:
+    """Weights stay tied on their way to the GPU, and are trained there."""
+    torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))
     model[1].weight = model[0].weight
     weight = model[0].weight
@@ -42,7 +56,7 @@ def main() -> None:
     losses = []
     for _ in range(3):
         with torch.autocast("cuda", torch.bfloat16):
-            made = model(far)
+            made = model(given)
             assert made.dtype is torch.bfloat16
         loss = made.float().pow(2).mean()
         optimiser.zero_grad()

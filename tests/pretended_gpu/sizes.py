@@ -6,6 +6,7 @@ import copy
 import gc
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from torch.nn import functional
@@ -41,11 +42,7 @@ def main() -> None:
         optimiser.zero_grad()
         assert abs(memory.alive - 4 * SQUARE) < 10_000  # weights, two moments, what is given
     assert abs(memory.peak - 5 * SQUARE) < 10_000, memory.peak / SQUARE  # and what is made, then the gradient
-    query = torch.ones(1, 1, 4096, 64, device="cuda", dtype=torch.float16)
-    before = memory.alive
-    memory.forget_peak()
-    functional.scaled_dot_product_attention(query, query, query)
-    assert memory.peak - before < 4 * query.nbytes  # in pieces: the map alone would take 64 times as much
+    check_attention()
     before = memory.alive
     loss = given.requires_grad_().exp().sum()  # what the backward pass needs stays
     assert abs(memory.alive - before - SQUARE) < 10_000
@@ -57,6 +54,21 @@ def main() -> None:
     assert given.cpu().shape == (SIDE, SIDE)
     if not SHAPES_ALONE:
         check_saving()
+
+
+def check_attention() -> None:
+    """In pieces, as a GPU has it: the map alone would take 64 times as much as a query."""
+    query = torch.ones(1, 1, 4096, 64, device="cuda", dtype=torch.float16, requires_grad=True)
+    as_diffusers: dict[str, Any] = {"attn_mask": None, "dropout_p": 0.0, "is_causal": False}
+    for options in ({}, as_diffusers, as_diffusers | {"is_causal": True, "scale": 0.1}):
+        before = memory.alive
+        memory.forget_peak()
+        made = functional.scaled_dot_product_attention(query, query, query, **options)
+        assert memory.peak - before < 4 * query.nbytes
+        made.sum().backward()
+        assert memory.peak - before < 12 * query.nbytes
+        del made
+        query.grad = None
 
 
 def check_saving() -> None:

@@ -1,7 +1,8 @@
 """Tensors on "cuda" that live in memory, and refuse what a GPU's tensors refuse.
 
 Two devices in one operation, arrays of what is on the GPU, generators of the wrong device: a processor forgives them
-all. Of speed, memory, rounding, and kernels that a GPU lacks nothing is known here.
+all. Nothing is known here of speed, of rounding, of kernels that a GPU lacks, of what libraries take beside tensors;
+and what was saved from the GPU is read back to the processor, whatever ``map_location`` says.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ CROSSING = {aten._to_copy, aten.copy_, aten.set_}
 """What moves between devices."""
 INDEXED = {aten.index, aten.index_put, aten.index_put_}
 """What takes indices from the processor too."""
-INDICES = (torch.int64, torch.int32, torch.bool)
+JOINING = {aten.cat, aten.stack, aten.embedding, aten.index_select, aten.gather}
+"""What takes nothing from the processor; other operations take numbers without dimensions."""
 
 
 class Held(torch.Tensor):
@@ -143,8 +145,10 @@ def _check(func: Any, args: Any, kwargs: dict[str, Any], tensors: list[torch.Ten
     if packet in CROSSING or not any(isinstance(x, Held) for x in tensors):
         return
     if packet in INDEXED and isinstance(args[0], Held):
-        tensors = [x for x in tensors if x.dtype not in INDICES]
-    if any(not isinstance(x, Held) and x.dim() and x.device.type == "cpu" for x in tensors):
+        tensors = [args[0], *args[2:]]
+    near = [x for x in tensors if isinstance(x, torch.Tensor) and not isinstance(x, Held) and x.device.type == "cpu"]
+    written = args[:1] if func._schema.is_mutable else ()
+    if any(x.dim() or packet in JOINING or any(x is place for place in written) for x in near):
         raise RuntimeError(f"Expected all tensors to be on the same device, but found cuda:0 and cpu! ({func})")
 
 
@@ -167,11 +171,12 @@ _plain_attention = functional.scaled_dot_product_attention
 
 def _attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
     """As a GPU has it, in pieces: torch would multiply it out for a device that it has no kernels for."""
-    if args or not isinstance(query, Held) or set(options) - {"scale"}:
+    mask = options.get("attn_mask")
+    masked_by_bool = mask is not None and mask.dtype is torch.bool
+    if args or not isinstance(query, Held) or query.dim() != 4 or options.get("dropout_p") or masked_by_bool:
         return _plain_attention(query, key, value, *args, **options)
-    made: torch.Tensor = aten._scaled_dot_product_flash_attention_for_cpu(
-        query, key, value, scale=options.get("scale")
-    )[0]
+    attend, causal = aten._scaled_dot_product_flash_attention_for_cpu, bool(options.get("is_causal"))
+    made: torch.Tensor = attend(query, key, value, 0.0, causal, attn_mask=mask, scale=options.get("scale"))[0]
     return made
 
 
@@ -219,9 +224,9 @@ _CUDA: dict[str, Any] = {
     "memory_allocated": lambda device=None: memory.alive,
     "max_memory_allocated": lambda device=None: memory.peak,
     "max_memory_reserved": lambda device=None: memory.peak,
-    "mem_get_info": lambda device=None: (2**33, 2**34),
+    "mem_get_info": lambda device=None: (2**36 - memory.alive, 2**36),
     "get_device_name": lambda device=None: NAME,
     "get_device_capability": lambda device=None: (9, 0),
-    "get_device_properties": lambda device=None: SimpleNamespace(name=NAME, total_memory=2**34, major=9, minor=0),
+    "get_device_properties": lambda device=None: SimpleNamespace(name=NAME, total_memory=2**36, major=9, minor=0),
 }
 """What torch is asked about GPUs."""
