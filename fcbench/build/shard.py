@@ -171,8 +171,7 @@ def items_of(job: Job, kept: Kept) -> list[Item]:
     try:
         return cache.load(job.folder, kept)
     except (OSError, EOFError, ValueError) as error:
-        why = one_line(error)
-        raise DataError(f"{kept.path}: broken ({why}); delete it and run the command again") from error
+        raise DataError(f"{kept.path}: broken ({one_line(error)}); delete it and run the command again") from error
 
 
 def _run(step: Step, items: list[Item], stack: Stack, tell: Tell) -> tuple[list[Item], float]:

@@ -61,8 +61,7 @@ def read_official(file: Path) -> Weights:
     try:
         weights = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        reason = one_line(error)
-        raise WeightsError(f"{file}: cut short, or not a file of PyTorch weights ({reason})") from error
+        raise WeightsError(f"{file}: cut short, or not a file of PyTorch weights ({one_line(error)})") from error
     if not isinstance(weights, dict) or not all(
         isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in weights.items()
     ):

@@ -62,6 +62,5 @@ def load_sentences(place: Path | str, *, device: str = "cpu") -> Sentences:
     except DataError:
         raise
     except Exception as error:  # safetensors, JSON and transformers have errors of their own
-        why = one_line(error)
-        raise DataError(f"{folder}: cannot be loaded as a sentence encoder ({why})") from error
+        raise DataError(f"{folder}: cannot be loaded as a sentence encoder ({one_line(error)})") from error
     return Sentences(model.to(device).eval(), tokenizer)

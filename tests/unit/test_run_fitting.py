@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,14 +17,11 @@ from fcbench import store
 from fcbench.config import Suite
 from fcbench.files import locked, write_image
 from fcbench.run import calls
-from fcbench.run.worker import Job, work
+from fcbench.run.worker import work
 from fcbench.store import RunFolder
+from tests.unit.toy_run import PROMPTS, toy_job
 
 NOUNS = {"ann": "woman", "bo": "man", "cy": "man"}
-PROMPTS = [
-    {"id": "snow", "kind": "context", "text": "{} in the snow"},
-    {"id": "red-hat", "kind": "accessory", "text": "{} wearing a red hat"},
-]
 
 
 class Toy:
@@ -44,21 +39,7 @@ class Toy:
     ) -> RunFolder:
         people = {"source": "folder", "path": str(self._path / "photos"), "nouns": NOUNS}
         suite = Suite.model_validate({"name": name, "subjects": people, "prompts": PROMPTS} | changes)
-        job = Job(
-            suite=suite.model_dump(mode="json"),
-            suite_file=suite.asked_as,
-            method="run_toys:Joiner",
-            options=options or {},
-            label="Joiner",
-            stack="toy",
-            out=str(self._path / "out"),
-            device="cpu",
-            random_weights=False,
-            low_memory=False,
-            checkpoint=None,
-            fail_fast=False,
-            keep_fits=keep_fits,
-        )
+        job = toy_job(suite, "Joiner", self._path, options=options or {}, keep_fits=keep_fits)
         work(job, lambda event: None)
         return store.run_folder(self._path / "out", name, "Joiner")
 
@@ -69,13 +50,8 @@ class Toy:
 
 
 @pytest.fixture
-def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
-    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "toys")
-    monkeypatch.setitem(sys.modules, "fcbench.stacks", ModuleType("fcbench.stacks"))
-    monkeypatch.setitem(sys.modules, "run_toys", importlib.import_module("run_toys"))
-    sys.modules["run_toys"].install_stack()
-    monkeypatch.setenv("TOY_FITS", str(tmp_path / "fits.txt"))
-    return Toy(tmp_path)
+def toy(toy_methods: Path) -> Toy:
+    return Toy(toy_methods)
 
 
 def test_each_class_word_is_prepared_once_and_each_subject_fitted_once(toy: Toy) -> None:

@@ -20,6 +20,25 @@ PROMPTS = [
 ]
 
 
+def toy_job(suite: Suite, method: str, path: Path, **changes: Any) -> Job:
+    """A job of one of the toy methods, on the toy stack, under ``path / "out"``."""
+    asked: dict[str, Any] = {
+        "suite": suite.model_dump(mode="json"),
+        "suite_file": suite.asked_as,
+        "method": f"run_toys:{method}",
+        "options": {},
+        "label": method,
+        "stack": "toy",
+        "out": str(path / "out"),
+        "device": "cpu",
+        "random_weights": False,
+        "low_memory": False,
+        "checkpoint": None,
+        "fail_fast": False,
+    }
+    return Job(**asked | changes)
+
+
 class Toy:
     """A suite of ann, bo and cy under ``path``, two photos and two prompts each, and what the last worker told."""
 
@@ -50,21 +69,7 @@ class Toy:
         part: tuple[int, int] | None = None,
     ) -> RunFolder:
         suite = self.suite(changes)
-        job = Job(
-            suite=suite.model_dump(mode="json"),
-            suite_file=suite.asked_as,
-            method=f"run_toys:{method}",
-            options=options,
-            label=method,
-            stack="toy",
-            out=str(self.path / "out"),
-            device="cpu",
-            random_weights=False,
-            low_memory=False,
-            checkpoint=None,
-            fail_fast=fail_fast,
-            part=part,
-        )
+        job = toy_job(suite, method, self.path, options=options, fail_fast=fail_fast, part=part)
         self.events = []
         work(job, self.events.append)
         return store.run_folder(self.path / "out", "toy", method)
