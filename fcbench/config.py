@@ -198,8 +198,8 @@ class Recipe(Closed):
     """Segments whose phrase won by less than this margin are no subjects; their photo stays. 0 keeps all."""
     max_subjects: int = Field(default=4, ge=1)
     oversample: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
-    """Text to how many times as often photos are drawn whose caption has it (``{black and white: 4}``), in capitals or
-    not; of several that it has the largest."""
+    """Pattern (of Python's ``re``) to how many times as often photos are drawn whose caption has it, in capitals or not
+    (``{black and white: 4}``); of several that it has the largest."""
     subject_drop: Share = 0.1
     text_only: Share = 0.1
     unconditional: Share = 0.1
@@ -245,6 +245,16 @@ class Recipe(Closed):
             return yaml.safe_load(told) if isinstance(told, str) else told
         except yaml.YAMLError:
             return told
+
+    @field_validator("oversample")
+    @classmethod
+    def _compile(cls, told: dict[str, float]) -> dict[str, float]:
+        for pattern in told:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no pattern: {error}") from error
+        return told
 
     @property
     def what_is_learned(self) -> dict[str, Any]:

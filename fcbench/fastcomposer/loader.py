@@ -8,6 +8,7 @@ at step k draws what an uninterrupted one would have.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -80,12 +81,13 @@ class Drawing:
 
 
 def sampling_weights(captions: Sequence[str], oversample: Mapping[str, float]) -> list[float]:
-    """How often each photo is drawn, above 0, by ``Recipe.oversample``; UsageError for a text that no caption has."""
-    told = {text.casefold(): weight for text, weight in oversample.items()}
-    has = [[text for text in told if text in caption] for caption in map(str.casefold, captions)]
-    if unknown := told.keys() - {text for texts in has for text in texts}:
-        raise UsageError(f"oversample: no caption of the dataset has {', '.join(map(repr, sorted(unknown)))}")
-    return [max((told[text] for text in texts), default=1.0) for texts in has]
+    """How often each photo is drawn, above 0, by ``Recipe.oversample``; UsageError for a pattern that none has."""
+    told = {re.compile(pattern, re.IGNORECASE): weight for pattern, weight in oversample.items()}
+    found = [[pattern for pattern in told if pattern.search(caption)] for caption in captions]
+    if unknown := told.keys() - {pattern for patterns in found for pattern in patterns}:
+        missing = sorted(repr(pattern.pattern) for pattern in unknown)
+        raise UsageError(f"oversample: no caption of the dataset has {', '.join(missing)}")
+    return [max((told[pattern] for pattern in patterns), default=1.0) for patterns in found]
 
 
 def batches(drawing: Drawing, places: Sequence[tuple[int, int]], workers: int) -> Iterator[Batch]:

@@ -230,6 +230,11 @@ def test_a_probability_above_one_is_refused(tmp_path: Path) -> None:
         load_yaml(write(tmp_path, "name: mine\nunconditional: 1.5"), Recipe, "recipes")
 
 
+def test_what_is_no_pattern_of_captions_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"oversample: 'a \(hat' is no pattern: missing \), unterminated subpattern"):
+        load_yaml(write(tmp_path, "name: mine\noversample: {a (hat: 2}"), Recipe, "recipes")
+
+
 def test_the_recipe_for_few_photos_goes_on_from_the_published_weights_and_fits_one_gpu_or_eight() -> None:
     recipe = load_yaml("sd15-more", Recipe, "recipes")
     assert (recipe.stack, recipe.start) == ("sd15", "mit-han-lab/fastcomposer")

@@ -278,7 +278,7 @@ def test_the_readme_names_every_extra_and_the_oldest_python() -> None:
     told = re.findall(r"^\| `(\w+)` \|", readme, re.MULTILINE)
     assert set(told) == set(PROJECT["project"]["optional-dependencies"])
     oldest = PROJECT["project"]["requires-python"].removeprefix(">=")
-    assert f"Python {oldest}, which is tested, or later" in readme
+    assert f"Python {oldest} (tested) or" in readme
 
 
 def test_the_help_of_score_says_where_its_page_lies(capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,7 +58,7 @@ def test_loading_leaves_the_global_generator_alone(drawing: Drawing) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_photos_whose_caption_has_a_text_are_drawn_as_many_times_as_often(drawing: Drawing) -> None:
+def test_photos_whose_caption_has_a_pattern_are_drawn_as_many_times_as_often(drawing: Drawing) -> None:
     photos = Broken()
     for caption in ("a Watercolor painting of a man", "a woman", "a black and white watercolor painting"):
         photos._add(caption, [])
@@ -67,6 +67,8 @@ def test_photos_whose_caption_has_a_text_are_drawn_as_many_times_as_often(drawin
     told = replace(drawing, photos=photos, recipe=recipe, count=20_000)
     counts = Counter(told._rows(Random(0)))
     assert [round(counts[row] / 2000) for row in range(4)] == [1, 3, 1, 5]
+    both = {"watercolor": 3, "black and white.* painting": 9}
+    assert sampling_weights(photos.captions, both) == [1, 3, 1, 9]
     with pytest.raises(UsageError, match=r"^oversample: no caption of the dataset has 'sepia'$"):
         sampling_weights(photos.captions, {"sepia": 2, "watercolor": 2})
 
