@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,19 @@ from tests.pretended_gpu.tensors import NAME
 
 ROOT = Path(__file__).parent.parent.parent
 FEW = ["--set", "steps=2", "--set", "tuning_steps=2", "--set", "prior_images=2"]
+TRAINING = [
+    "--data",
+    "world",
+    "--recipe",
+    "mini-demo",
+    "--set",
+    "steps=2",
+    "--set",
+    "batch_size=2",
+    "--set",
+    "save_every=1",
+]
+HALF = ["--set", "precision=float16", "--set", "accumulation=2", "--set", "vision_layers=2"]
 pytestmark = [
     pytest.mark.weights,
     pytest.mark.timeout(900),
@@ -32,10 +47,26 @@ class Commands:
         self.out, self._gpu = out, gpu
 
     def __call__(self, *words: str, device: str = "cuda") -> None:
+        process = self.begin(*words, device=device)
+        _, complaint = process.communicate()
+        assert process.returncode == 0, complaint[-3000:]
+        assert "kept in float32" not in complaint  # diffusers warns of no layers at all
+
+    def begin(self, *words: str, device: str = "cuda") -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "fcbench", *words, "--device", device, "--out", str(self.out / device)]
-        done = subprocess.run(command, env=self._gpu, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
-        assert "kept in float32" not in done.stderr  # diffusers warns of no layers at all
+        return subprocess.Popen(
+            command, env=self._gpu, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def kill(self, *words: str, once: Path) -> None:
+        """Begin it, and kill it as soon as there is that file."""
+        process = self.begin(*words)
+        while not once.exists():
+            assert process.poll() is None, process.communicate()[1][-3000:]
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
 
     def suite(self, group: int) -> str:
         """A file of one case: one person, or two."""
@@ -57,6 +88,14 @@ def fcbench(tmp_path: Path, gpu: dict[str, str]) -> Commands:
     return Commands(tmp_path, gpu)
 
 
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, gpu: dict[str, str]) -> Commands:
+    """Where a dataset of 12 photos was built."""
+    commands = Commands(tmp_path_factory.mktemp("world"), gpu)
+    commands("build-data", "--photos", "12", "--workers", "1")
+    return commands
+
+
 @pytest.mark.parametrize(("checks", "shapes_alone"), [("refusals", ""), ("sizes", ""), ("sizes", "1")])
 def test_it_refuses_what_a_gpu_refuses_and_tells_what_tensors_take(
     gpu: dict[str, str], checks: str, shapes_alone: str
@@ -65,28 +104,34 @@ def test_it_refuses_what_a_gpu_refuses_and_tells_what_tensors_take(
     subprocess.run(command, env={**gpu, "PRETENDED_GPU_SHAPES": shapes_alone}, cwd=ROOT, check=True)
 
 
-def test_a_dataset_is_built_trained_on_and_drawn_with(fcbench: Commands) -> None:
-    fcbench("build-data", "--photos", "12", "--workers", "1")
-    assert NAME in read_json(fcbench.out / "cuda" / "data" / "world" / "build.json")["devices"]
-    every = [word for key in ("save_every", "sample_every") for word in ("--set", f"{key}=1")]
-    few = ["--data", "world", "--recipe", "mini-demo", "--set", "steps=2", "--set", "batch_size=2", *every]
-    fcbench("train", *few, "--name", "mine")
-    half = ["--set", "precision=float16", "--set", "accumulation=2", "--set", "vision_layers=2"]
-    fcbench("train", *few, *half, "--set", "gradient_checkpointing=true", "--name", "half")
-    mine = [
-        "--checkpoint",
-        str(fcbench.out / "cuda" / "checkpoints" / "half"),
-        "--set",
-        "alpha=0.5",
-        "--set",
-        "steps=2",
-    ]
-    fcbench("run", "--suite", fcbench.suite(2), "--method", "fastcomposer", *mine)
-    fcbench("report")
-    with (fcbench.out / "cuda" / "reports" / "of-2" / "leaderboard.csv").open() as file:
+def test_a_dataset_is_built_trained_on_and_drawn_with(world: Commands) -> None:
+    data = world.out / "cuda" / "data" / "world"
+    assert NAME in read_json(data / "build.json")["devices"]
+    world("train", *TRAINING, "--set", "sample_every=1", "--name", "mine")
+    world("train", *TRAINING, *HALF, "--set", "gradient_checkpointing=true", "--name", "half")
+    half = ["--checkpoint", str(world.out / "cuda" / "checkpoints" / "half")]
+    few = ["--set", "alpha=0.5", "--set", "steps=2"]
+    world("run", "--suite", world.suite(2), "--method", "fastcomposer", *half, *few)
+    world("report")
+    with (world.out / "cuda" / "reports" / "of-2" / "leaderboard.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert (row["generations"], row["failures"]) == ("1", "0")
     assert row["identity"]
+
+
+def test_a_training_that_is_killed_goes_on_to_the_same_weights(world: Commands) -> None:
+    training = ["train", *TRAINING, *HALF, "--set", "steps=3", "--set", "average=0.5"]
+    world(*training, "--name", "whole")
+    checkpoints = world.out / "cuda" / "checkpoints"
+    world.kill(*training, "--name", "cut", once=checkpoints / "cut" / "work" / "state.pt")
+    assert not (checkpoints / "cut" / "fastcomposer.json").exists()
+    world(*training, "--name", "cut", "--resume")
+    whole, cut = (
+        {file.name: file.read_bytes() for file in (checkpoints / name).rglob("*.safetensors")}
+        for name in ("whole", "cut")
+    )
+    assert len(whole) == 3
+    assert whole == cut
 
 
 @pytest.mark.parametrize(
