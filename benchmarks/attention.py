@@ -1,6 +1,6 @@
 """What a forward and a backward pass of attention cost a processor: torch's fused kernel, and multiplied out.
 
-Where the ratio is above 1 training multiplies out (``fcbench/attention.py``).
+Where the ratio is above 1, training multiplies out (``fcbench/attention.py``).
 
     python benchmarks/attention.py
 
@@ -30,7 +30,7 @@ Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tenso
 
 
 def main() -> None:
-    """Print a row a shape and precision."""
+    """Print a row per shape and precision."""
     torch.set_num_threads(1)
     print("| attention | precision | fused, ms | multiplied out, ms | ratio |\n| --- | --- | --: | --: | --: |")
     for precision in (torch.bfloat16, torch.float32):

@@ -1,7 +1,7 @@
 """How fast ``build-data`` is, and where its time goes.
 
-One line a step: photos a second. Then what a photo costs outside the models, drawing it apart, which no photo of a
-camera needs; memory in the number of photos, two workers against one, and what a second run of a finished build costs.
+One line per step: photos per second. Then what a photo costs outside the models, without drawing it, which no camera's
+photo needs; memory by number of photos; two workers against one; and what running a finished build again costs.
 Each build runs in a process of its own. On a machine with other work CPU seconds tell more than seconds.
 """
 
@@ -31,7 +31,7 @@ from fcbench.types import Stack
 
 
 class Clock:
-    """Seconds inside the models: of the processor, unless ``now`` tells another time."""
+    """Seconds inside the models: CPU seconds, unless ``now`` is another clock."""
 
     def __init__(self, now: Callable[[], float] = time.process_time) -> None:
         self.seconds = 0.0
@@ -42,7 +42,7 @@ class Clock:
         return _Watched(model, self)
 
     def time(self, call: Any, *arguments: Any, **options: Any) -> Any:
-        """Call, timed; what is given piece by piece is timed piece by piece."""
+        """Call, timed; what an iterator gives is timed piece by piece."""
         start = self._now()
         found = call(*arguments, **options)
         self.seconds += self._now() - start
@@ -66,7 +66,7 @@ class _Watched:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._model, name)
-        if name == "det_model":  # a face pack's detector is called itself
+        if name == "det_model":  # a face pack's detector is called directly
             return _Watched(found, self._clock)
         return (lambda *a, **o: self._clock.time(found, *a, **o)) if callable(found) else found
 
@@ -75,9 +75,9 @@ class _Watched:
 
 
 def build(out: Path, stack_name: str, photos: int, workers: int, parts: int = shard.PARTS) -> dict[str, Any]:
-    """Build in this process (0 workers) or in those: seconds, CPU seconds (in the models, drawing), peak memory.
+    """Build in this process (0 workers) or in workers: seconds, CPU seconds (in models, drawing), peak memory.
 
-    ``parts``: in how many shards at least; workers have their own idea of it.
+    ``parts``: the least number of shards; workers choose their own.
     """
     shard.PARTS = parts
     models, drawing = Clock(), Clock()
@@ -87,7 +87,7 @@ def build(out: Path, stack_name: str, photos: int, workers: int, parts: int = sh
     engine: Engine | None = Workers(stack_name, ["cpu"] * workers) if workers else None
     if engine is None:
         for role in job_of(out, stack).roles:
-            stack.role(role)  # loading is not building, models or libraries
+            stack.role(role)  # loading models or libraries is not building
         importlib.import_module("fcbench.build.write")
         ingest._draw = functools.partial(drawing.time, ingest._draw)
     start, cpu = time.perf_counter(), _cpu()
@@ -116,7 +116,7 @@ def apart(out: Path, stack: str, photos: int, workers: int = 0, parts: int = sha
 
 
 def steps_of(out: Path, name: str = "world") -> dict[str, tuple[int, float]]:
-    """By step: items, and seconds, over all shards."""
+    """Step -> items and seconds, over all shards."""
     found: dict[str, tuple[int, float]] = {}
     for path in sorted((data_folder(out, name).path / "meta").glob("*.json")):
         for step in read_json(path)["steps"]:

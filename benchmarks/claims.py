@@ -1,10 +1,10 @@
 """What the paper says of training, measured: without the localisation loss, without the masked loss, and with both.
 
-Two more arms take no reference, or each, from another photo of the person than the one that is drawn.
+Two more arms take none, or all, of the references from another photo of the person than the one drawn.
 
-Each arm is a whole training: as many pictures as the others, from one start, over several seeds; equal seeds see equal
-batches and noise. Then pairs and single people are drawn, and every arm is compared with the first that is named, the
-whole recipe unless told otherwise: by seed, over the seeds, and over the people. The attention is read on photos that
+Each arm is a whole training: as many pictures as the others, from the same start, over several seeds; equal seeds see
+equal batches and noise. Then pairs and single people are drawn, and every arm is compared with the first one named (by
+default the whole recipe): by seed, over the seeds, and over the people. The attention is read on photos that
 no training saw.
 
     python benchmarks/claims.py --data world --pictures 100000                           # one device, hours on a CPU
@@ -114,7 +114,7 @@ def make(arm: str, seed: int, options: argparse.Namespace, clock: Clock) -> None
 
 
 def share_latents(data: Path, folder: store.TrainingFolder, stack: Stack, recipe: Recipe, file: Path) -> None:
-    """Encode the photos once for all arms, which do not differ in that."""
+    """Encode the photos once for all arms, which share them."""
     if not folder.finished.exists() and not folder.latents.exists():
         photo_latents(open_photos(data), stack, recipe, file)
         folder.latents.parent.mkdir(parents=True, exist_ok=True)
@@ -130,7 +130,7 @@ def plan(arm: str, seed: int, options: argparse.Namespace) -> Recipe:
 
 
 def line(suite: str, arm: str, column: str, options: argparse.Namespace) -> str:
-    """One row of the table: the mean of the first arm, and what ``arm`` loses or wins against it."""
+    """One row of the table: the mean of the first arm, and what ``arm`` loses or gains against it."""
     values: list[dict[str, float]] = []
     by_seed, means = [], []
     for seed in options.seeds:
@@ -179,7 +179,7 @@ def shares(arm: str, options: argparse.Namespace) -> list[str]:
 def share_inside(checkpoint: str, data: Path, stack: Stack) -> tuple[float, float]:
     """The share of subjects' attention inside their masks, over layers, times and unseen photos of several people.
 
-    And the masks' share of the picture, which is what attention that knows nothing of them would reach.
+    And the masks' share of the picture, which attention that ignores them would reach.
     """
     parts = load_checkpoint(checkpoint, stack)
     photos = ParquetPhotos(store.DataFolder(data).shards("validation"), min_margin=0.01)

@@ -75,7 +75,7 @@ def sample(folder: Path) -> dict[str, Any]:
 
 
 def convert(folder: Path) -> dict[str, Any]:
-    """Turn it into our folder and that into an official file again, and compare every tensor's bits."""
+    """Convert it to our folder and that back to an official file, and compare every tensor's bits."""
     import torch
 
     from fcbench.fastcomposer.convert import convert

@@ -1,9 +1,9 @@
 """Where does identity get lost? The same people under the same prompts, ever further from the truth.
 
-Real renders; the same through the codec; the same with noise up to some time and denoised again by FastComposer (what
-the photo must tell grows with the noise); drawn from noise alone; and drawn so for people of the training photos, which
-tells learning by heart from learning to look. The identity judge's mean over people, with its 95 % interval; of pairs
-that of the worse of the two, and how often both are the right ones.
+Real renders; the same through the codec; the same noised up to some time and denoised again by FastComposer (the more
+noise, the more the photo must tell); pictures drawn from noise alone; and those of people in the training photos, which
+tells learning by heart from learning to look. Prints the identity judge's mean over people, with its 95 % interval; for
+pairs that of the worse of the two, and how often both are right.
 
     python benchmarks/identity_limits.py [--people 24] [--checkpoint DIR]
     python benchmarks/identity_limits.py --pairs                            # 24 people in 12 pairs
@@ -35,7 +35,7 @@ from fcbench.world import PROMPTS, TEST_PEOPLE, Person, draw_person, draw_scene,
 
 FIRST = TEST_PEOPLE[970_000]
 PROMPTS_OF = {1: ("yellow-shirt", "snow", "beach", "book"), 2: ("snow", "beach", "jungle", "book")}
-"""Prompts that leave a face its colours, by how many people are in the picture."""
+"""Prompts that leave a face's colours alone, by number of people in the picture."""
 TIMES = (250, 500, 750)
 
 
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 Make = Callable[[Sequence[Person], FastComposerSampler, Sequence[Case]], Sequence[Image]]
-"""The pictures of one person or pair, a case each."""
+"""Makes one person's or pair's pictures, one per case."""
 
 
 def ways(stack: Stack, names: Sequence[str]) -> Iterator[tuple[str, int, Make]]:
@@ -92,7 +92,7 @@ def ways(stack: Stack, names: Sequence[str]) -> Iterator[tuple[str, int, Make]]:
 
 
 def first_trained() -> int:
-    """The first person of the photos that FastComposer was trained on; those after it are in them too."""
+    """The first person of the photos that FastComposer was trained on; those after that one are in them too."""
     photos = range(len(SIZES))
     return min(figure.person.number for index in photos for figure in world_scene(index, seed=0)[0].figures)
 
@@ -119,7 +119,7 @@ def latents(images: Sequence[Image], stack: Stack) -> torch.Tensor:
 def denoise_again(
     clean: torch.Tensor, noise: torch.Tensor, time: int, text: torch.Tensor, unet: torch.nn.Module, stack: Stack
 ) -> torch.Tensor:
-    """Latents with noise up to ``time``, and the rest of the stack's schedule from there."""
+    """Latents noised up to ``time``, then denoised by the rest of the stack's schedule."""
     scheduler = type(stack.role("scheduler")).from_config(stack.role("scheduler").config)
     scheduler.set_timesteps(stack.sampling["steps"])
     times = [t for t in scheduler.timesteps if t <= time]

@@ -1,4 +1,4 @@
-"""CPU-seconds a picture on the miniature stack: drawing batched, drawing one by one, and scoring.
+"""CPU-seconds per picture on the miniature stack: drawing batched, drawing one by one, and scoring.
 
 Run: python benchmarks/judge_and_draw.py
 """

@@ -1,11 +1,10 @@
 """Do the judges agree with the eye? Pictures with a known defect beside the same pictures without it.
 
-A judge is right where the picture without the defect scores higher; a tie is wrong. Each defect has the score that is
-there to show it; what others make of it is told beside. Rendered pairs differ in nothing but the defect. Drawn ones
-come from the stack's generator: it is asked for the defect, or the picture is spoiled afterwards; what it draws without
-being asked counts against the judge, so that these rows say less. It cannot be asked to swap two people: where each
-word has the other's photo, it follows the photos and draws the same picture. So it draws rendered ones over, from noise
-up to a time.
+A judge is right if the picture without the defect scores higher; a tie is wrong. Each defect has a score that is meant
+to show it; what others make of it stands beside. Rendered pairs differ in nothing but the defect. Drawn ones come from
+the stack's generator: it is asked for the defect, or the picture is spoiled afterwards; what it draws without being
+asked counts against the judge, so these rows say less. It cannot be asked to swap two people: given each other's
+photos, it follows the photos and draws the same picture. So it draws over rendered pictures, noised up to a time.
 
 Run: python benchmarks/known_defects.py [--count 100] [--no-drawn]
 """
@@ -45,9 +44,9 @@ ACCESSORIES = ("red-hat", "blue-cap", "crown", "pink-glasses", "rainbow-scarf", 
 PLACES = ("snow", "beach", "jungle", "city", "library", "night")
 BLUR_PIXELS = 2.5
 SWAP_TIMES = (250, 500)
-"""From which of 1000 times the generator draws two people over."""
+"""The times, of 1000, from which the generator draws over two people."""
 
-# Columns by kind of defect: first the one that is there to show it, then what others make of it.
+# Columns by kind of defect: first the one meant to show it, then others.
 PERSON = ("identity",)
 PAIR = ("margin", "identity", "both_right")
 WORDS = ("attributes_probability", "attributes", "prompt")
@@ -56,7 +55,7 @@ FOCUS = ("sharpness", "identity", "prompt")
 
 @dataclass(frozen=True)
 class Trial:
-    """A case without (``good``) and with (``bad``) a defect; of ``judges``, columns, the first is there to show it."""
+    """A case without (``good``) and with (``bad``) a defect; of ``judges``, columns, the first is meant to show it."""
 
     defect: str
     source: str
@@ -146,7 +145,7 @@ def rank(trials: Sequence[Trial], stack: Stack, folder: Path) -> dict[tuple[str,
 
 
 def table(right: dict[tuple[str, str, str], tuple[int, int]]) -> str:
-    """The figures as Markdown; of the scores that are there to show a defect those below the target are marked."""
+    """The figures as Markdown; scores that are meant to show a defect are marked if below the target."""
     lines = ["| defect | pictures | judge | ranked right | of |", "| --- | --- | --- | --: | --: |"]
     seen = set()
     for (defect, source, judge), (hits, of) in right.items():
@@ -230,7 +229,7 @@ def _photo(person: Person, folder: Path, name: str, view: int = 0) -> Path:
 
 
 def _as(photographed: Subject, named: Subject) -> Subject:
-    """Somebody's photos under another one's name and class word."""
+    """One person's photos under another's name and class word."""
     return replace(named, images=photographed.images)
 
 
@@ -246,7 +245,7 @@ def _with_people(scene: Scene, people: Sequence[Person]) -> Scene:
 
 
 def _dressed(scene: Scene, name: str) -> Scene:
-    """The scene's people with what another prompt asks for in place of theirs."""
+    """The scene's people, wearing and holding what another prompt asks for."""
     asked = PROMPTS[name]
     put_on: Callable[[Figure], Figure] = lambda figure: replace(  # noqa: E731
         figure, hat=asked.hat, scarf=asked.scarf, shades=asked.shades, holding=asked.holding,
@@ -256,7 +255,7 @@ def _dressed(scene: Scene, name: str) -> Scene:
 
 
 def _other_hair(person: Person, random: Random) -> Person:
-    """The person with a hair colour that is another one to the eye, too."""
+    """The person with a visibly different hair colour."""
     far = [
         name for name, colour in HAIR_COLOURS.items()
         if sum(abs(a - b) for a, b in zip(colour, person.hair, strict=True)) > 200
@@ -266,7 +265,7 @@ def _other_hair(person: Person, random: Random) -> Person:
 
 
 def _looks_of(other: Person, person: Person) -> Person:
-    """``person`` as a body, jaw, lips, beard and cut of hair, with all else ``other``'s: what misbound words draw."""
+    """``person``'s body, jaw, lips, beard, brow thickness and haircut, else ``other``'s: what misbound words draw."""
     return replace(
         other,
         noun=person.noun,
@@ -279,7 +278,7 @@ def _looks_of(other: Person, person: Person) -> Person:
 
 
 def _has_hair(person: Person) -> bool:
-    """Whether its colour can be seen."""
+    """Whether the hair's colour can be seen."""
     return person.hair_style not in ("bald", "buzz")
 
 

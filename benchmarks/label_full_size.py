@@ -1,11 +1,11 @@
 """What labelling a photo costs at full size, and how much of it is not the models: the roles of ``sd15``, untrained.
 
-Photos of 1536 px, drawn, are taken in as a folder of JPEG files to working copies of 1024 px and go through every
-step. Segmenter, matcher and sentence encoder have the architectures of ``sd15``'s published weights with random ones;
-the captioner is a BLIP, which a processor can bear, or BLIP-2. They compute in full, and what trained ones would say,
-the truth, is put in place of what they said. Parser and face pack are the miniature's, the faces looked for at the
-sizes of ``sd15``. Inside a model is its own forward pass or search alone (of parser and faces, the whole call):
-reading, scaling, cutting out, masks and tables are outside. One process; nothing else should run.
+Drawn photos of 1536 px, a folder of JPEG files, become working copies of 1024 px and go through every step. Segmenter,
+matcher and sentence encoder have the architectures of ``sd15``'s published weights, with random ones; the captioner is
+a BLIP, which a CPU can bear, or BLIP-2. They compute in full, and what they say is replaced by what trained ones would
+say, the truth. Parser and face pack are the miniature's, with faces looked for at the sizes of ``sd15``. Only a model's
+own forward pass or search counts as inside it (for parser and faces, the whole call): reading, scaling, cutting out,
+masks and tables are outside. One process; nothing else should run.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ DRAWN, WORKING = 1536, 1024
 QUERIES, LABELS = 200, 133
 """Of COCO's panoptic Mask2Former."""
 BLIP2_SIZE = 364
-"""Of the weights tuned on COCO; the others' is 224."""
+"""Input pixels of the weights tuned on COCO; others have 224."""
 TOKENS = 12
-"""Of a caption, which a search with random weights would not end: about what BLIP says of a photo."""
+"""Length of a caption, about BLIP's for a photo: a search with random weights would not end it."""
 ROLES = {
     "caption": ("captioner",),
     "phrases": ("parser",),
@@ -61,11 +61,11 @@ ROLES = {
     "match": ("matcher", "sentences"),
     "score": ("scorer",),
 }
-"""By step its roles, of ``fcbench.build.steps``."""
+"""Step -> its roles, as in ``fcbench.build.steps``."""
 
 
 class Truth:
-    """What there is to see on each photo, found again by how it looks."""
+    """What each photo shows; a photo is recognised by how it looks."""
 
     def __init__(self, photos: int, device: str) -> None:
         scenes = [unseen_scene(number) for number in range(photos)]
@@ -80,7 +80,7 @@ class Truth:
 
 
 class ToldCaptioner:
-    """Captions in full, and says what is true."""
+    """Computes captions in full, and gives the true ones."""
 
     def __init__(self, captioner: Blip, truth: Truth) -> None:
         self._captioner, self._truth = captioner, truth
@@ -92,7 +92,7 @@ class ToldCaptioner:
 
 
 class ToldSegmenter:
-    """Segments in full, its queries answering what is there."""
+    """Segments in full, with queries that answer what is there."""
 
     def __init__(self, segmenter: Mask2Former, model: ToldQueries, truth: Truth) -> None:
         self._segmenter, self._model, self._truth = segmenter, model, truth
@@ -123,7 +123,7 @@ class ToldQueries:
 
 
 def _queries(people: Sequence[Mask], device: str) -> tuple[Tensor, Tensor]:
-    """What a trained model's 200 queries say of these people and of what is behind them, at a quarter of 800 px."""
+    """What a trained model's 200 queries say of these people and the background, at a quarter of 800 px."""
     parts = [*people, ~np.any(people, axis=0)]
     classes = torch.zeros(QUERIES, LABELS + 1, device=device)
     masks = torch.full((QUERIES, 200, 200), -9.0, device=device)
@@ -199,7 +199,7 @@ class _Words:
     """A tokenizer for what an untrained model says."""
 
     def batch_decode(self, rows: list[list[int]], **options: Any) -> list[str]:
-        """Its numbers."""
+        """Its token ids."""
         return [" ".join(map(str, row)) for row in rows]
 
 
@@ -283,7 +283,7 @@ def main() -> None:
         draw(folder / "photos", arguments.photos)
         stack = stack_of(Truth(arguments.photos, arguments.device), arguments.device, arguments.captioner, clocks)
         options: Options = {"source": "folder", "images": folder / "photos", "name": "photos", "short_side": WORKING}
-        importlib.import_module("fcbench.build.write")  # loading a library is no photo's cost
+        importlib.import_module("fcbench.build.write")  # loading a library is not a photo's cost
         begun = now()
         counts = build_data(folder, stack=stack, progress=None, **options)
         seconds = now() - begun

@@ -1,7 +1,7 @@
 """What the localisation loss costs a training step: without it, as we take it, and from recorded attention maps.
 
 Bytes are those of all tensors kept for the backward pass, weights not counted; seconds are the median over
-``--repeats`` turns, on a CPU of processor time. Ratios are to the step without it.
+``--repeats`` turns (CPU time on a CPU). Ratios are to the step without it.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class Absent:
 
 
 def kept_bytes(training: Training) -> int:
-    """Bytes that a step's forward pass keeps for the backward pass, each storage once, weights not."""
+    """Bytes that a step's forward pass keeps for the backward pass, each storage once, without weights."""
     weights = {p.untyped_storage().data_ptr() for p in training.unet.parameters()}
     kept: dict[int, tuple[torch.Tensor, int]] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = tensor, storage.nbytes()  # held, so that no other takes its place
+            kept[storage.data_ptr()] = tensor, storage.nbytes()  # held, so that no other gets its address
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
@@ -51,7 +51,7 @@ def kept_bytes(training: Training) -> int:
 
 
 def seconds(training: Training, device: str) -> float:
-    """What a step takes: on a GPU until it is done, on a CPU in processor time."""
+    """What a step takes: on a GPU until it is done, on a CPU in CPU time."""
     if device != "cpu":
         torch.cuda.synchronize()
     clock = time.process_time if device == "cpu" else time.perf_counter

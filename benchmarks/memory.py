@@ -1,9 +1,9 @@
 """What full size takes of a GPU's memory, computed from the sizes of its tensors: without a GPU, without weights.
 
 Trainings by the paper's recipe, each picture with its references, of one or two people; and each method tuning for
-one person and drawing one picture. They run as they are on a GPU that is pretended (``tests/pretended_gpu``), whose
-large tensors have a shape and no numbers. A real one adds what its libraries take, some hundreds of MiB, the work space
-of its kernels, and gaps between blocks; drawing samples and encoding latents on the way is left out.
+one person and drawing one picture. They run unchanged on a pretended GPU (``tests/pretended_gpu``), whose large tensors
+have a shape but no numbers. A real one adds what its libraries take (some hundreds of MiB), its kernels' work space and
+gaps between blocks; drawing samples and encoding latents on the way are left out.
 
     python benchmarks/memory.py
 """
@@ -37,7 +37,7 @@ METHODS = {
     "custom-diffusion": ("tuning_steps=2", "prior_images=2"),
     "dreambooth": ("tuning_steps=2", "prior_images=2"),
 }
-"""Two steps of each, which take what a thousand do."""
+"""Two steps of each take as much as a thousand."""
 
 
 def train(data: Path, out: Path, settings: list[str]) -> float:
@@ -71,7 +71,7 @@ def trainings(gpu: dict[str, str], folder: Path) -> Iterator[tuple[str, float]]:
 
 
 def methods(gpu: dict[str, str], folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What each method took, a row of its leaderboard."""
+    """What each method took, its row of the leaderboard."""
     people = {"source": "world", "first": 1_000_000, "count": 1, "photos": 5}
     prompts = [{"id": "snow", "kind": "context", "text": "{} in the snow"}]
     suite = folder / "one.yaml"

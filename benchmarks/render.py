@@ -1,4 +1,4 @@
-"""Pictures a second that the world draws on one core, beside Pillow filling as many plain pictures of the same size.
+"""Pictures per second that the world draws on one core, beside Pillow filling as many plain pictures of the same size.
 
 Run: python benchmarks/render.py
 """

@@ -3,7 +3,7 @@
     python benchmarks/report.py --methods 10 --people 100
 
 Pictures and scores are made up; each method has people x 10 prompts. Prints seconds of the whole command in a fresh
-process, its parts, and that torch was not imported.
+process, its parts, and whether torch was imported.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How much longer the runner takes for a suite than calling the sampler directly.
 
-Both draw the same cases in the same batches, in turns; the picture's cost is set by ``--milliseconds``. The ratio of
+Both draw the same cases in the same batches, in turns; a picture's cost is set by ``--milliseconds``. The ratio of
 the medians is printed, and the difference for one case. Starting the worker's process is not in it.
 """
 
@@ -25,7 +25,7 @@ from fcbench.types import Capabilities, Case, Image, Prompt, Stack, Subject
 
 @dataclass
 class Busy:
-    """A method, and its own sampler, that computes for so many seconds a picture."""
+    """A method, its own sampler, that computes for ``seconds`` per picture."""
 
     seconds: float
     capabilities = Capabilities(max_subjects=1)

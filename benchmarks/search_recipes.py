@@ -1,8 +1,8 @@
 """Search learning rate and steps of the tuned methods on people that no suite has, for the presets of a stack.
 
-Every setting is a run of the same small suite, through the same runner and judges as any, so the search can be stopped
-and continued. Prints, for each method, identity, prompt and seconds of every setting; the best is the one with the
-highest sum of identity and prompt, both in [-1, 1].
+Every setting is a run of the same small suite, through the same runner and judges as any other, so the search can be
+stopped and continued. Prints, for each method, identity, prompt and seconds of every setting; the best is the one with
+the highest sum of identity and prompt, both in [-1, 1].
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PROMPTS = (
 
 
 def suite(options: argparse.Namespace) -> Suite:
-    """Held-out people under six prompts, one a picture or two."""
+    """Held-out people under six prompts, one or two per picture."""
     pairs = {"group": 2, "pairs": options.people // 2} if options.group == 2 else {}
     return Suite.model_validate(
         {

@@ -1,8 +1,8 @@
 """Do 95 % intervals cover the truth 95 times in 100, and does the test find nothing where there is nothing?
 
 Scores are made up of what people, prompts, pairs and single pictures add, with a true mean of 0. Each line is a suite's
-shape and a mix of those parts. Prints the share of intervals that hold 0, and of comparisons of two methods that are
-alike in which the test finds a difference at 5 %. Aims: 93-97 %, and at most 5 %, up to the simulation's own error.
+shape and a mix of those parts. Prints the share of intervals that hold 0, and of comparisons of two equal
+methods in which the test finds a difference at 5 %. Aims: 93-97 %, and at most 5 %, up to the simulation's own error.
 
     python benchmarks/simulate_statistics.py --draws 2000
 """
@@ -38,7 +38,7 @@ class Shape:
 class Mix:
     """Standard deviations of what people, prompts and single pictures add; skewed: the first two are exponential.
 
-    ``rare``: instead, pictures are 1 that often and else 0, as outcomes are.
+    ``rare``: instead, a picture scores 1 that often and else 0, as outcomes do.
     """
 
     name: str
@@ -55,14 +55,14 @@ def singles(people: int, prompts: int) -> Shape:
 
 
 def pairs(people: int, count: int, prompts: int) -> Shape:
-    """So many of the pairs that the people make."""
+    """``count`` of the pairs that the people make."""
     every = list(combinations(range(people), 2))
     twos = every if count == len(every) else balanced(people, 2, count)
     return Shape(f"{people} people, {count} pairs x {prompts}", people, tuple(twos), prompts)
 
 
 def trios(people: int, count: int, prompts: int) -> Shape:
-    """So many of the trios that the people make."""
+    """``count`` of the trios that the people make."""
     return Shape(f"{people} people, {count} trios x {prompts}", people, tuple(balanced(people, 3, count)), prompts)
 
 

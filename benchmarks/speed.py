@@ -1,7 +1,7 @@
-"""Seconds, memory and share of peak of sampling and training, each beside its plain way in the same run.
+"""Seconds, memory and share of peak FLOP/s of sampling and training, each beside the plain way in the same run.
 
-``--stack mini`` (two CPU cores) and ``--stack sd15 --random-weights`` (a GPU) print the same table. The ways of a row's
-group take turns, ``--repeats`` times; medians are printed, and the median of the ratios to the group's first way.
+``--stack mini`` (two CPU cores) and ``--stack sd15 --random-weights`` (a GPU) print the same table. The ways in a group
+of rows take turns, ``--repeats`` times; medians are printed, and the median of the ratios to the group's first way.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def load(options: argparse.Namespace, **more: Any) -> Stack:
 
 
 def sampling_part(stack: Stack, options: argparse.Namespace) -> list[float]:
-    """Print the lines on sampling; the seconds that text only took with the first batch."""
+    """Print the lines on sampling; returns text only's seconds with the first batch."""
     first: list[float] = []
     steps = options.steps or stack.sampling["steps"]
     print(*check_calls(stack), sep="\n", flush=True)

@@ -27,7 +27,7 @@ PROMPT = Prompt("snow", "{} in the snow", "context")
 class Way:
     """Something to time: ``work``, inside of ``around``, which is not timed.
 
-    ``holds``: bytes that it keeps on the device from one turn to the next, which are no part of the others' peaks.
+    ``holds``: bytes that it keeps on the device from one turn to the next, which do not count in the others' peaks.
     """
 
     work: Callable[[], object]
@@ -66,7 +66,7 @@ def draw_text(stack: Stack, batch: int, steps: int, unet: Any = None) -> object:
 
 @contextmanager
 def plainly(stack: Stack) -> Iterator[None]:
-    """The U-Net and VAE laid out as they are when nobody asks for anything."""
+    """The U-Net and VAE in torch's default memory layout."""
     models = [stack.role("unet"), stack.role("vae")]
     was = [_layout(model) for model in models]
     for model in models:

@@ -1,7 +1,7 @@
 """The ways to train that ``speed.py`` compares: FastComposer's step as we take it, and the plain way.
 
 The plain way keeps the whole attention map of every localised layer until the loss is taken, and updates the weights
-with AdamW that is not fused. Both start from the same weights and see the same batches, so that their losses agree.
+with unfused AdamW. Both start from the same weights and see the same batches, so that their losses agree.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def training_ways(stack: Stack, batch: int, precision: str) -> tuple[dict[str, W
 
 
 def training_flops(stack: Stack) -> float:
-    """Operations of a training step a picture: three times the U-Net's forward; 0 where no peak is known.
+    """Operations of a training step per picture: three times the U-Net's forward; 0 where no peak is known.
 
     The image encoder, a twentieth of it, is not counted.
     """

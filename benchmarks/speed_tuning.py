@@ -1,11 +1,11 @@
-"""Seconds a step and peak memory of the tuned methods, on both tracks, and what a subject costs by each preset.
+"""Seconds per step and peak memory of the tuned methods, on both tracks, and what a subject costs by each preset.
 
 ``--stack sd15 --random-weights`` on a GPU is what it is for; ``--stack mini`` shows the table's shape anywhere. After
 ``--warm-up`` steps ``--steps`` are timed, the tracks of a method in turns, ``--repeats`` times; medians are printed. A
-subject's cost is extrapolated: steps of the preset times seconds a step. Class images are pictures of noise here: what
+subject's cost is extrapolated: steps of the preset times their seconds. Class images are pictures of noise here: what
 making them costs is sampling, which ``benchmarks/speed.py`` times. The paper's figures (one subject, an A6000,
 customising and drawing together) stand beside it. A method that does not fit into memory says so; on a CPU give it a
-limit (``ulimit -v``), or the system kills the whole program. *CPU s*: the program's own processor time of a step, all
+limit (``ulimit -v``), or the system kills the whole program. *CPU s*: the program's own processor time per step, all
 threads together, which other work on the machine does not lengthen.
 """
 
@@ -73,7 +73,7 @@ class Way:
         return f"{self.recipe.batch_size}{of_class} x {self.recipe.accumulation}"
 
     def measure(self, warm_up: int, steps: int) -> None:
-        """Begin a fit of its own, and time steps of it."""
+        """Begin a new fit, and time steps of it."""
         meter = meter_of(self.stack)
         meter.settle()
         with meter.phase() as whole:
@@ -97,7 +97,7 @@ def advance(tuner: Tuner, batches: Batches, steps: int) -> None:
 
 
 def turns(ways: Sequence[Way], options: argparse.Namespace) -> str:
-    """Measure the ways in turns; what ended it, or nothing."""
+    """Measure the ways in turns; returns what ended it, or an empty text."""
     try:
         for _ in range(options.repeats):
             for way in ways:

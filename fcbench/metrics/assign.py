@@ -33,7 +33,7 @@ def hungarian(similarity: Similarity) -> dict[int, int]:
     >>> hungarian(np.array([[0.9, 0.8], [0.85, 0.1]]))
     {0: 1, 1: 0}
     """
-    # Loaded here: a report on scored runs names this metric, yet matches nothing.
+    # Loaded here: a report on scored runs imports this, yet matches nothing.
     from scipy.optimize import linear_sum_assignment
 
     rows, columns = linear_sum_assignment(similarity, maximize=True)

@@ -19,20 +19,20 @@ BATCH = 64
 COLUMNS = ("attributes", "attributes_probability")
 
 Chances = Mapping[str, Mapping[str, float]]
-"""What a reader says of a view: by attribute the probability of each answer."""
+"""What a reader says of a view: attribute -> answer -> probability."""
 
 
 class Attributes:
     """Whether the reader finds what the prompt asks for.
 
-    Place and style are asked of the whole picture, what people wear and hold of each subject: the largest faces, as
-    many as there are subjects. A missing face has nothing; a hat of the wrong colour is the wrong hat.
+    Place and style are read from the whole picture, what people wear and hold from each subject: the largest faces,
+    as many as there are subjects. A missing face has nothing; a hat of the wrong colour is the wrong hat.
 
-    Columns, one value a picture, both in [0, 1]:
+    Columns, one value per picture, both in [0, 1]:
 
     - ``attributes``: the share of what is asked that is the reader's likeliest answer.
-    - ``attributes_probability``: the mean probability that the reader gives to what is asked, of a hat its kind's times
-      its colour's. It tells two pictures apart of which neither shows the thing, or both do.
+    - ``attributes_probability``: the mean probability that the reader gives to what is asked; for a hat, its kind's
+      times its colour's. It tells apart two pictures that both show the thing, or both lack it.
     """
 
     name = "attributes"
@@ -62,7 +62,7 @@ def likeliest(chances: Mapping[str, float]) -> str:
 
 
 _BY_TEXT = {prompt.text: prompt for prompt in PROMPTS.values()}
-"""What a prompt asks for stands in its words, whatever a suite calls it."""
+"""By text: a prompt's words say what it asks for, whatever its id."""
 
 
 def wanted(prompt: Prompt) -> dict[str, str] | None:
@@ -112,7 +112,7 @@ def _scores(generation: Generation, whole: Chances, people: Sequence[Chances]) -
 
 
 def _things(asked: Mapping[str, str]) -> list[dict[str, str]]:
-    """What is asked for thing by thing: a hat is kind and colour together."""
+    """What is asked for, thing by thing: a hat is kind and colour together."""
     hat = {name: answer for name, answer in asked.items() if name.startswith("hat")}
     rest = [{name: answer} for name, answer in asked.items() if name not in hat]
     return ([hat] if hat else []) + rest

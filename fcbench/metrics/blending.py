@@ -1,10 +1,10 @@
-"""Identity blending, decomposed: what happened to the people of a picture that was to show several.
+"""Identity blending, decomposed: what happened to the people in a picture that was to show several.
 
 Two thresholds decide, both measured on real photos of the suite's own subjects and kept beside the scores:
 
 - ``floor``: the cosine that 95 % of photos of *other* people stay below. A face above it looks like the subject.
-- ``margin``: how much nearer than to a partner's a real face is to its own reference, in 95 % of photos. A face above
-  the floor for two subjects that tells them apart by less than that is a blend of the two.
+- ``margin``: how much nearer a real face is to its own reference than to a partner's, in 95 % of photos. A face above
+  the floor for two subjects, and nearer to one by less than that, is a blend of the two.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from fcbench.types import Case, Generation, Score, Stack, Subject
 
 OUTCOMES = ("both_right", "blended", "swapped", "cloned", "margin")
 LEAST_CHANCE, TELLING = 1e-6, 1e-3
-"""The chance that any class word is left, and the difference of log chances that tells two ways to give faces apart."""
+"""The least chance of any class word, and the step of log chances below which two ways to assign faces are equal."""
 STRANGERS_BELOW = 95
-"""The percentile of other people's similarities that is the floor; 100 less it, of real margins, is the margin."""
+"""The floor is this percentile of other people's similarities, the margin that of 100 minus it of real margins."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the faces of a picture are, by place: ``whose`` is a subject's number or None for nobody's."""
+    """What each face of a picture is, in order: ``whose`` gives the subject's number, None for nobody's."""
 
     whose: tuple[int | None, ...]
     blends: tuple[bool, ...]
@@ -68,10 +68,10 @@ class Outcome:
 
 
 class Blending:
-    """What became of the subjects: 1 or 0 a picture, and a margin; None, with the reason, where it cannot be asked.
+    """What became of the subjects: 1 or 0 per picture, and a margin; None, with the reason, where it cannot be asked.
 
     - ``both_right``: each subject has a face that is its own and no blend, and none is swapped.
-    - ``blended``: a face looks like two of the subjects, and hardly more like the one than like the other.
+    - ``blended``: a face looks like two of the subjects, and hardly more like one than the other.
     - ``swapped``: both are there, but the man's face is on the woman and hers on him. Asked only where the prompt tells
       them apart by their class words, and where something reads these words: the stack's reader of attributes, or the
       face pack's own, which knows man and woman.
@@ -79,13 +79,13 @@ class Blending:
     - ``missing``, ``extra``: fewer or more faces than subjects; for single subjects, too.
 
     - ``margin``: how much nearer a subject's face is to its own reference than to any other subject's, in cosine; the
-      least of the subjects, a missing face 0. Faces go to subjects by class word where the prompt tells those apart:
-      so that what is read of all faces is likeliest; of equal chances for the largest sum of similarities. In [-2, 2]:
-      a picture that is right has a large one, a blend next to none, a clone or a swap one below 0. It ranks pictures
-      that share an outcome.
+      least over the subjects, a missing face 0. If the prompt has different class words, faces go to subjects so that
+      what is read of all faces is likeliest; among equal chances, and otherwise, for the largest sum of similarities.
+      In [-2, 2]: a picture that is right has a large one, a blend next to none, a clone or a swap one below 0. It
+      ranks pictures that share an outcome.
 
     The largest faces count, as many as there are subjects. The outcomes do not exclude each other (a blend beside a
-    missing face), and a picture may have none of them: its faces are strangers'.
+    missing face), and a picture may have none of them if its faces are strangers'.
     """
 
     name = "both_right"
@@ -117,7 +117,7 @@ class Blending:
 
 
 def calibrate(app: Any, generations: Sequence[Generation]) -> Thresholds | None:
-    """The thresholds from the photos of the generations' subjects; None where no two of them show a face."""
+    """The thresholds from the photos of the generations' subjects; None unless two of them show a face."""
     subjects = _subjects(generations)
     references = _references(app, subjects)
     seen = [subject for subject in subjects if len(references[subject.id])]
@@ -184,16 +184,16 @@ def _row(
 def least_margin(
     similarity: npt.NDArray[np.float64], words: Sequence[str], nouns: Sequence[Mapping[str, float]] | None = None
 ) -> float:
-    """The column ``margin`` of one picture: ``similarity`` is (subjects, faces), 2 subjects or more, a face or more.
+    """The column ``margin`` of one picture: ``similarity`` is (subjects, faces), at least 2 subjects and 1 face.
 
-    ``words`` are the subjects' class words, ``nouns`` the chance of each word that is read of each face.
+    ``words`` are the subjects' class words, ``nouns`` the chance of each word for each face.
     """
     subjects = len(words)
     weights = similarity
     if len(set(words)) > 1 and nouns is not None and len(nouns) == subjects:
         chances = np.array([[max(read.get(word, 0.0), LEAST_CHANCE) for read in nouns] for word in words])
         steps = np.round(np.log(chances) / TELLING)
-        weights = similarity + (2 * subjects + 1) * steps  # a step is more than any sums of cosines can differ by
+        weights = similarity + (2 * subjects + 1) * steps  # a step outweighs any difference of sums of cosines
     given = hungarian(weights)
     margins = [similarity[row, face] - np.delete(similarity[:, face], row).max() for row, face in given.items()]
     return float(min(margins + [0.0] * (len(given) < subjects)))
@@ -202,7 +202,7 @@ def least_margin(
 def _swapped(
     subjects: Sequence[Subject], outcome: Outcome, nouns: Sequence[Mapping[str, float]] | None, readable: Set[str]
 ) -> Score:
-    """Whether two subjects of different class words stand in each other's place; ``nouns`` are read by face.
+    """Whether two subjects of different class words stand in each other's place; ``nouns``: what is read of each face.
 
     ``readable``: the words that can be read; empty where no picture had a face to tell them by.
     """
@@ -225,7 +225,7 @@ def _swapped(
 def _read_nouns(
     stack: Stack, generations: Sequence[Generation], pictures: Sequence[Faces]
 ) -> tuple[dict[int, Sequence[Mapping[str, float]]], Set[str]]:
-    """The chance of each class word of the largest faces, by the generation's place, where it can make a difference.
+    """Generation's place -> the chance of each class word for its largest faces, where it can make a difference.
 
     And all words that could have been read.
     """
@@ -281,7 +281,7 @@ def _partners(generations: Sequence[Generation], known: set[str]) -> list[tuple[
 def _second_photos(
     references: Mapping[str, Embeddings], photos: Mapping[str, Embeddings], partners: Sequence[tuple[str, str]]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Of every photo but the reference, beside every partner: the cosine to its own reference, to the partner's."""
+    """For every photo but the reference, with every partner: the cosines to its own reference and to the partner's."""
     own, other = [np.zeros(0)], [np.zeros(0)]
     for a, b in partners:
         own.append(similarities(references[a], photos[a][1:]).ravel())

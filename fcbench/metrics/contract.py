@@ -17,7 +17,7 @@ FIXED_COLUMNS = frozenset([
     "warm_up_seconds", "peak_gib", "reserved_gib", "device_gib", "prior_peak_gib", "fit_peak_gib",
     "sample_peak_gib", "stored_mib_per_subject", "low_memory",
 ])  # fmt: skip
-"""What reports call other columns than scores."""
+"""Names of reports' columns that are not scores."""
 
 ROUNDING = 1e-6
 """How far beyond its range a score may lie: a cosine's last bits."""
@@ -30,8 +30,8 @@ class ContractError(ValueError):
 def checked_rows(metric: Metric, cases: Sequence[str], rows: Any) -> list[dict[str, Score]]:
     """The rows of a metric for these cases, their values as Python's own numbers.
 
-    There must be one a case, in it a Score for ``metric.name``; a value is a finite number in its range, or None with a
-    note. ContractError says what is not so, and of which case.
+    There must be one per case, with a Score for ``metric.name``; a value is a finite number in its column's range, or
+    None with a note. ContractError says what is wrong, and for which case.
     """
     if not isinstance(rows, Sequence):
         raise ContractError(f"gave {_kind(rows)} for a list of rows")
@@ -43,7 +43,7 @@ def checked_rows(metric: Metric, cases: Sequence[str], rows: Any) -> list[dict[s
 
 
 def printed(columns: Iterable[str]) -> set[str]:
-    """What reports print of columns: the mean, its interval's ends and the number of pictures, a column each."""
+    """Reports' columns for these scores: the mean, its interval's ends and the number of pictures of each."""
     return {column + suffix for column in columns for suffix in ("", "_low", "_high", "_n")}
 
 
@@ -75,7 +75,7 @@ def _checked(column: str, case: str, score: Any, low: float, high: float) -> Sco
 
 
 def _check_names(columns: Set[str]) -> None:
-    """Refuse a column that is printed as another of the metric's own is, or as every table's."""
+    """Refuse a column that would be printed under the name of another of the metric's, or of every table's."""
     for column in sorted(columns):
         if taken := sorted(printed({column}) & (FIXED_COLUMNS | printed(columns - {column}))):
             raise ContractError(f"has a column {column!r}: its tables would have two called {taken[0]!r}")

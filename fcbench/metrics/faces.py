@@ -1,6 +1,6 @@
 """The faces of a picture, found and embedded once for all metrics that ask for them.
 
-A judge of faces is anything with insightface's ``get(bgr) -> faces``, each with ``bbox`` and ``normed_embedding``. Of
+A judge of faces is anything with insightface's ``get(bgr) -> faces``, each with ``bbox`` and ``normed_embedding``. With
 an ``insightface.app.FaceAnalysis`` the faces of many pictures are embedded in one call.
 """
 
@@ -25,7 +25,7 @@ BATCH = 64
 """Pictures whose faces are embedded together."""
 
 NOUNS = {"M": "man", "F": "woman"}
-"""What insightface's ``face.sex`` says in class words."""
+"""insightface's ``face.sex`` -> class word."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ def find_faces(app: Any, paths: Sequence[Path]) -> list[Faces]:
 
 
 def blank_embedding(app: Any) -> npt.NDArray[np.float32] | None:
-    """What the recogniser says of an all-zero crop: the official protocol's stand-in for a face that is missing.
+    """The recogniser's embedding of an all-zero crop: the official protocol's stand-in for a missing face.
 
-    Shape (dimensions,), unit length. None for a judge that embeds nothing but faces it found.
+    Shape (dimensions,), unit length. None for a judge that embeds only faces it has found.
     """
     if hasattr(app, "blank_embedding"):
         own: npt.NDArray[np.float32] = app.blank_embedding()
@@ -98,7 +98,7 @@ def _from_get(found: Sequence[Any]) -> Faces:
 
 
 def _embed_together(app: Any, pictures: Sequence[npt.NDArray[np.uint8]]) -> Iterator[Faces]:
-    """What ``app.get`` does of each picture, with one call of the recogniser for all of them."""
+    """What ``app.get`` does for each picture, with one call of the recogniser for all of them."""
     recogniser = app.models["recognition"]
     boxes, crops = [], []
     for picture in pictures:

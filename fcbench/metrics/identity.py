@@ -19,18 +19,18 @@ Vector = npt.NDArray[np.float32]
 class Identity:
     """Cosine between face embeddings of the picture and of the reference photos; two protocols from one pass.
 
-    Columns, one value a picture of N subjects, whose N largest faces count:
+    Columns, one value per picture of N subjects, whose N largest faces count:
 
     - ``identity``: the protocol of FastComposer (arXiv 2305.10431): greedy matching, the minimum over the subjects,
-      similarities below 0 raised to 0, no face at all 0. In [0, 1]. A face that is missing beside one that was found
-      is, as in the official code, an all-zero crop that is still embedded: its similarity may be above 0.
+      similarities below 0 raised to 0, no face at all 0. In [0, 1]. A face missing beside one that was found is,
+      as in the official code, an all-zero crop that is embedded all the same: its similarity may be above 0.
     - ``identity_mean``, ``identity_1``, ``identity_2``, ...: under that protocol the mean over the subjects, and each
       subject's own, in the order of the prompt.
     - ``identity_strict``, ``identity_strict_mean``, ``identity_strict_1``, ...: matched for the largest sum instead
       (Hungarian), found faces not raised to 0, a missing face 0. In [-1, 1].
     - ``faces``: how many faces were found, counting all.
 
-    A reference photo shows its largest face. Where it shows none the metric does not apply: None, naming the photo.
+    Of a reference photo the largest face counts. If it shows none, the metric does not apply: None, naming the photo.
     """
 
     name = "identity"

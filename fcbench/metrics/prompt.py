@@ -22,7 +22,7 @@ class PromptConsistency:
 
     The words are those that the official evaluation scores, see :func:`scored_text`.
 
-    Columns, one value a picture:
+    Columns, one value per picture:
 
     - ``prompt``: the cosine, in [-1, 1]. Comparable only under one and the same CLIP.
     - ``prompt_rank1``: 1 if, of all prompts among the given generations with this picture's subject phrase filled

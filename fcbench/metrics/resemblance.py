@@ -1,6 +1,6 @@
 """Optional metrics: resemblance to the reference photo beyond the face, copying of it, and diversity.
 
-They are named to be used: ``fcbench score --metric copy-paste --metric diversity``.
+They run only when named: ``fcbench score --metric copy-paste --metric diversity``.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class ClipImage:
 
 @dataclass(frozen=True)
 class Dino(ClipImage):
-    """The same under DINO's features: the class token of DINOv2, of whole pictures; ``model`` is a folder or hub id."""
+    """The same with DINOv2's features: its class token, of whole pictures; ``model`` is a folder or hub id."""
 
     version = 2
     model: str = "facebook/dinov2-base"
@@ -64,14 +64,14 @@ class Dino(ClipImage):
     roles = ()
 
     def judges(self) -> dict[str, str | None]:
-        """The commit of the hub that is in the cache, or the digest of a folder; None where neither is there."""
+        """The commit of the hub's model in the cache, or a folder's digest; None if neither is there."""
         from huggingface_hub import try_to_load_from_cache
 
         if Path(self.model).exists():
             return {"dino": digest_place(self.model)}
         try:
             cached = try_to_load_from_cache(self.model, "config.json")
-        except ValueError:  # no hub id, nor a folder that is there: loading it says so
+        except ValueError:  # neither a hub id nor an existing folder: loading says so
             cached = None
         return {"dino": Path(cached).parent.name if isinstance(cached, str) else None}
 
@@ -82,11 +82,11 @@ class Dino(ClipImage):
 class CopyPaste:
     """How much nearer a face is to the given photo than to other photos of the same person: copied, not understood.
 
-    The cosine to the reference less the mean cosine to the subject's other photos; the mean over the subjects, the
-    largest faces matched greedily. In [-2, 2]; 0 is a person drawn anew, a pasted reference is the distance between
-    two photos of hers. None where a reference shows no face, a subject has no other photo that does, or the picture
-    too few (after WithAnyone's measure). A method that is given more photos than the reference was given these others
-    too: its figure says nothing of copying beside that of a method given one.
+    The cosine to the reference minus the mean cosine to the subject's other photos; the mean over the subjects, the
+    largest faces matched greedily. In [-2, 2]; a person drawn anew scores 0, a pasted reference the cosine distance
+    between two photos of that person. None if a reference shows no face, a subject has no other photo that does, or
+    the picture shows too few (after WithAnyone's measure). A method that is given several photos has seen
+    these others too: its figure does not compare with that of a method given one.
     """
 
     name = "copy_paste"
@@ -128,9 +128,9 @@ class CopyPaste:
 
 
 class Diversity:
-    """One less the mean cosine of CLIP features between pictures of equal subjects and prompt that differ by seed.
+    """1 minus the mean cosine of CLIP features between pictures of equal subjects and prompt that differ by seed.
 
-    In [0, 2]; every picture of such a set carries the set's value. None where a suite has one seed only.
+    In [0, 2]; every picture of such a set carries the set's value. None where a suite has only one seed.
     """
 
     name = "diversity"

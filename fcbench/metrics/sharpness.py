@@ -17,9 +17,9 @@ LUMA = (0.299, 0.587, 0.114)
 class Sharpness:
     """The variance of the Laplacian in units of the picture's own variance: fine detail against all of it.
 
-    Of brightness, and of the four-neighbour Laplacian where all five pixels lie in the picture; 0 where a picture is
-    of one brightness. White noise has 20, a picture out of focus next to nothing; more contrast changes nothing.
-    Pictures of one size compare, as do means of methods on the same cases: a library has more detail than snow.
+    Both are of brightness; the Laplacian has four neighbours and is taken where all five pixels lie in the picture. A
+    picture of one brightness scores 0, white noise 20, a picture out of focus next to nothing; contrast does not
+    matter. Compare pictures of one size, and methods' means on the same cases: a library has more detail than snow.
     (Pech-Pacheco et al., ICPR 2000, without their normalisation.)
     """
 

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from fcbench.types import Metric
 
 SISTERS = {"-single": "-pair", "-pair": "-single"}
-"""How the names end of two suites that belong together: people alone, and in pairs."""
+"""How the names of two suites that belong together end: people alone, and in pairs."""
 
 
 def write_report(out: Path, suite: str, *, earlier: Path | None = None, baseline: str | None = None) -> Path:
     """Write the leaderboard of a suite under ``out`` and return the page's path.
 
-    ``earlier``: a folder of reports, as ``reports/``, whose methods the runs are compared with in quality.
+    ``earlier``: a folder of reports, like ``reports/``, whose methods the runs are compared with in quality.
     ``baseline``: the run that all methods are compared with, by default the one that sees no photo. Raises DataError
-    if the suite has no run, if a run is not scored, or if the earlier report does not compare; UsageError for a
-    baseline that is not there.
+    if the suite has no run, if a run is not scored, or if the earlier report does not compare; UsageError if the
+    baseline or the earlier report is not there.
     """
     from fcbench.report.board import make_board
     from fcbench.report.manifest import write_manifest
@@ -104,7 +104,7 @@ def read_runs(out: Path, suite: str) -> list[Run]:
 
 
 def _sister(out: Path, suite: str) -> list[Run]:
-    """The runs of the suite that belongs to this one; none where it was not drawn, or not scored yet."""
+    """The runs of the suite that belongs to this one; none if it was not drawn or is not scored yet."""
     name = next((suite.removesuffix(end) + other for end, other in SISTERS.items() if suite.endswith(end)), None)
     if name is None or not runs_of(out, name):
         return []

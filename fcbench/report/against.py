@@ -1,6 +1,6 @@
 """Runs of this suite against those of an earlier report, whose pictures and models need not be here.
 
-What is paired is quality alone: the earlier costs were measured on whatever machine drew them.
+Only quality is paired: the earlier costs were measured on whatever machine drew the pictures.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from fcbench.report.weights import differing
 from fcbench.types import Case, Generation, Prompt, Score, Subject
 
 PUBLISHED = Path("published")
-"""Instead of a folder: the reports that ship."""
+"""Given in place of a folder: the reports that ship."""
 
 
 @dataclass(frozen=True)
 class Against:
-    """``comparisons`` are of methods here to methods of the report in ``place``, which is told as it was given."""
+    """``comparisons`` are of methods here with methods of the report in ``place``, kept as it was given."""
 
     place: str
     devices: tuple[str, ...]
     comparisons: tuple[Comparison, ...]
     changed: tuple[str, ...]
-    """What is not as in the report, a line each: of a method beside its earlier self, and of what others drew from."""
+    """What differs from the report, a line each: in a method against its earlier self, and in what others drew from."""
 
     @property
     def reading(self) -> str:
@@ -48,9 +48,9 @@ class Against:
 
 
 def against(runs: Sequence[Run], rankings: Sequence[Ranking], place: Path, suite: str) -> Against:
-    """Each method's quality minus that of the earlier run of its name, and of those that were not drawn here.
+    """Each method's quality minus that of the earlier run of its name, and minus that of methods not drawn here.
 
-    Raises UsageError if ``place`` holds no report of the suite, DataError if it is of other people, prompts or judges.
+    Raises UsageError if ``place`` holds no report of the suite, DataError if its people, prompts or judges differ.
     """
     folder = earlier_report(place, suite)
     earlier = [run for run in read_earlier(folder) if not run.is_sanity and not run.is_of_sweep]
@@ -82,7 +82,7 @@ def _changed(run: Run, earlier: Run) -> str:
 
 
 def _elsewhere(run: Run, others: Sequence[Run]) -> str:
-    """Which methods of the report drew from another base than a method here."""
+    """Which of the ``others`` drew from another base than a method here."""
     if not run.config.get("stack_digests"):
         return ""  # made elsewhere: nobody knows from what
     drawn = [other for other in others if other.label != run.label and other.config.get("stack_digests")]
@@ -91,7 +91,7 @@ def _elsewhere(run: Run, others: Sequence[Run]) -> str:
 
 
 def earlier_report(place: Path, suite: str) -> Path:
-    """The report of a suite in a folder of reports; UsageError if it is not there, or holds no single pictures."""
+    """A suite's report in a folder of reports; UsageError if its manifest or its rows of pictures are not there."""
     folder = (shipped("reports") if place == PUBLISHED else place) / suite
     if absent := [path for path in (folder / MANIFEST, folder / GENERATIONS) if not path.exists()]:
         raise UsageError(f"{absent[0]}: not there; --against takes a folder of reports, as OUT/reports, or {PUBLISHED}")
@@ -122,7 +122,7 @@ def _run(label: str, told: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Ru
 
 
 def _generation(row: dict[str, Any]) -> Generation:
-    """A picture whose case is known by its id, and which is not here itself."""
+    """A picture that is not here itself; its case is known by its id."""
     people = tuple(Subject(name, noun, ()) for name, noun in zip(row["subjects"], row["nouns"], strict=True))
     case = Case(people, Prompt(row["prompt_id"], row["text"], row["prompt_kind"]), row["seed"])
     return Generation(case, Path(f"{row['case']}.png"), row["fit_seconds"] or 0.0, row["sample_seconds"] or 0.0, 0, 0)
@@ -141,7 +141,7 @@ def _check_comparable(earlier: Run, ours: Sequence[Run], folder: Path) -> None:
 
 
 def _compared_alone(run: Run) -> Run:
-    """The run as far as it is compared: other judges of what is not compared are no hindrance."""
+    """The run with the judges of compared scores only: those of other scores may differ."""
     return replace(run, headers={name: header for name, header in run.headers.items() if name in COMPARED})
 
 

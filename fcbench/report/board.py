@@ -23,7 +23,7 @@ from fcbench.report.table import BASELINE, Ranking, compare, rankings
 
 @dataclass(frozen=True)
 class Board:
-    """One suite's report. ``runs`` stand in the order of the rankings' rows; ``kinds`` and so on are of its methods."""
+    """One suite's report; ``runs`` are in the order of the rankings' rows, ``kinds`` to ``everyone`` for methods."""
 
     suite: str
     size: Size
@@ -33,9 +33,9 @@ class Board:
     groupings: tuple[Grouping, ...]
     subjects: dict[str, dict[str, float]]
     everyone: dict[str, Estimate]
-    """By method the mean identity of all people, each judged by its own face."""
+    """Method -> mean identity of all people, each judged by their own face."""
     thresholds: dict[str, Mapping[str, Any]]
-    """By run what outcomes of several people were judged by."""
+    """Run -> what its outcomes of several people were judged by."""
     frontiers: tuple[Frontier, ...]
     published: Published
     lines: tuple[Line, ...]
@@ -61,10 +61,10 @@ def make_board(
     earlier: Path | None = None,
     baseline: str | None = None,
 ) -> Board:
-    """The report of ``runs``; ``beside`` are those of its sister suite, pairs to single people, for the claims.
+    """The report of ``runs``; ``beside``: those of the sister suite (pairs or single people), for the claims.
 
     ``earlier``: a folder of reports, whose report of this suite the runs are compared with. ``baseline``: the run that
-    the methods here are compared with; UsageError where there is none of that name.
+    the methods here are compared with; UsageError if no run has that name.
     """
     by_label = {run.label: run for run in runs}
     if baseline is not None:
@@ -101,13 +101,13 @@ def make_board(
 
 
 def check_baseline(baseline: str, labels: Sequence[str], suite: str) -> None:
-    """UsageError where no run of a suite is called so."""
+    """UsageError if no run of the suite has that name."""
     if baseline not in labels:
         raise UsageError(f"--baseline {baseline}: no such run of {suite}: {did_you_mean(baseline, labels)}")
 
 
 def _unlocalized(runs: Sequence[Run]) -> Difference | None:
-    """By how much more pairs blend without the localisation loss, where both were drawn whole in one setting."""
+    """How much more often pairs blend without the localisation loss, if both runs are complete, in one setting."""
     by_label = {run.label: run for run in runs}
     ours, without = by_label.get(OURS), by_label.get(f"{OURS}@{UNLOCALIZED}")
     if ours is None or without is None or ours.setting != without.setting:

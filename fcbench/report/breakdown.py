@@ -1,4 +1,4 @@
-"""Scores apart by kind of prompt, by group of people, by person: where a mean hides a difference."""
+"""Scores split by kind of prompt, by group of people and by person, where a mean hides a difference."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from fcbench.world.people import SKIN_WORDS
 
 TITLES = {"noun": "class word", "skin": "skin tone"}
 SCALES = {"skin": SKIN_WORDS}
-"""The order of values that have one; others go by name."""
+"""Property -> order of its values; others go by name."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One kind or group: by score, then by method, the mean over its pictures."""
+    """One kind or group; ``scores``: score -> method -> mean over its pictures."""
 
     name: str
     size: int
@@ -28,14 +28,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Grouping:
-    """The people apart by one property; of several in a picture each belongs to its own value, by its own face."""
+    """The people split by one property; several in one picture each count under their own value, by their own face."""
 
     property: str
     parts: tuple[Part, ...]
 
 
 def by_kind(runs: Sequence[Run]) -> list[Part]:
-    """The paper's categories of prompts; empty where a suite has one only."""
+    """The paper's categories of prompts; empty where a suite has only one."""
     prompts = {case.prompt for run in runs for case in run.cases.values()}
     names = sorted({prompt.kind for prompt in prompts})
     if len(names) < 2:
@@ -65,19 +65,19 @@ def _part(runs: Sequence[Run], values: Mapping[str, str], name: str) -> Part:
 
 
 def own_identity(run: Run, people: Collection[str]) -> Estimate:
-    """The mean identity of ``people``, each judged by its own face also where it is not alone, with its interval."""
+    """The mean identity of ``people`` with its interval, each judged by their own face, in shared pictures too."""
     told = [(value, (person,), prompt) for person, prompt, value in _own_faces(run) if person in people]
     values, groups, prompts = [v for v, _, _ in told], [g for _, g, _ in told], [p for _, _, p in told]
     return mean(values, groups, prompts, bounds=run.bounds("identity"))
 
 
 def everyones_identity(runs: Sequence[Run]) -> dict[str, Estimate]:
-    """By method the mean identity of all people, each by its own face: of pairs that is not the worse one's."""
+    """Method -> mean identity of all people, each by their own face: for pairs, not by the worse of the two."""
     return {run.label: own_identity(run, {s.id for case in run.cases.values() for s in case.subjects}) for run in runs}
 
 
 def _own_faces(run: Run) -> Iterator[tuple[str, str, float]]:
-    """Of every person in every picture the id, the prompt's id, and the identity of its own face."""
+    """For every person in every picture: their id, the prompt's id, and the identity of their own face."""
     for number, case in run.cases.items():
         for place, subject in enumerate(case.subjects, 1):
             column = f"identity_{place}" if len(case.subjects) > 1 else "identity"
@@ -87,7 +87,7 @@ def _own_faces(run: Run) -> Iterator[tuple[str, str, float]]:
 
 
 def by_subject(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
-    """Person -> method -> mean identity of its own face over the pictures with it; one person has no interval."""
+    """Person -> method -> mean identity of their own face over their pictures; one person has no interval."""
     people = sorted({s.id for run in runs for case in run.cases.values() for s in case.subjects})
     table: dict[str, dict[str, float]] = {subject: {} for subject in people}
     for run in runs:

@@ -1,7 +1,7 @@
 """What the paper claims, and what became of it here, each with its numbers.
 
-A claim on scores is held where a test tells it, not held where one tells the contrary, else not shown: a suite of few
-people refutes nothing. Each test stands alone, as a claim needs all of its own.
+A claim on scores is held if a test shows it, not held if one shows the opposite, else not shown: a suite of few people
+refutes nothing. P values are not corrected for their number, as a claim needs all of its tests.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ def claims(
     frontiers: Mapping[Size, Sequence[Frontier]],
     unlocalized: Difference | None = None,
 ) -> list[Claim]:
-    """The checklist; ``boards`` holds the ranking of one subject a picture, that of pairs, or both, this suite's first.
+    """The checklist; ``boards`` holds the ranking of single subjects, that of pairs, or both, this suite's first.
 
-    Of larger groups the paper claims nothing: identity and blending are not judged on them.
+    The paper claims nothing about larger groups: identity and blending are not judged on them.
     ``frontiers``: the curves over alpha of each.
-    ``unlocalized``: by how much more pictures are blended without the localisation loss, on the same cases.
+    ``unlocalized``: how much more often pictures blend without the localisation loss, on the same cases.
     """
     any_board = boards.get("single") or next(iter(boards.values()))
     return [
@@ -118,7 +118,7 @@ def _no_storage(board: Ranking) -> Claim:
 
 
 def _identity(boards: Mapping[Size, Ranking], size: Size, text: str) -> Claim:
-    """All tuned methods are those that either suite has: one that was left out here could be the better one."""
+    """Counts as "all" the tuned methods that either suite has: one left out here could be the better one."""
     board = boards.get(size)
     if board is None:
         return Claim(text, "not measured", "no such suite was reported here")
@@ -145,7 +145,7 @@ def _verdict(difference: float, p: float) -> Verdict:
 
 
 def _all(verdicts: Sequence[Verdict]) -> Verdict:
-    """Of a claim that needs each of several."""
+    """The verdict on a claim that needs all of several."""
     return next((told for told in ("not held", "not shown") if told in verdicts), "held")
 
 
@@ -206,7 +206,7 @@ def _alpha(boards: Mapping[Size, Ranking], frontiers: Mapping[Size, Sequence[Fro
 
 
 def _ranked(board: Ranking, frontiers: Sequence[Frontier]) -> Frontier | None:
-    """FastComposer's curve among the runs of this ranking; of several (other weights) that of the ranked method."""
+    """FastComposer's curve among this ranking's runs; of several (other weights), that of the ranked method."""
     rows = {row.method for row in board.rows}
     runs = {frontier: {step.method for step in frontier.steps} for frontier in frontiers if frontier.method == OURS}
     here = [frontier for frontier, methods in runs.items() if methods <= rows]

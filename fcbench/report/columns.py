@@ -11,9 +11,9 @@ from fcbench.report.table import NOTHING, Row
 
 
 def coverage(row: Row) -> str:
-    """Pictures made of pictures expected; failures named.
+    """Pictures made out of those expected, and failures.
 
-    A picture that is neither made nor failed was not tried yet.
+    A picture that is neither has not been tried yet.
     """
     return f"{row.generations}/{row.cases}" + (f", {row.failures} failed" if row.failures else "")
 
@@ -33,7 +33,7 @@ class Column:
 
 
 def further(rows: Sequence[Row]) -> dict[str, str]:
-    """Score -> heading of what was named to be scored, in any of the rows."""
+    """Score -> heading of what was asked for by name, in any of the rows."""
     return {score: heading for row in rows for score, heading in row.further.items()}
 
 

@@ -1,4 +1,4 @@
-"""The commands that make a report's figures again, to be printed beside them."""
+"""The commands that reproduce a report's figures, printed beside them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fcbench.report.runs import Run, under
 
 
 def run_command(run: Run, out: Path) -> str:
-    """Draws the run's pictures again; of a folder of foreign pictures, takes them over again."""
+    """Draws the run's pictures again; if they were made elsewhere, takes them over again."""
     config = run.config
     suite = str(config.get("suite_file") or config.get("suite", ""))
     if run.is_sanity:
@@ -40,13 +40,13 @@ def run_command(run: Run, out: Path) -> str:
 
 
 def report_command(suite: str, out: Path, earlier: Path | None = None, baseline: str | None = None) -> str:
-    """Writes the report again from the runs, and its figures in full to leaderboard.json."""
+    """Writes the report again from the runs, with its figures in full in leaderboard.json."""
     against = [] if earlier is None else ["--against", str(earlier)]
     compared = [] if baseline is None else ["--baseline", baseline]
     return shlex.join(["fcbench", "report", "--suite", suite, *compared, *against, *under(out)])
 
 
 def _files(config: Mapping[str, Any]) -> list[str]:
-    """The options that name weights: the stack, and another checkpoint than its own."""
+    """The options that name weights: the stack, and a checkpoint other than its own."""
     options = {"stack_file": "--stack", "checkpoint_file": "--checkpoint"}
     return [word for key, option in options.items() if config.get(key) for word in (option, str(config[key]))]

@@ -1,4 +1,4 @@
-"""What a run cost, from what the runner measured: seconds on the wall, memory by three marks, bytes kept."""
+"""What a run cost, as the runner measured it: wall-clock seconds, memory by three marks, bytes kept."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ GIB, MIB = 2**30, 2**20
 class Costs:
     """One run's costs; None where nothing was measured.
 
-    ``fit_seconds`` is the median over the groups of subjects, ``sample_seconds`` that over pictures drawn warm, each
-    its share of a batch, ``single_seconds`` that of few drawn alone, from ``single_low`` to ``single_high``;
-    ``total_seconds`` is one fit and one picture alone, as the paper counts (its share where none was drawn alone);
-    loading and warming up stand apart. ``peak_gib`` is that of a fit and of a picture alone (of a batch where none was
-    drawn alone), in the memory that counts (``memory_kind``: allocated on a GPU, resident beyond the loaded stack on a
-    CPU), ``reserved_gib`` what PyTorch took from the GPU, ``device_gib`` the high-water mark of the whole device or
-    process, batches and all.
-    ``prior_seconds`` is what was prepared for the class words of a group, once for all who share them, the most of any
-    group: in no other column.
-    ``prior_``, ``fit_`` and ``sample_peak_gib`` are the phases' own peaks, the last one's in batches.
+    ``fit_seconds`` is the median over the groups of subjects. ``sample_seconds`` is the median over pictures drawn
+    warm, each its share of a batch; ``single_seconds`` that of a few drawn alone, which took from ``single_low`` to
+    ``single_high``. ``total_seconds`` is one fit and one picture alone, as the paper counts (its share of a batch if
+    none was drawn alone). Loading and warming up are separate. ``peak_gib`` is the higher of a fit's peak and that of
+    a picture alone (of a batch if none was drawn alone), in the memory that counts (``memory_kind``: allocated on a
+    GPU, resident beyond the loaded stack on a CPU). ``reserved_gib`` is what PyTorch took from the GPU, ``device_gib``
+    the high-water mark of the whole device or process, batches and all.
+    ``prior_seconds`` went into what a group's class words need, made once for all who share them; the most of any
+    group, and in no other column.
+    ``prior_``, ``fit_`` and ``sample_peak_gib`` are the phases' own peaks, the last in batches.
     """
 
     memory_kind: str
@@ -46,7 +46,7 @@ class Costs:
 
 
 def costs(run: Run) -> Costs:
-    """The costs of a run; a yardstick has none, as nothing was drawn for it, nor have pictures made elsewhere."""
+    """The costs of a run; yardsticks, for which nothing was drawn, and pictures made elsewhere have none."""
     kind = str(run.config.get("memory_kind") or "")
     if not run.has_costs or not run.generations:
         return Costs(kind)

@@ -32,7 +32,7 @@ class Frontier:
 
 
 def frontiers(runs: Sequence[Run]) -> list[Frontier]:
-    """Of each method that was drawn complete at three alphas or more in one setting, otherwise alike."""
+    """One per method with complete runs at three or more alphas, in one setting and otherwise alike."""
     families: dict[str, dict[float, Run]] = {}
     for run in sorted(runs, key=lambda run: (run.is_of_sweep, run.label)):
         if run.alpha is not None and run.is_complete and run.values("identity") and run.values("prompt"):

@@ -51,7 +51,7 @@ class Exhibit:
     references: tuple[Tile, ...]
     pictures: tuple[Tile, ...]
     spread: float
-    """How far the methods' identities lie apart."""
+    """How far apart the methods' identities lie."""
 
     @property
     def problems(self) -> list[str]:
@@ -66,9 +66,9 @@ def gallery(runs: Sequence[Run], suite: str) -> list[Exhibit]:
 
 
 def choose(known: dict[str, Case], runs: Sequence[Run], suite: str) -> list[str]:
-    """Cases in an order drawn from the suite's name: one half prompts and subjects in turn, one half failures.
+    """Cases in an order seeded by the suite's name: one half takes prompts and subjects in turn, one half failures.
 
-    The first half prefers cases that all runs made; the second takes what is left where no case failed.
+    The first half prefers cases that all runs made; the second takes other cases once failures run out.
     """
     order = sorted(known)
     random.Random(suite).shuffle(order)
@@ -79,7 +79,7 @@ def choose(known: dict[str, Case], runs: Sequence[Run], suite: str) -> list[str]
     chosen: list[str] = []
     while len(chosen) < wanted:
         failed = [case for case in order if len(chosen) >= wanted / 2 and any(problems(known[case], r) for r in runs)]
-        sign = 1 if failed else -1  # of failures first those without a picture
+        sign = 1 if failed else -1  # failures without a picture come first
         best = min(
             failed or order,
             key=lambda case: (sign * made[case], seen[known[case].prompt.id], seen[group_of(known[case])]),

@@ -1,4 +1,4 @@
-"""What a report was made from, beside its files: ``manifest.json``."""
+"""``manifest.json``, beside a report's files: what it was made from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEPT = (
     *("method", "options", "suite_digest", "stack", "stack_file", "stack_digests", "sampling", "random_weights"),
     *("low_memory", "sanity", "sees", "note", "device", "memory_kind", "versions", "cases"),
 )
-"""What of a run's configuration is published."""
+"""The keys of a run's configuration that are published."""
 
 
 def write_manifest(folder: Path, board: Board) -> None:
@@ -34,7 +34,7 @@ def write_manifest(folder: Path, board: Board) -> None:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """The files of the report in ``folder``, but the manifest."""
+    """The files of the report in ``folder``, except the manifest."""
     return sorted([*folder.glob("leaderboard.*"), *folder.glob("generations.*")])
 
 

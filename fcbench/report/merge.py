@@ -1,4 +1,4 @@
-"""Join the runs of several machines: copy whole run folders, refusing what cannot be compared, and say why."""
+"""Join the runs of several machines: copy whole run folders, or refuse what cannot be compared and say why."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ALIKE = ("method", "options", "recipe", "sampling", "random_weights", "low_memor
 
 
 def merge(out: Path, other: Path, suite: str) -> list[RunFolder]:
-    """Copy the runs of ``suite`` under ``other`` to ``out``; those that are there already, as far, are left alone.
+    """Copy the runs of ``suite`` under ``other`` to ``out``; those already there, as far along, are left alone.
 
     Raises DataError, before anything is copied, naming each run that does not compare: other cases, other weights under
     the same name, other judges, or another run of the same name. Runs of other devices are taken: they rank apart.
@@ -61,7 +61,7 @@ def _refusals(folder: RunFolder, ours: Mapping[str, RunFolder]) -> list[str]:
     if folder.label in ours and not _are_one(folder, config, ours[folder.label]):
         reasons.append(f"both have another {folder.label}: draw one again with --variant")
     differences = (_difference(folder, config, label, own) for label, own in ours.items())
-    return [*reasons, *islice(filter(None, differences), 1)]  # the first says why, the others would say it again
+    return [*reasons, *islice(filter(None, differences), 1)]  # the first says why; others would repeat it
 
 
 def _difference(folder: RunFolder, config: Mapping[str, Any], label: str, own: RunFolder) -> str:
@@ -82,7 +82,7 @@ def _difference(folder: RunFolder, config: Mapping[str, Any], label: str, own: R
 
 
 def _are_one(folder: RunFolder, config: Mapping[str, Any], other: RunFolder) -> bool:
-    """Whether two folders hold one run, of which one may have come further: made alike, common pictures equal."""
+    """Whether two folders hold one run, one of them perhaps further along: made alike, common pictures equal."""
     known = read_json(other.config)
     if any(config.get(key) != known.get(key) for key in ALIKE):
         return False
@@ -100,7 +100,7 @@ def _pictures(folder: RunFolder) -> dict[str, str]:
 
 
 def _copy(source: RunFolder, target: RunFolder, point: Callable[[Path], dict[str, Any]]) -> None:
-    """The whole folder but the method's own; ``point`` gives a row whose photos are named where they lie here."""
+    """Copy all but the method's work and locks; ``point`` gives a row with its photos' paths here."""
     remove_temporaries(target.path.parent, f".{target.label}.*.tmp")
     with atomic_folder(target.path) as temporary:
         aside = shutil.ignore_patterns("work", "locks", ".*.tmp")
@@ -110,7 +110,7 @@ def _copy(source: RunFolder, target: RunFolder, point: Callable[[Path], dict[str
 
 
 def _extend(source: RunFolder, target: RunFolder, point: Callable[[Path], dict[str, Any]]) -> None:
-    """What a run that is here lacks of one that came further: pictures, then their rows, and the scores of all."""
+    """Add what a run here lacks of one that is further along: pictures, then their rows, and the scores of all."""
     with locked(target.lock, f"{target.path}: a run is at work there; wait for it, or end it"):
         for part in ("images", "fits"):
             for file in sorted((source.path / part).glob("[!.]*")):
@@ -128,9 +128,9 @@ def _extend(source: RunFolder, target: RunFolder, point: Callable[[Path], dict[s
 def _point_to_photos(
     row: Path, suite: str, out: Path, other: Path, photos: Mapping[tuple[str, str], Path]
 ) -> dict[str, Any]:
-    """A case whose photos are named where they lie here: a row holds whole paths of the machine that it was made on.
+    """A row with its photos' paths here: it holds the absolute paths of the machine that it was made on.
 
-    ``photos`` by subject and file name, as runs here name them: cases of the same suite have the same.
+    ``photos``: the paths in runs here, by subject and file name: all cases of a suite have the same photos.
     """
     case: dict[str, Any] = read_json(row)
     for subject in case["case"]["subjects"]:
@@ -141,7 +141,7 @@ def _point_to_photos(
 
 
 def _photo(image: Path, suite: str, subject: str, out: Path, other: Path) -> str:
-    """The photo in ``out``, copied from ``other`` if it is there alone; else where the row says."""
+    """The photo in ``out``, copied from ``other`` if it is only there; else where ``image`` says."""
     here, there = (subject_folder(folder, suite, subject) / image.name for folder in (out, other))
     if not here.exists() and there.exists():
         write_bytes(here, there.read_bytes())

@@ -93,5 +93,5 @@ def p_value(value: float | None) -> str:
 
 
 def plain(value: float | int | str | None) -> str:
-    """A cell of the CSV: six significant digits, a point, nothing where there is nothing."""
+    """A cell of the CSV: six significant digits, a decimal point, empty for None."""
     return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)

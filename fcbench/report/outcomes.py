@@ -1,4 +1,4 @@
-"""What became of pictures of several people: all right, or in what way not."""
+"""What became of pictures of several people: all right, or what went wrong."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ OUTCOMES = {
     "missing": "missing",
     "extra": "extra face",
 }
-"""Score -> heading. Each is 1 or 0 a picture, or None where it does not apply."""
+"""Score -> heading. Each is 1 or 0 per picture, or None where it does not apply."""
 
 COSINES = {"margin": "margin", "identity_mean": "mean identity", "identity_strict": "strict identity"}
-"""Scores beside them that are no shares: how far the subject that fares worst is from the others; identity, the mean of
-the subjects; that of the worst, matched for the largest sum, where a missing face counts 0."""
+"""Scores beside them that are not shares: how much nearer the worst-placed subject's face is to it than to another; the
+subjects' mean identity; that of the worst, faces matched for the largest sum, a missing face 0."""
 
 FAILED = tuple(name for name in OUTCOMES if name != "both_right")
 
@@ -36,12 +36,12 @@ def outcomes(rows: Sequence[Row], size: Size) -> dict[str, str]:
 
 
 def thresholds(runs: Sequence[Run]) -> dict[str, Mapping[str, Any]]:
-    """By run what its outcomes were judged by, where that is on record."""
+    """Run -> what its outcomes were judged by, where that is on record."""
     return {run.label: run.facts["blending"] for run in runs if run.facts.get("blending")}
 
 
 def calibrations(rows: Sequence[Row], told: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The rows' thresholds in words, each but once; with the runs' names where they differ, as runs of other people do.
+    """The rows' thresholds in words, each once; with the runs' names where they differ, as between different people.
 
     ``told`` are the thresholds by run.
     """

@@ -16,7 +16,7 @@ LANE = 42
 """Height of a method's line in a plot of lanes."""
 
 COLOURS = 8
-"""How many colours the style sheet has; methods beyond share them, in another shape."""
+"""How many colours the style sheet has; further methods reuse them, in another shape."""
 
 SHAPES: tuple[tuple[tuple[float, float], ...], ...] = (
     (),
@@ -60,7 +60,7 @@ class Lane:
 
 @dataclass(frozen=True)
 class Guide:
-    """A yardstick, drawn as a line across at its height."""
+    """A yardstick, drawn as a horizontal line."""
 
     label: str
     y: float
@@ -94,7 +94,7 @@ def linear_axis(title: str, values: Sequence[float]) -> Axis:
     step = _step(max(high - low, 0.05))
     start = floor(low / step - 0.1) * step
     start = max(start, 0.0) if low >= 0 else start
-    steps = max(ceil(high / step + 0.1), round(start / step) + 2)  # two parts at least, also where all values are 0
+    steps = max(ceil(high / step + 0.1), round(start / step) + 2)  # at least two parts, even where all values are 0
     return Axis(title, (start, steps * step), step)
 
 
@@ -128,7 +128,7 @@ def scatter(
 
 
 def lanes(rows: Sequence[Lane], axis: Axis, title: str) -> Markup:
-    """One line a method, its name above it; a log axis where the axis is one."""
+    """One line per method, its name above it; logarithmic if ``axis`` is."""
     parts, bottom = [], TOP + LANE * len(rows)
     for value in axis.ticks():
         parts.append(
@@ -192,7 +192,7 @@ def _along(axis: Axis, value: float) -> float:
 
 
 def _guide(guide: Guide, points: Sequence[Point], x: Axis, y: Axis) -> Markup:
-    """The line and its name, at the end where no method lies."""
+    """The line, with its name at the end where no method lies."""
     down = _down(y, guide.y)
     near = [_across(x, p.x) for p in points if abs(_down(y, p.y) - down) < 24]
     is_left = any(across > WIDTH - RIGHT - 120 for across in near)
@@ -288,7 +288,7 @@ def _error_bars(point: Point, x: Axis, y: Axis) -> Markup:
 def _place(
     point: Point, points: Sequence[Point], labels: Sequence[tuple[float, float, float]], x: Axis, y: Axis
 ) -> tuple[float, float]:
-    """Where the point's name stands: beside it, where it covers the least of other names, points and yardsticks."""
+    """Where the point's name stands: beside it, where it covers the least of other names, points and its error bars."""
     across, down = _across(x, point.x), _down(y, point.y)
     width, off = CHARACTER * len(point.label), point.radius + 4
     places = [

@@ -1,4 +1,4 @@
-"""Figures that others published, beside ours and never mixed with them: the paper's, and those reproduced."""
+"""Published figures, the paper's and those of reproductions, beside ours and never mixed with them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ QUANTITIES = {
 }
 
 SAME_PROTOCOL = ("celeba-single", "celeba-pair")
-"""The suites whose people and prompts are the paper's; figures of others do not compare with it."""
+"""The suites whose people and prompts are the paper's; figures of other suites do not compare."""
 
 SAME_STACK = "sd15"
 """The stack whose base model is the paper's."""
@@ -42,7 +42,7 @@ class Source(Closed):
 
     text: str
     verified: bool
-    """False: recalled, not read again where it was printed."""
+    """False: quoted from memory, not checked in print."""
 
 
 class Published(Closed):
@@ -74,7 +74,7 @@ def read_published() -> Published:
 
 
 def three_columns(published: Published, ranking: Ranking, *, suite: str, size: Size) -> list[Line]:
-    """Every published quantity and what was measured here; nothing is published of more than two people."""
+    """Every published quantity and what was measured here; nothing is published for more than two people."""
     rows = {row.method: row for row in ranking.of("method")}
     figures = [figure for figure in published.figures if figure.suite == size]
     named = [name for name in published.methods if any(figure.method == name for figure in figures)]
@@ -121,7 +121,7 @@ def _ours(row: Row | None, quantity: str) -> str:
 
 
 def _column(row: Row, quantity: str) -> str:
-    """The score that a quantity is read from: identity by the paper's judge, FaceNet, where it was asked."""
+    """The score that a quantity is read from: identity by the paper's judge, FaceNet, if it scored the row."""
     return "identity_facenet" if quantity == "identity" and "identity_facenet" in row.scores else quantity
 
 

@@ -29,7 +29,7 @@ ALPHA = re.compile(r"(?:.*-)?alpha-[0-9.]+")
 
 
 OWN = ("judged",)
-"""What scores' headers say of the pictures rather than of the judge."""
+"""Keys of scores' headers that are about the pictures, not the judge."""
 
 
 BASE = ("tokenizer", "text_encoder", "vae", "unet", "scheduler")
@@ -37,7 +37,7 @@ BASE = ("tokenizer", "text_encoder", "vae", "unet", "scheduler")
 
 
 class Setting(NamedTuple):
-    """What runs have in common that are ranked together; ``base``: of weights and defaults, "" of what drew nothing."""
+    """What runs ranked together have in common; ``base``: a digest of weights and defaults, "" if nothing was drawn."""
 
     device: str
     stack: str
@@ -57,7 +57,7 @@ class Run:
     headers: Mapping[str, Mapping[str, Any]]
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     outdated: tuple[str, ...] = ()
-    """Of each further metric that is left out, since it judged other pictures, not all, or was edited: what to run."""
+    """What to run for each further metric that is left out: it judged other pictures, not all, or was edited."""
     further: Mapping[str, str] = field(default_factory=dict)
     """Columns of metrics that were named to be scored, with their headings."""
 
@@ -73,7 +73,7 @@ class Run:
 
     @property
     def random_weights(self) -> bool:
-        """Whether the stack was untrained: then there is cost, and no quality."""
+        """Whether the stack was untrained: then there are costs but no quality."""
         return bool(self.config.get("random_weights", False))
 
     @property
@@ -88,9 +88,9 @@ class Run:
 
     @property
     def _base(self) -> str:
-        """Of the weights and defaults that all methods draw with: their own are their affair."""
+        """A digest of the weights and defaults that all methods draw with, without a method's own."""
         digests, sampling = self.config.get("stack_digests") or {}, dict(self.config.get("sampling") or {})
-        sampling.pop("alpha", None)  # of FastComposer alone
+        sampling.pop("alpha", None)  # FastComposer's alone
         return digest_json([{role: digests.get(role) for role in BASE}, sampling])[:8]
 
     @property
@@ -101,7 +101,7 @@ class Run:
 
     @property
     def costs_measured(self) -> bool:
-        """Whether the pictures were drawn here: of others no device and no cost is known."""
+        """Whether the pictures were drawn here: for others neither device nor cost is known."""
         return bool(self.config.get("costs_measured", True))
 
     @property
@@ -116,7 +116,7 @@ class Run:
 
     @property
     def is_sanity(self) -> bool:
-        """Whether this is a yardstick (real photos, other people, the copied reference) and no method."""
+        """Whether this is a yardstick (real photos, other people, the copied reference), not a method."""
         return bool(self.config.get("sanity", False))
 
     @property
@@ -131,9 +131,9 @@ class Run:
 
     @property
     def alpha(self) -> float | None:
-        """The share of subject-conditioned steps, of methods that have one: their own, or else the stack's.
+        """The share of subject-conditioned steps, for methods that have one: their own, or else the stack's.
 
-        None where an option of that name is something else, as LoRA's is: no number from 0 to 1.
+        None if the option of that name is something else, as LoRA's is: not a number from 0 to 1.
         """
         options = self.config.get("options", {})
         if "alpha" not in options:
@@ -144,12 +144,12 @@ class Run:
 
     @property
     def is_of_sweep(self) -> bool:
-        """Whether it was drawn for the frontier of alpha, and is no method of its own."""
+        """Whether it was drawn for the frontier of alpha, and is not a method of its own."""
         return self.alpha is not None and ALPHA.fullmatch(self.label.partition("@")[2]) is not None
 
     @cached_property
     def subject_groups(self) -> dict[str, dict[str, str]]:
-        """By property (class word, skin tone, ...) what each subject is."""
+        """Property (class word, skin tone, ...) -> subject -> value."""
         given: Mapping[str, Mapping[str, Any]] = self.config.get("subject_groups", {})
         people = {subject.id: subject.noun for case in self.cases.values() for subject in case.subjects}
         groups = {"noun": people}
@@ -177,7 +177,7 @@ def group_of(case: Case) -> Group:
 
 
 def read_run(folder: RunFolder) -> Run:
-    """Read a run; DataError if its configuration is incomplete, or its pictures are not scored, or not all."""
+    """Read a run; DataError if its configuration is incomplete, or its pictures are not all scored."""
     config = read_json(folder.config)
     if absent := [key for key in ("cases", "device", "stack", "suite_digest") if key not in config]:
         raise DataError(f"{folder.config}: no {', '.join(absent)} in it; delete the run and make it again")
@@ -186,7 +186,7 @@ def read_run(folder: RunFolder) -> Run:
     if generations and not config.get("random_weights", False):
         told = {name: folder.read_scores(name) for name in dict.fromkeys((*METRICS, *folder.scored()))}
         judged = set.intersection(*(set(told[name][1]) for name in METRICS))
-        if judged and len(generations) < int(config["cases"]):  # what was drawn since it was scored waits
+        if judged and len(generations) < int(config["cases"]):  # pictures drawn after scoring wait
             generations = {case: made for case, made in generations.items() if case in judged}
     scores: dict[str, Mapping[str, Score]] = {}
     headers: dict[str, Mapping[str, Any]] = {}
@@ -212,7 +212,7 @@ def read_run(folder: RunFolder) -> Run:
 def _headings(metric: str, header: Mapping[str, Any], rows: Mapping[str, Mapping[str, Score]]) -> dict[str, str]:
     """Column -> heading of what tables for people show of a metric: not the parts of a column (``identity_facenet_1``).
 
-    Unit and direction are told of the column that the metric is called after: they are no other's.
+    Only the column named after the metric gets unit and direction: they belong to no other.
     """
     columns = list({column: None for row in rows.values() for column in row})
     shown = [column for column in columns if not any(column.startswith(f"{other}_") for other in columns)]
@@ -222,7 +222,7 @@ def _headings(metric: str, header: Mapping[str, Any], rows: Mapping[str, Mapping
 
 
 def _was_edited(header: Mapping[str, Any]) -> bool:
-    """Whether the file of a metric of one's own is not the one that scored."""
+    """Whether the file of a user's own metric has changed since it scored."""
     code = header.get("code") or {}
     file = plugins.source_of(code["plugin"]) if "digest" in code and "plugin" in code else None
     return file is not None and digest_file(file) != code["digest"]
@@ -234,7 +234,7 @@ def is_of_others(header: Mapping[str, Any], usual: Mapping[str, Any]) -> bool:
 
 
 def _scored_anew(metric: str, header: Mapping[str, Any], folder: RunFolder) -> str:
-    """What brings a metric up to date; one that no package offers is named as its scores' header does."""
+    """The command that updates a metric; one that no package offers is named as in its scores' header."""
     offered = metric in plugins.names("metrics")
     named = metric if offered else header.get("code", {}).get("plugin", f"MODULE:{metric}")
     words = ["fcbench", "score", "--suite", folder.suite, "--metric", named, *under(folder.path.parents[2])]
@@ -242,7 +242,7 @@ def _scored_anew(metric: str, header: Mapping[str, Any], folder: RunFolder) -> s
 
 
 def under(out: Path) -> list[str]:
-    """The words that have a command work under ``out``."""
+    """The words that make a command work under ``out``."""
     return [] if out == Path("out") else ["--out", str(out)]
 
 

@@ -1,4 +1,4 @@
-"""What a method used beside prompt and photos: it may have drawn for a judge's eye, or known more than others."""
+"""What a method used besides prompt and photos: it may have aimed at a judge, or known more than others."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ JUDGES = {
     "attributes": "attributes",
     "dino": "dino",
 }
-"""By what a method may see, as it or its role is called, the score that is read by it."""
+"""What a method may see, by its own or its role's name -> the score that it judges."""
 
 
 def seen(run: Run) -> list[str]:
-    """A line for each thing that the run says its method saw; of a judge that scored it, what that judges."""
+    """A line for each thing that the run says its method saw; for a judge that scored the run, with that score."""
     return [f"sees {name}{_judging(JUDGES.get(name), run)}" for name in run.config.get("sees", ())]
 
 

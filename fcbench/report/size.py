@@ -1,4 +1,4 @@
-"""How many people a suite's pictures show, in a word: the paper speaks of single people and of pairs, of no more."""
+"""How many people a suite's pictures show, in a word: the paper covers single people and pairs, no more."""
 
 from __future__ import annotations
 

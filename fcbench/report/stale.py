@@ -20,9 +20,9 @@ TABLES = "leaderboard.csv"
 def stale(folder: Path, out: Path | None, metrics: Mapping[str, Any]) -> list[str]:
     """Why the report in ``folder`` is out of date; empty if it is not. Loads no model.
 
-    Compared with its manifest are its own files, the stack's weights, the metrics that are installed now
-    (``metrics``, by name), and the runs of its suite under ``out`` where they are there; None for a report that was
-    made elsewhere, as those that ship: runs here say nothing of it.
+    The manifest is compared with the report's files, the stack's weights, the metrics installed now (``metrics``, by
+    name), and the suite's runs under ``out``, if there are any. ``out`` is None for a report made elsewhere, such as
+    those that ship: runs here say nothing about it.
     """
     path = folder / MANIFEST
     if not path.exists():
@@ -44,7 +44,7 @@ def _files(folder: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _weights(manifest: Mapping[str, Any]) -> Iterator[str]:
-    """Roles of the stack that have other weights now; a stack that is not on this machine tells nothing."""
+    """Roles of the stack that have other weights now; a stack that is not on this machine is passed over."""
     from fcbench.stacks import load_stack
 
     for label, run in manifest["runs"].items():

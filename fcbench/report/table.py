@@ -1,4 +1,4 @@
-"""The leaderboard: one row a run, ranked where runs compare, with every method's difference to a baseline."""
+"""The leaderboard: one row per run, ranked where runs compare, with every method's difference to a baseline."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Row:
     status: str
     note: str
     further: Mapping[str, str] = field(default_factory=dict)
-    """The scores among these that were named to be scored, with their headings."""
+    """Those of ``scores`` that were asked for by name, with their headings."""
     low_memory: bool = False
 
     @property
@@ -95,7 +95,7 @@ class Ranking:
     baseline: str
     comparisons: tuple[Comparison, ...]
     duels: Mapping[tuple[str, str], tuple[Difference, float | None]]
-    """Of every two complete methods the difference in identity, first minus second, and p corrected (Holm)."""
+    """For every two complete methods: the difference in identity, first minus second, and p corrected (Holm)."""
 
     def of(self, role: Role) -> list[Row]:
         """The rows of one role, in order."""
@@ -108,7 +108,7 @@ class Ranking:
 
 
 def rankings(runs: Sequence[Run], suite: str, *, baseline: str = BASELINE) -> list[Ranking]:
-    """The runs by setting, the setting with most runs first; ``baseline``: the run that methods are compared with."""
+    """The runs by setting, the one with most runs first; ``baseline``: the run that methods are compared with."""
     measured = Counter(run.setting for run in runs if run.has_costs)
     counts = Counter(_joins(run, measured) for run in runs)
     return [
@@ -120,8 +120,8 @@ def rankings(runs: Sequence[Run], suite: str, *, baseline: str = BASELINE) -> li
 def _joins(run: Run, measured: Counter[Setting]) -> Setting:
     """The setting that a run is ranked in.
 
-    Pictures made elsewhere, whose cost is not compared and which no stack drew, join the largest of the suite's
-    version: of those on the stack that judges them, if there are any.
+    Pictures that no method drew here, whose cost is not compared, join the largest setting of their suite version:
+    among those on the stack that judges them, if there are any.
     """
     own = run.setting
     same = [setting for setting in measured if setting.suite_digest == own.suite_digest]
@@ -155,7 +155,7 @@ def _ranking(runs: Sequence[Run], suite: str, title: str, baseline: str) -> Rank
 
 
 def _usual_versions(runs: Sequence[Run]) -> dict[str, str]:
-    """Of each package the version that most runs were drawn with."""
+    """Package -> the version that most runs were drawn with."""
     told = [run.config.get("versions") or {} for run in runs if run.has_costs]
     counts = {package: Counter(str(each.get(package)) for each in told) for each in told for package in each}
     return {package: count.most_common(1)[0][0] for package, count in counts.items()}
@@ -258,7 +258,7 @@ def _row(run: Run, suite: str, role: Role, ranks: tuple[int, int] | None, usual:
 
 
 def _note(run: Run, identity: Estimate, usual: Mapping[str, str]) -> str:
-    """What a reader must know about the row; ``usual``: the versions of the runs that it stands among."""
+    """What a reader must know about the row; ``usual``: the versions of most runs beside it."""
     if run.random_weights:
         return "random weights: cost only"
     low = ["--low-memory: slower, with less memory"] if run.config.get("low_memory") else []
@@ -271,14 +271,14 @@ def _note(run: Run, identity: Estimate, usual: Mapping[str, str]) -> str:
 
 
 def _versions(run: Run, usual: Mapping[str, str]) -> list[str]:
-    """The packages that other runs here were drawn with other versions of."""
+    """The packages whose versions differ from those of most runs here."""
     own = run.config.get("versions") or {} if run.has_costs else {}
     other = [f"{name} {number}, not {usual[name]}" for name, number in own.items() if str(number) != usual[name]]
     return [f"drawn with {', '.join(other)}"] if other else []
 
 
 def _settings(run: Run) -> list[str]:
-    """From when on the photo is heeded, where that is a setting; steps and guidance that are not the stack's."""
+    """Alpha, where the method has one; steps and guidance that are not the stack's."""
     options, usual = run.config.get("options") or {}, run.config.get("sampling") or {}
     told = [] if run.alpha is None or run.is_of_sweep else [f"alpha {run.alpha:g}"]
     for name, words in (("steps", "{:g} steps, the stack has {:g}"), ("guidance", "guidance {:g}, the stack has {:g}")):
@@ -289,7 +289,7 @@ def _settings(run: Run) -> list[str]:
 
 
 def _tuning(run: Run) -> list[str]:
-    """Of a tuned method by which preset and on which track, what its class images took; what the suite says of it."""
+    """For a tuned method: its preset and track, what its class images took, and what the suite says of it."""
     recipe, options = run.config.get("recipe") or {}, run.config.get("options") or {}
     prior = max((g.prior_seconds for g in run.generations.values()), default=0.0)
     track = f", {options['track']} track" if "track" in options else ""

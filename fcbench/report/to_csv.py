@@ -1,4 +1,4 @@
-"""The leaderboard for programs: one row a run, numbers in full, nothing where there is nothing."""
+"""The leaderboard for programs: one row per run, six significant digits, empty where there is nothing."""
 
 from __future__ import annotations
 

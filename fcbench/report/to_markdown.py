@@ -16,7 +16,7 @@ from fcbench.report.table import NOTHING, Comparison, Ranking, Row
 
 
 def to_markdown(board: Board) -> str:
-    """The tables, what became of groups, differences to the baseline, the paper's claims, and how to read it all."""
+    """The tables, outcomes for groups, differences to the baseline, the paper's claims, and how to read it all."""
     parts = [f"# Leaderboard: {escape(board.suite)}"]
     for ranking in board.rankings:
         parts += [f"## {escape(ranking.title)}"]

@@ -1,4 +1,4 @@
-"""Every picture behind a leaderboard, a row each: for whoever wants other statistics than ours, or pairs with them."""
+"""Every picture behind a leaderboard, a row each: for statistics of your own, and for later runs to pair with."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ FIXED = pyarrow.schema(
 
 
 def to_parquet(runs: Sequence[Run]) -> bytes:
-    """One row a case of each run, drawn or failed; runs in their order, cases by id.
+    """One row per case of each run, drawn or failed; runs in their order, cases by id.
 
-    The scores follow, a column each: null where it does not apply, and then ``notes`` says why. ``text`` is the prompt
+    A column per score follows: null where it does not apply, and then ``notes`` says why. ``text`` is the prompt
     that is scored. Costs of yardsticks and of pictures made elsewhere are null; ``fit_seconds`` is the whole fit of the
     case's subjects, ``sample_seconds`` the picture's share of its batch.
     """
@@ -56,7 +56,7 @@ def to_parquet(runs: Sequence[Run]) -> bytes:
 
 
 def _table(rows: Sequence[dict[str, Any]], schema: pyarrow.Schema) -> pyarrow.Table:
-    """Of JSON lines: a table of Python's values would be made by way of pandas, whose import takes longer than it."""
+    """Made from JSON lines: from Python's values it would go through pandas, whose import takes longer than this."""
     if not rows:
         return schema.empty_table()
     lines = "\n".join(json.dumps(row, allow_nan=False) for row in rows).encode()
@@ -65,7 +65,7 @@ def _table(rows: Sequence[dict[str, Any]], schema: pyarrow.Schema) -> pyarrow.Ta
 
 
 def _row(run: Run, name: str, case: Case | None) -> dict[str, Any]:
-    """``case`` is None where it failed in every run: its id is all that is kept of it."""
+    """``case`` is None if it failed in every run: then only its id is kept."""
     made = run.generations.get(name)
     scores = {column: of_case[name] for column, of_case in run.scores.items() if name in of_case}
     row: dict[str, Any] = {"method": run.label, "case": name, "device": run.config["device"]}

@@ -26,7 +26,7 @@ CAPTIONS: dict[Kind, str] = {
 
 
 def to_tex(rankings: Sequence[Ranking], suite: str) -> str:
-    """Two ``table*``, quality and cost, that fit a page, each with one block of rows a ranking and the rows' notes."""
+    """Two ``table*``, quality and cost, that fit a page, each with a block of rows per ranking and the rows' notes."""
     tables = [_table(rankings, suite, kind) for kind in CAPTIONS]
     return "\n\n".join(["% Needs \\usepackage{booktabs}.", *tables]) + "\n"
 
@@ -53,7 +53,7 @@ def _table(rankings: Sequence[Ranking], suite: str, kind: Kind) -> str:
 
 
 def _heading(text: str) -> str:
-    """A heading of three words on two lines: its column holds less."""
+    """A heading, on two lines from three words on: cells are narrower."""
     first, space, last = text.rpartition(" ") if text.count(" ") > 1 else ("", "", text)
     return rf"\shortstack{{{escape(first)}\\{escape(last)}}}" if space else escape(last)
 
@@ -68,6 +68,6 @@ def _alignment(column: Column) -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
-    """A row; braces first where a cell begins like an argument of the row's end before it."""
+    """A row, after empty braces if LaTeX would read its start as an argument of the row end above."""
     line = " & ".join(map(escape, cells)) + r" \\"
     return f"{{}}{line}" if line.startswith(("[", "*")) else line

@@ -43,7 +43,7 @@ def facts(board: Board) -> list[tuple[str, str]]:
 
 
 def finding(ranking: Ranking) -> str:
-    """The result in a sentence, no more sure than the figures are."""
+    """The result in a sentence, no surer than the figures."""
     ranked = [row for row in ranking.rows if row.rank_best is not None]
     if not ranked:
         return "No method has a complete run with scores yet: nothing is ranked."
@@ -66,7 +66,7 @@ def limits(rows: Sequence[Row], scores: Sequence[str] = COMPARED) -> dict[str, S
 
 
 def span(estimates: Sequence[Estimate]) -> Span:
-    """From the least to the largest of means and intervals, a hundredth at least; 0 to 1 where there are none."""
+    """From the least to the largest of means and intervals, at least 0.01 wide; 0 to 1 where there are none."""
     ends = _ends(estimates) or [0.0, 1.0]
     return min(ends), max(max(ends), min(ends) + 0.01)
 

@@ -11,9 +11,9 @@ CHECKPOINT = ("checkpoint", "fusion")
 
 
 def differing(then: Mapping[str, str | None], now: Mapping[str, str | None], *, checkpoint: bool) -> list[str]:
-    """The roles that both name and whose digests differ, sorted; those that label and judge aside.
+    """The roles that both name and whose digests differ, sorted, without those that label and judge.
 
-    Who judged stands with the scores.
+    The scores say who judged.
 
     ``checkpoint``: whether FastComposer's own count too.
     """

@@ -55,15 +55,15 @@ def run_suite(
     keep_fits: bool = False,
     part: tuple[int, int] | None = None,
 ) -> RunSummary:
-    """Draw the cases of ``suite`` that are not there yet; tells on standard error how it goes.
+    """Draw the cases of ``suite`` that are not there yet; reports progress on standard error.
 
     ``part``: the groups of one task of several, which may be at work in the run's folder at the same time.
 
-    ``options`` are the method's, over those that the suite gives it. ``keep_fits`` keeps what each fit leaves in the
+    ``options`` are the method's, over those that the suite gives it. ``keep_fits`` saves each fitted sampler in the
     run's ``kept`` folder.
 
     A method's failure leaves its cases without a picture and is counted; under ``fail_fast`` it raises MethodError.
-    Raises UsageError for a method, option or suite that do not fit each other or the run that is there,
+    Raises UsageError for a method, option or suite that do not fit each other or the existing run,
     MissingError for absent weights, FcbenchError for a full disk or a worker that died.
     """
     from fcbench.run.worker import Job
@@ -100,7 +100,7 @@ def run_suite(
 
 
 def _events(job: dict[str, Any]) -> Generator[dict[str, Any]]:
-    """Start a worker on ``job`` and yield what it tells, to the end; raises what it raised."""
+    """Start a worker on ``job`` and yield its events to the end; raises what it raised."""
     command = [sys.executable, "-c", START, *sys.path]
     worker = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", start_new_session=True

@@ -22,7 +22,7 @@ from fcbench.files import read_json, write_json
 from fcbench.run.measure import Cost, LoadClock, Meter
 
 NOTE_SECONDS = 5.0
-"""How often a long phase notes what it has spent, for the case that it is killed."""
+"""How often a long phase notes what it has spent, in case it is killed."""
 
 
 class Calls:
@@ -41,7 +41,7 @@ class Calls:
 
     @contextlib.contextmanager
     def resumed(self, spent: Path) -> Iterator[Cost]:
-        """Measure the block together with what attempts that were killed spent on it, which ``spent`` knows.
+        """Measure the block together with what killed attempts spent on it, which ``spent`` records.
 
         Work that a killed attempt had not saved is done again and counts twice: the sum is what was really spent.
         """
@@ -50,7 +50,7 @@ class Calls:
 
         def note() -> None:
             while not over.wait(NOTE_SECONDS):
-                with contextlib.suppress(FcbenchError):  # a full disk is told by whoever needs it
+                with contextlib.suppress(FcbenchError):  # a full disk is reported by whoever needs it
                     write_json(spent, {"seconds": earlier + perf_counter() - start})
 
         noting = threading.Thread(target=note, daemon=True)
@@ -62,18 +62,18 @@ class Calls:
             over.set()
             noting.join()
         cost.seconds += earlier
-        if spent.exists():  # until the cost is on record, what was spent is all of it
+        if spent.exists():  # until the cost is on record, ``spent`` holds all of it
             with contextlib.suppress(FcbenchError):
                 write_json(spent, {"seconds": cost.seconds})
 
     @contextlib.contextmanager
     def plugin(self, where: str) -> Iterator[None]:
-        """Turn whatever a plug-in raises into a MethodError, but for what stops every group alike."""
+        """Turn whatever a plug-in raises into a MethodError, except what stops every group alike."""
         try:
             yield
         except (UsageError, MissingError, WeightsError):
             raise
-        except (Exception, SystemExit) as error:  # a script made a method may still end itself
+        except (Exception, SystemExit) as error:  # a script turned into a method may still exit
             if is_disk_full(error):
                 raise FcbenchError(f"no space left on the disk of {self._folder.path}: make some, run again") from error
             raise MethodError(f"{where}: {reason(error)}") from error

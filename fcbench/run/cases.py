@@ -27,7 +27,7 @@ BATCH_SIZE = 16
 
 @dataclass(frozen=True)
 class Group:
-    """The subjects that share a picture, and all cases of theirs: a method is fitted once for them."""
+    """The subjects that share a picture, and all their cases: a method is fitted once for them."""
 
     subjects: tuple[Subject, ...]
     cases: tuple[Case, ...]
@@ -70,7 +70,7 @@ def groups_of(suite: Suite, subjects: Sequence[Subject]) -> list[Group]:
 def balanced(count: int, size: int, wanted: int) -> list[tuple[int, ...]]:
     """``wanted`` different groups of ``size`` out of ``count``, each member in about equally many.
 
-    Greedy: always the member that was used least; then the one least often met by those already in the group; then
+    Greedy: always the member used least; among equals, the one least often met by those already in the group; then
     the next in the circle. Raises UsageError where there are not that many groups.
 
     >>> balanced(5, 2, 5)
@@ -90,7 +90,7 @@ def balanced(count: int, size: int, wanted: int) -> list[tuple[int, ...]]:
 
 
 def case_seed(case: Case) -> int:
-    """The seed of a case's noise, in [0, 2**63): the same for every method, another for every case.
+    """The seed of a case's noise, in [0, 2**63): the same for every method, different for every case.
 
     A stable hash of the subjects' ids, the prompt's id and the suite's seed.
     """
@@ -111,7 +111,7 @@ def suite_digest(suite: Suite, subjects: Sequence[Subject]) -> str:
 
 
 def photo_digests(subjects: Sequence[Subject]) -> dict[str, list[str]]:
-    """By subject the sha256 of each photo: a run's pictures are judged by the photos that they were drawn from."""
+    """Subject -> sha256 of each photo: a run's pictures are judged by the photos that they were drawn from."""
     return {subject.id: [digest_file(photo) for photo in subject.images] for subject in subjects}
 
 

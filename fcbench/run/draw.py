@@ -23,8 +23,8 @@ from fcbench.run.record import refuse_changes
 from fcbench.types import Case, Generation, Image, Method, Sampler, Stack
 
 PRELOADED = ("tokenizer", "text_encoder", "vae", "unet", "scheduler")
-"""Roles that are in memory before anything is measured: what diffusion methods draw with. The U-Net is not, where a
-method has its own."""
+"""Roles that are in memory before anything is measured: what diffusion methods draw with; not the U-Net, if a method
+has its own."""
 
 ALONE = 3
 """How often a picture is drawn alone, warm: its seconds are the median."""
@@ -55,10 +55,10 @@ class Drawing:
         self._shared, self._leads = task is not None, task in (None, 1)
 
     def draw(self, groups: Sequence[Group]) -> None:
-        """Draw every batch that is not wholly there. A group that fails is told and left.
+        """Draw every batch that is not wholly there. A group that fails is reported and skipped.
 
-        Raises MethodError for the first failure under ``fail_fast``; UsageError, MissingError and WeightsError of a
-        plug-in, and a full disk, as they stop every group alike.
+        Raises MethodError for the first failure under ``fail_fast``. What stops every group alike is raised too: a
+        plug-in's UsageError, MissingError or WeightsError, and a full disk.
         """
         if self._folder.config.exists():
             earlier = read_json(self._folder.config)
@@ -74,10 +74,10 @@ class Drawing:
                 self._draw_missing(group)
 
     def _put_record(self) -> None:
-        """Say what the run is made with.
+        """Write down what the run is made with.
 
-        Of several that began at one moment none found another's word, so each looks again: UsageError where one of
-        them draws otherwise.
+        Tasks that began at the same moment found no record of each other, so each looks again: UsageError if another
+        draws with other settings.
         """
         busy = f"{self._folder.path}: another command begins there, which is waited for"
         with locked(self._folder.record_lock, busy, waits=True) if self._shared else contextlib.nullcontext():
@@ -87,7 +87,7 @@ class Drawing:
                 write_json(self._folder.config, self._record)
 
     def _alone_with(self, group: Group) -> contextlib.AbstractContextManager[None]:
-        """Where several share a run, a group is one's own while it is drawn."""
+        """If several tasks share the run, lock a group while it is drawn."""
         if not self._shared:
             return contextlib.nullcontext()
         busy = f"{self._folder.path}: another command draws {group.id}; wait for it, and give all of them the same N"
@@ -128,7 +128,7 @@ class Drawing:
         self._warm = True
 
     def _draw_alone(self, sampler: Sampler, case: Case) -> None:
-        """Draw one picture a few times to know what one alone takes: a share of a batch is less time, and more memory.
+        """Draw one picture a few times to know what one alone takes: a batch takes less time for each, but more memory.
 
         Measured as the batches are: on a CPU beyond what was held before the fit.
         """

@@ -20,12 +20,12 @@ IDENTITY = (
     *("method", "code", "options", "recipe"),
     *("stack", "stack_digests", "random_weights", "low_memory", *SURROUNDINGS),
 )
-"""What of a run's record decides a fit and its costs, beside the subject's photos."""
+"""What in a run's record decides a fit and its costs, besides the subject's photos."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What fitting a group cost, and what was prepared for it, which serves others too and counts apart."""
+    """What fitting a group cost, and preparing for it, which serves others too and counts apart."""
 
     fit_seconds: float
     peak_bytes: int
@@ -36,7 +36,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a fit works, and where its cost is told when it is done: ``spent`` what it took until it was killed."""
+    """Where a fit works, and where its cost is written when done; ``spent``: what it took until it was killed."""
 
     work: Path
     costs: Path
@@ -84,17 +84,17 @@ class Fitting:
         return sampler, fit
 
     def clear(self, group: Group) -> None:
-        """Remove what a group's fit worked on, when all its cases are drawn; what it is for other groups stays."""
+        """Remove a group's work folder once all its cases are drawn; what serves other groups stays."""
         shutil.rmtree(self._folder.work / group.id, ignore_errors=True)
 
     def trial(self, group: Group, workdir: Path) -> Sampler:
-        """A fit that nothing is kept of."""
+        """A fit of which nothing is kept."""
         subjects = [shown(subject, self._method.capabilities.images_per_subject) for subject in group.subjects]
         with self._calls.plugin(group.id):
             return self._method.fit(self._stack, subjects, seed=fit_seed(group), workdir=workdir)
 
     def _prepare(self, subjects: Sequence[Subject]) -> Cost:
-        """What was prepared for the subjects' class words, each once: seconds in sum, the highest peak."""
+        """The cost of preparing for the subjects' class words, each once: total seconds, highest peak."""
         if not isinstance(self._method, Preparing):
             return Cost()
         nouns = list(dict.fromkeys(subject.noun for subject in subjects))
@@ -120,7 +120,7 @@ class Fitting:
             return Cost(**read_json(told))
 
     def _join(self, subjects: Sequence[Subject]) -> tuple[Sampler, Cost]:
-        """Every subject's own fit, wherever it was made first, and what brings them together."""
+        """Each subject's own fit, whichever run made it first, and the sampler that joins them."""
         assert isinstance(self._method, Joining), "capabilities.joins promises a method join()"
         fits = [self._once_for_all(subject) for subject in subjects]
         if len(fits) == 1:
@@ -131,7 +131,7 @@ class Fitting:
         return sampler, Cost(sum(c.seconds for c in costs), max(c.peak_bytes for c in costs))
 
     def _once(self, place: _Place, group: Group, subjects: Sequence[Subject]) -> tuple[Sampler, Cost]:
-        """A fit in its place: found there, gone on with, or made from nothing."""
+        """A fit in its place: found there, continued, or made from nothing."""
         goes_on = self._method.capabilities.resumes and place.spent.exists()
         if not (place.costs.exists() or goes_on):
             shutil.rmtree(place.work, ignore_errors=True)
@@ -146,10 +146,10 @@ class Fitting:
         if self._method.capabilities.joins:
             write_json(place.costs, vars(cost))
             place.spent.unlink(missing_ok=True)
-        return sampler, cost  # until what it cost is written, a method that resumes is to find its work
+        return sampler, cost  # until its cost is written, a method that resumes must find its work
 
     def _once_for_all(self, subject: Subject) -> tuple[Sampler, Cost]:
-        """A subject's own fit: of two runs that want it at the same time the second waits."""
+        """A subject's own fit: if two runs want it at the same time, the second waits."""
         place = self._shared(subject)
         busy = f"{place.work.parent}: another run is at this fit of {subject.id}, which is waited for"
         with locked(place.work.with_name("lock"), busy, waits=True):

@@ -1,4 +1,4 @@
-"""What fitting and sampling cost: seconds on the wall, and the peak of the memory that counts on the device.
+"""What fitting and sampling cost: wall-clock seconds, and the peak of the memory that counts on the device.
 
 On a GPU that is what PyTorch has allocated, weights and all. On a CPU it is the process's resident memory in excess
 of what it holds when the stack is loaded and idle. The two never compare, so a run says which it measured.
@@ -29,13 +29,13 @@ MEASURED = (
     *("load_seconds", "warm_up_seconds", "single_seconds", "single_seconds_range", "single_peak_bytes"),
     *("peak_reserved", "peak_device"),
 )
-"""What is measured of a whole run, beside the costs of each case."""
+"""What is measured of a whole run, besides the costs of each case."""
 
 TICK_SECONDS = 0.02
 """How often memory is read where the kernel keeps no resettable high-water mark."""
 
 _UNSURE = 16 * 2**20
-"""So far apart may the kernel's two counts of the same memory be."""
+"""How far apart the kernel's two counts of the same memory may be."""
 
 
 @dataclass
@@ -140,7 +140,7 @@ class ResidentMeter:
     def _peak(self) -> contextlib.AbstractContextManager[Callable[[], int]]:
         """The highest resident memory since now: the kernel's mark if it can be reset, else read again and again.
 
-        Once, on a crowded machine, the mark of a phase was still that of the one before: so it is looked at.
+        Once, on a crowded machine, a phase still had the mark of the one before: so the reset is checked.
         """
         try:
             Path("/proc/self/clear_refs").write_text("5")
@@ -218,7 +218,7 @@ def _high_water() -> int:
 
 
 def _threads(stack: Stack) -> int:
-    """The threads that PyTorch computes with. A stack without roles, as tests have, does not wait for its import."""
+    """The threads that PyTorch computes with. For a stack without roles, as in tests, it is not imported."""
     if not stack.load:
         return os.cpu_count() or 1
     import torch

@@ -1,4 +1,4 @@
-"""Run folders of pictures that no method drew here: somebody else's, or photos. Nothing of their cost is known."""
+"""Run folders of pictures that no method drew here: somebody else's, or photos. Their cost is unknown."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def adopt(
 ) -> store.RunFolder:
     """Take over a folder of pictures, named by case, as a run of ``suite``; docs/pictures.md has the contract.
 
-    ``sees`` is what their method used beside prompt and photos, ``note`` what else a reader is to know, ``stack_name``
-    the stack that judges them, where it is not the suite's. A case without a picture becomes a
-    failure. Raises UsageError for a label that cannot name a folder, for a picture of no case, or where the run that
-    is there was made otherwise; DataError for a picture that cannot be read.
+    ``sees`` is what their method used besides prompt and photos, ``note`` what else a reader should know,
+    ``stack_name`` the stack that judges them, if it is not the suite's. A case without a picture becomes a failure.
+    Raises UsageError for a label that cannot name a folder, for a picture that belongs to no case, or if the run
+    there was made in another way; DataError for a picture that cannot be read.
     """
     refuse_label(label)
     subjects = subjects_of(suite, out)
@@ -73,7 +73,7 @@ def write_run(
 ) -> store.RunFolder:
     """Commit what ``draw`` gives for every case, a picture or the reason why there is none; ``facts`` go on record.
 
-    What is there is made anew, as pictures may have changed, and takes its place whole: the run is never of two.
+    A run that is there is made anew, as pictures may have changed, and replaced whole: never half old, half new.
     """
     folder, cases = store.run_folder(out, suite.name, label), cases_of(suite, subjects)
     record = _record(suite, subjects, label, len(cases), stack_name or suite.stack) | dict(facts)
@@ -83,7 +83,7 @@ def write_run(
     with atomic_folder(folder.path) as temporary:
         made = store.RunFolder(temporary)
         write_json(made.config, record)
-        if (scores := folder.path / "scores").is_dir():  # they know which pictures they are of
+        if (scores := folder.path / "scores").is_dir():  # they say which pictures they are of
             shutil.copytree(scores, temporary / "scores")
         for case in cases:
             picture = draw(case)
@@ -96,7 +96,7 @@ def write_run(
 
 
 def _refuse_another(folder: store.RunFolder, record: Mapping[str, Any]) -> None:
-    """UsageError where a run of this name was drawn here, is a yardstick where this is none, or is no run at all."""
+    """UsageError if what is there was drawn here, is no run, or only one of the two is a yardstick."""
     if not folder.config.exists():
         if folder.path.exists() and any(folder.path.iterdir()):
             raise UsageError(f"{folder.path}: there are files that are no run; move them, they would be in its way")
@@ -154,13 +154,13 @@ def _by_case(folder: Path, suite: Suite, subjects: Sequence[Subject], cases: Seq
 
 
 def _few(known: Mapping[str, str]) -> list[str]:
-    """Names to hint with: all of a small suite, a sample of one with thousands."""
+    """Names to suggest: all of a small suite, a sample of one with thousands."""
     names = list(known)
     return names[:: max(1, len(names) // 500)] if len(names) < 50_000 else names[:3]
 
 
 def _official_names(suite: Suite, subjects: Sequence[Subject]) -> dict[str, str]:
-    """Case ids by the official scheme's names; of single subjects, whom alone it numbers plainly."""
+    """Official name -> case id, for single subjects: only these does it number plainly."""
     if suite.group != 1:
         return {}
     people = sorted(subjects, key=lambda subject: subject.id)

@@ -1,4 +1,4 @@
-"""Whether a method can draw a suite at all: asked before anything is loaded, and of all runs before the first one."""
+"""Whether a method can draw a suite at all: asked before anything is loaded, for all runs before the first one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fcbench.types import Capabilities, Subject
 
 
 def refuse_impossible(name: str, capabilities: Capabilities, suite: Suite, subjects: Sequence[Subject]) -> None:
-    """UsageError where the suite has more people in a picture, or fewer photos of one, than the method called for."""
+    """UsageError if the suite has more people a picture than the method draws, or fewer photos of one than it needs."""
     most, photos = capabilities.max_subjects, capabilities.images_per_subject
     if most is not None and suite.group > most:
         raise UsageError(f"{name} draws at most {most} in a picture; suite {suite.name} wants {suite.group}")
@@ -29,9 +29,9 @@ def refuse_impossible(name: str, capabilities: Capabilities, suite: Suite, subje
 def refuse_any_impossible(
     suites: Sequence[Suite], methods: Iterable[str], variants: Sequence[Mapping[str, str]], out: Path
 ) -> None:
-    """The same of every method, with each variant's options, on every suite: hours later would be late to hear it.
+    """The same for every method, with each variant's options, on every suite, rather than hours into the runs.
 
-    Raises what loading a method or the suites' people raises. Where there is a single run, the run itself will tell.
+    Raises what loading a method or the suites' people raises. A single run is left to check itself.
     """
     asked = list(product(suites, methods, variants))
     if len(asked) < 2:

@@ -29,7 +29,7 @@ class Progress:
         self._start = self._told = monotonic()
 
     def tell(self, event: Mapping[str, Any]) -> None:
-        """Take in an event, and say so."""
+        """Take in an event and report it."""
         match event["event"]:
             case "start":
                 self.cases, self._wanted = event["cases"], event["missing"]
@@ -46,7 +46,7 @@ class Progress:
                 self._line(self._conclusion())
 
     def close(self) -> None:
-        """Leave the terminal's line empty for who writes next."""
+        """Leave the terminal's line empty for whoever writes next."""
         if sys.stderr.isatty():
             print(WIPE, end="", file=sys.stderr, flush=True)
 

@@ -23,11 +23,11 @@ SETTINGS = (
 """What decides a picture: a run folder holds one of each."""
 
 SURROUNDINGS = ("device", "memory_kind", "versions")
-"""What may change a picture's last bits, and the costs: held to while a run is not finished."""
+"""What may change a picture's last bits, and the costs: fixed until a run is finished."""
 
 
 def describe_method(method: Method) -> dict[str, Any]:
-    """Its code where it is not fcbench's own, its options, the fields of its dataclass, and what it says of itself."""
+    """Its code if it is not fcbench's own, its options (its dataclass's fields) and what it says of itself."""
     plugin: Any = method
     fields = dataclasses.fields(plugin) if dataclasses.is_dataclass(plugin) else ()
     return {
@@ -40,12 +40,12 @@ def describe_method(method: Method) -> dict[str, Any]:
 
 
 def describe_recipe(method: Method, stack: Stack) -> dict[str, Any] | None:
-    """What the method's options come to on the stack; None if they are all that there is."""
+    """What the method's options come to on the stack; None if the options say it all."""
     return dataclasses.asdict(method.recipe(stack)) if isinstance(method, Resolving) else None
 
 
 def describe_stack(stack: Stack) -> dict[str, Any]:
-    """Its name and what names its weights, those of the FastComposer checkpoint among them."""
+    """Its name, the digests of its weights (the FastComposer checkpoint's too) and its settings."""
     return {
         "stack": stack.name,
         "stack_digests": {**stack.digests, "checkpoint": digest_place(stack.checkpoint)},
@@ -56,7 +56,7 @@ def describe_stack(stack: Stack) -> dict[str, Any]:
 
 
 def where_stack(stack: str) -> dict[str, str | None]:
-    """A stack as it was asked for, and where its file lies here, for who asks from another folder.
+    """A stack as it was asked for, and its file's absolute path here, for use from other folders.
 
     >>> where_stack("mini")
     {'stack_file': 'mini', 'stack_place': None}
@@ -77,7 +77,7 @@ def refuse_changes(folder: store.RunFolder, record: Mapping[str, Any], *, finish
         return
     earlier = read_json(folder.config)
     now = json.loads(json.dumps(record, default=str))
-    # a run of an earlier version does not know its code, or not that of packages
+    # runs of earlier versions did not record their code, or not that of packages
     keys = [key for key in SETTINGS + (() if finished else SURROUNDINGS) if key != "code" or earlier.get("code")]
     for facts in (earlier, now):
         facts["stack_digests"] = drawing_digests(facts.get("stack_digests", {}))
@@ -90,12 +90,12 @@ def refuse_changes(folder: store.RunFolder, record: Mapping[str, Any], *, finish
 
 
 def drawing_digests(digests: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Those of what draws: another judge or labeller makes no other picture."""
+    """Those of what draws: judges and labellers do not change a picture."""
     return {role: digest for role, digest in digests.items() if role not in JUDGING + LABELLING}
 
 
 def refuse_other_versions(out: Path, suite: str, digest: str) -> None:
-    """Raise UsageError when runs of this suite's name are there that were made of another version of it."""
+    """Raise UsageError if a run there was made with another version of the suite of this name."""
     for folder in store.runs_of(out, suite):
         there = read_json(folder.config).get("suite_digest")
         if there != digest:

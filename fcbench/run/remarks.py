@@ -1,4 +1,4 @@
-"""What of a suite may not be as it is meant, and keeps nothing from being run: ``suite check`` tells it."""
+"""What in a suite may not be as meant, but does not keep it from being run: ``suite check`` tells it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _aside(people: FolderPeople) -> Iterator[str]:
 
 
 def _faces(suite: Suite, people: FolderPeople) -> Iterator[str]:
-    """References in which the stack's detector sees nobody, or more than one; or why it does not look."""
+    """References in which the stack's detector sees nobody, or more than one; or why it did not look."""
     from fcbench.metrics.faces import find_faces
     from fcbench.stacks import load_stack
 
@@ -60,7 +60,7 @@ def _cut(suite: Suite, nouns: list[str]) -> Iterator[str]:
     """The prompts that have more tokens than the stack's text encoder reads, filled with the longest class words."""
     phrase = subject_phrase(sorted(nouns, key=len)[-suite.group :])
     filled = {prompt.id: prompt.fill(phrase) for prompt in suite.prompts}
-    # A token is a byte at least: where there are few, no tokenizer is loaded, which takes seconds.
+    # A token is at least a byte: for short prompts no tokenizer is loaded, which takes seconds.
     long = {name: text for name, text in filled.items() if len(text.encode()) > 75}
     if not long:
         return

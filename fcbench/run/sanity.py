@@ -36,10 +36,10 @@ ROWS = (REAL, OTHERS, COPY)
 def write_sanity(
     suite: Suite, *, out: Path, stack_name: str | None = None, rows: Sequence[str] = ROWS
 ) -> list[store.RunFolder]:
-    """Write those sanity rows that the suite's people allow, telling of the others on stderr.
+    """Write those sanity rows that the suite's people allow, naming the others on stderr.
 
-    ``stack_name`` is the stack of the runs that they stand beside, where it is not the suite's.
-    UsageError where the people allow none of ``rows``.
+    ``stack_name`` is the stack of the runs beside them, if it is not the suite's.
+    UsageError if the people allow none of ``rows``.
     """
     subjects, stack = subjects_of(suite, out), load_stack(stack_name or suite.stack)
     obstacles = {row: _obstacle(row, suite.group, subjects) for row in rows}
@@ -72,7 +72,7 @@ def _obstacle(row: str, group: int, subjects: Sequence[Subject]) -> str:
 
 
 def _chooser(row: str, subjects: Sequence[Subject]) -> Callable[[Case], list[Path]]:
-    """For a case the photos to show, one a subject."""
+    """Case -> the photos to show, one per subject."""
     if row == REAL:
         return lambda case: [s.images[1 + _pick(case, s, len(s.images) - 1)] for s in case.subjects]
     if row == OTHERS:
@@ -92,7 +92,7 @@ def _strangers(case: Case, subjects: Sequence[Subject]) -> list[Subject]:
 
 
 def _pick(case: Case, subject: Subject, count: int) -> int:
-    """A number below ``count``: another for every case, and always the same."""
+    """A number below ``count`` that depends on case and subject alone."""
     return int.from_bytes(hashlib.sha256(f"{case.id} {subject.id}".encode()).digest()[:8], "big") % count
 
 
@@ -112,7 +112,7 @@ def side_by_side(photos: Sequence[Image], stack: Stack) -> Image:
 
 
 def _strip(photo: Image, app: Any, aspect: float) -> Image:
-    """The largest part of a photo with ``aspect`` = width / height that has the face in its middle, or nearly."""
+    """The largest part of a photo with ``aspect`` = width / height that has the face in its middle, if it can."""
     height, width = photo.shape[:2]
     tall, wide = (height, round(height * aspect)) if height * aspect <= width else (round(width / aspect), width)
     x, y = width / 2, height / 2

@@ -1,4 +1,4 @@
-"""The verb ``suite``: what a suite asks for, what of its people is missing, and a suite of one's own people."""
+"""The verb ``suite``: what a suite asks for, what its people lack, and a suite of one's own people."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fcbench.run.remarks import remarks
 from fcbench.types import PromptKind
 
 ID = 60
-"""Characters of a prompt's words that its id keeps, which becomes a part of file names."""
+"""How many characters of a prompt's words its id keeps; ids are parts of file names."""
 
 
 class OwnPrompts(Closed):
@@ -58,7 +58,7 @@ def describe(suite: Suite, out: Path) -> str:
 def case_table(suite: Suite, out: Path) -> str:
     """All cases as CSV: the name that a picture must have, the words, the seed, and all that it is drawn from.
 
-    ``subjects``, ``nouns`` and ``photos`` are JSON, lists in the order of the words; ``photos`` has a list of paths for
+    ``subjects``, ``nouns`` and ``photos`` are JSON lists in the order of the words; ``photos`` has a list of paths for
     each subject, the reference first. ``template`` is the prompt with its slot.
     """
     text = io.StringIO()
@@ -81,10 +81,10 @@ def missing_people(suite: Suite) -> list[str]:
 def new_suite(
     name: str, people: Path, prompts: Path, *, stack: str, pairs: int = 0, seeds: int = 1, folder: Path = Path()
 ) -> Path:
-    """Write ``folder/NAME.yaml``: the people photographed in ``people`` under the prompts in a YAML file.
+    """Write ``folder/NAME.yaml``: the people photographed in ``people`` with the prompts in a YAML file.
 
-    Raises UsageError where the file is there and says something else (a suite is never edited), where a suite that
-    ships has the name, or a prompt is there twice; DataError where people or photos are missing.
+    Raises UsageError if the file is there and says something else (a suite is never edited), if a suite that ships
+    has the name, or if a prompt is there twice; DataError if people or photos are missing.
     """
     own = load_yaml(prompts, OwnPrompts)
     if name in names("suites"):
@@ -135,7 +135,7 @@ def _cell(value: list[str] | list[list[str]]) -> str:
 
 
 def _ids_of(texts: Sequence[str]) -> list[str]:
-    """The prompts' ids, with a digest where several have the same words but for other letters, signs or the slot.
+    """The prompts' ids, with a digest where several differ only in letters beyond a to z, signs or the slot.
 
     >>> _ids_of(["{} in the snow", "in the snow, {}", "{} at home"])
     ['in-the-snow-0aea8e4c', 'in-the-snow-3938c9b9', 'at-home']
@@ -146,7 +146,7 @@ def _ids_of(texts: Sequence[str]) -> list[str]:
 
 
 def _id_of(text: str) -> str:
-    """A prompt's id from its words: those beyond ``ID`` characters, or of other letters than a to z, as a digest.
+    """A prompt's id from its words in a to z and 0 to 9; with a digest if there are none, or over ``ID`` characters.
 
     >>> _id_of("a photo of {} in the Snow!"), _id_of("{} в снегу")
     ('a-photo-of-in-the-snow', 'prompt-9f7e7340')

@@ -6,7 +6,7 @@ from fcbench.errors import UsageError
 
 
 def sweep(alphas: str, variant: str = "") -> list[tuple[str, dict[str, str]]]:
-    """For each alpha the run's variant and its option; under another variant that name comes first.
+    """For each alpha the run's variant and its option; the name of a given ``variant`` comes first.
 
     >>> sweep("0,0.5", "large")
     [('large-alpha-0', {'alpha': '0'}), ('large-alpha-0.5', {'alpha': '0.5'})]
@@ -17,7 +17,7 @@ def sweep(alphas: str, variant: str = "") -> list[tuple[str, dict[str, str]]]:
 
 
 def parse(text: str) -> list[float]:
-    """Numbers from 0 to 1, each once, in the order given; ``...`` goes on in even steps to the number behind it.
+    """Numbers from 0 to 1, each once, in the order given; ``...`` goes on in even steps to the number after it.
 
     >>> parse("0,0.2,...,1")
     [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]

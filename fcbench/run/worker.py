@@ -1,6 +1,6 @@
 """The process that a run happens in: load, warm up, fit, draw, commit. One method each, so its memory is its own.
 
-Reads a job, one JSON line, from standard input, and dies when that is closed: it never outlives who started it.
+Reads a job, one JSON line, from standard input, and dies when that is closed: it never outlives its parent.
 Writes events, one JSON line each, to standard output; what a plug-in prints goes to standard error.
 """
 
@@ -41,7 +41,7 @@ Emit: TypeAlias = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Job:
-    """What to run; plain values, so that it can be told as JSON."""
+    """What to run; plain values, so that it can be sent as JSON."""
 
     suite: dict[str, Any]
     suite_file: str
@@ -61,7 +61,7 @@ class Job:
 
 
 def work(job: Job, emit: Emit) -> None:
-    """Draw what is missing of a run, telling how it goes; raises what ``run_suite`` raises."""
+    """Draw what is missing of a run, reporting progress; raises what ``run_suite`` raises."""
     from fcbench.fastcomposer.hub import pin
     from fcbench.stacks import load_stack
 

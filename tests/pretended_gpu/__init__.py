@@ -1,4 +1,4 @@
-"""A GPU where there is none, to find what a processor forgives: see ``tensors.py``."""
+"""A GPU where there is none, to find what a CPU forgives: see ``tensors.py``."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import torch
 HERE = Path(__file__).parent
 _PLAIN = torch.version.cuda is None and torch.version.hip is None
 POSSIBLE = _PLAIN and sys.platform == "linux" and bool(shutil.which("g++"))
-"""It takes the place of a real one: torch must be built for processors alone. Its driver is compiled."""
+"""It takes a real one's place, so torch must be built for CPUs alone; its driver is compiled by g++."""
 
 
 def environment(folder: Path, *, shapes_alone: bool = False) -> dict[str, str]:
-    """What a Python has to be started with for torch to have that GPU, also in its children.
+    """The environment in which a Python and its children have that GPU in torch.
 
     ``shapes_alone``: large tensors have no numbers there, so that models of full size take seconds.
     """

@@ -10,7 +10,7 @@ BLOCK = 512
 
 
 class Hold:
-    """Kept by a tensor, which must have no weak references itself where torch swaps it for another."""
+    """Kept by a tensor and watched in its stead: torch cannot swap a tensor that has weak references."""
 
 
 class Memory:
@@ -21,7 +21,7 @@ class Memory:
         self._holders: Counter[int] = Counter()
 
     def hold(self, storage: Any) -> Hold:
-        """Count ``storage`` for as long as what is returned, or another's that shares it, is there."""
+        """Count ``storage``, once, for as long as any ``Hold`` returned for it is there."""
         key, size = storage._cdata, -(-storage.nbytes() // BLOCK) * BLOCK
         self._holders[key] += 1
         if self._holders[key] == 1:

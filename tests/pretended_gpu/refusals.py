@@ -1,4 +1,4 @@
-"""Run on the pretended GPU: that it computes, and refuses what a GPU refuses."""
+"""Run on the pretended GPU: checks that it computes, and refuses what a GPU refuses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def main() -> None:
         near[far[0].long()]
     total = torch.zeros(())
     with pytest.raises(RuntimeError, match="same device"):
-        total += far.sum()  # it would stay on the processor
+        total += far.sum()  # it would stay on the CPU
     with pytest.raises(RuntimeError, match="same device"):
         torch.stack([far.sum(), torch.tensor(1.0)])
     with pytest.raises(RuntimeError, match="same device"):

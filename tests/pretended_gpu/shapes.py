@@ -1,4 +1,4 @@
-"""Operations on tensors of which the large ones have a shape and no numbers: what large models take, uncomputed."""
+"""Operations on tensors, large ones having a shape but no numbers: what large models take, without computing."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch.utils import _pytree as pytree
 
 aten = torch.ops.aten
 LARGE = 2**14
-"""Elements from which on a tensor has no numbers; what tells who is where in a prompt has fewer."""
+"""A tensor of more elements has no numbers; those that tell who is where in a prompt have fewer."""
 
 
 def without_numbers(call: Callable[..., Any], func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """What ``func``, computed by ``call``, makes of tensors with and without numbers; one that nobody knows is 1."""
+    """What ``func``, computed by ``call``, makes of tensors with and without numbers; an unknown number is 1."""
     tensors = [x for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
     if any(x.is_meta for x in tensors):
         if func.overloadpacket is aten._local_scalar_dense:
@@ -29,7 +29,7 @@ def without_numbers(call: Callable[..., Any], func: Any, args: Any, kwargs: dict
 
 
 def with_numbers(made: Any) -> Any:
-    """What comes back from the GPU: noughts where nobody knows better."""
+    """What comes back from the GPU: zeros for unknown numbers."""
     return pytree.tree_map_only(torch.Tensor, lambda x: torch.zeros(x.shape, dtype=x.dtype) if x.is_meta else x, made)
 
 
@@ -38,7 +38,7 @@ def _shape(x: torch.Tensor) -> torch.Tensor:
 
 
 def _places(indices: Any) -> list[torch.Tensor | None]:
-    """Indices in the place of masks, which say by their numbers alone how many are taken."""
+    """Indices in place of masks, as only a mask's numbers tell how many elements it takes."""
     found: list[torch.Tensor | None] = []
     for index in indices:
         masks = index is not None and index.dtype is torch.bool

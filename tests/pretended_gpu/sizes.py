@@ -1,4 +1,4 @@
-"""Run on the pretended GPU, with numbers or with shapes alone: that it tells what its tensors take."""
+"""Run on the pretended GPU, with numbers or with shapes alone: checks what its tensors take."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def check_attention() -> None:
-    """In pieces, as a GPU has it: the map alone would take 64 times as much as a query."""
+    """Attention in pieces, as on a GPU: the map would take 64 times as much as a query."""
     query = torch.ones(1, 1, 4096, 64, device="cuda", dtype=torch.float16, requires_grad=True)
     as_diffusers: dict[str, Any] = {"attn_mask": None, "dropout_p": 0.0, "is_causal": False}
     for options in ({}, as_diffusers, as_diffusers | {"is_causal": True, "scale": 0.1}):
@@ -72,7 +72,7 @@ def check_attention() -> None:
 
 
 def check_saving() -> None:
-    """A model is saved without anything more on the GPU."""
+    """A model is saved without taking more of the GPU."""
     config = CLIPTextConfig(hidden_size=64, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2)
     model = CLIPTextModel(config).to("cuda")
     before = memory.alive

@@ -1,8 +1,8 @@
-"""Tensors on "cuda" that live in memory, and refuse what a GPU's tensors refuse.
+"""Tensors on "cuda" that live in main memory, and refuse what a GPU's refuse.
 
-Two devices in one operation, arrays of what is on the GPU, generators of the wrong device: a processor forgives them
-all. Nothing is known here of speed, of rounding, of kernels that a GPU lacks, of what libraries take beside tensors;
-and what was saved from the GPU is read back to the processor, whatever ``map_location`` says.
+Two devices in one operation, arrays of what is on the GPU, generators of the wrong device: a CPU forgives them all.
+Speed, rounding, kernels that a GPU lacks and what libraries take besides tensors are not modelled; and what was saved
+from the GPU is read back to the CPU, whatever ``map_location`` says.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from tests.pretended_gpu.shapes import with_numbers, without_numbers
 aten = torch.ops.aten
 NAME = "Pretended GPU"
 SHAPES_ALONE = bool(os.environ.get("PRETENDED_GPU_SHAPES"))
-"""Whether large tensors have no numbers there."""
+"""Whether large tensors have no numbers."""
 CROSSING = {aten._to_copy, aten.copy_, aten.set_}
-"""What moves between devices."""
+"""Operations that move between devices."""
 INDEXED = {aten.index, aten.index_put, aten.index_put_}
-"""What takes indices from the processor too."""
+"""Operations that take indices from the CPU too."""
 JOINING = {aten.cat, aten.stack, aten.embedding, aten.index_select, aten.gather}
-"""What takes nothing from the processor; other operations take numbers without dimensions."""
+"""Operations that take nothing from the CPU; others take tensors without dimensions."""
 
 
 class Held(torch.Tensor):
@@ -55,7 +55,7 @@ class Held(torch.Tensor):
 
     @property
     def data(self) -> torch.Tensor:
-        """The tensor without its history; what is set takes its place."""
+        """The tensor without its history; what is set replaces it."""
         return self.detach()
 
     @data.setter
@@ -81,7 +81,7 @@ class Held(torch.Tensor):
         return self.held.untyped_storage()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> torch.Tensor:
-        """A tensor with numbers of its own, that is counted; torch's way would copy the count's ``hold`` too."""
+        """A tensor with numbers of its own, counted anew; torch's way would copy ``hold`` too."""
         made = self.detach().clone().requires_grad_(self.requires_grad)
         if isinstance(self, torch.nn.Parameter):
             made._is_param = True
@@ -89,7 +89,7 @@ class Held(torch.Tensor):
         return made
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """A file holds the numbers, and is read back to the processor."""
+        """A file holds the numbers, and is read back to the CPU."""
         return self.held.__reduce_ex__(protocol)
 
     def __repr__(self, **_: Any) -> str:  # type: ignore[override]
@@ -110,7 +110,7 @@ class Pretending(TorchDispatchMode):
 
 
 def compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """Run an operation on the numbers, where it may be run; its results are where a GPU would leave them."""
+    """Run an operation on the numbers, if a GPU would; its results are where a GPU would leave them."""
     tensors = [x for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
     on_gpu = _is_on_gpu(func, args, kwargs, tensors)
     _check(func, args, kwargs, tensors, on_gpu)
@@ -163,14 +163,14 @@ def _softmax_backward(grad: torch.Tensor, made: torch.Tensor, dim: int, dtype: t
 
 
 KERNELS: dict[Any, Any] = {aten._softmax: _softmax, aten._softmax_backward_data: _softmax_backward}
-"""What a GPU computes from half precision to float at once, and a processor does not."""
+"""What a GPU computes from half precision to float in one step, and a CPU does not."""
 
 
 _plain_attention = functional.scaled_dot_product_attention
 
 
 def _attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
-    """As a GPU has it, in pieces: torch would multiply it out for a device that it has no kernels for."""
+    """As on a GPU, in pieces: torch would multiply it out for a device that it has no kernels for."""
     mask = options.get("attn_mask")
     masked_by_bool = mask is not None and mask.dtype is torch.bool
     if args or not isinstance(query, Held) or query.dim() != 4 or options.get("dropout_p") or masked_by_bool:
@@ -188,7 +188,7 @@ def install() -> None:
         setattr(torch._C, f"_cuda_{name}", lambda device=0: 0)
     functional.scaled_dot_product_attention = _attention
     torch.nn.Module._apply = _apply  # type: ignore[assignment, method-assign]
-    torch._C._set_only_lift_cpu_tensors(True)  # what is made of numbers goes to its device where it can be seen
+    torch._C._set_only_lift_cpu_tensors(True)  # tensors made from numbers go to their device in plain sight
     Pretending().__enter__()  # type: ignore[no-untyped-call]
 
 
@@ -196,7 +196,7 @@ _plain_apply = torch.nn.Module._apply
 
 
 def _apply(module: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.nn.Module:
-    """A parameter that goes to the GPU stays the parameter that it is, as it does on a real one."""
+    """A parameter that goes to the GPU stays the same object, as it does on a real one."""
     before = torch.__future__.get_swap_module_params_on_conversion()
     swaps = any(not isinstance(p, Held) for p in module._parameters.values() if p is not None)
     torch.__future__.set_swap_module_params_on_conversion(swaps)
@@ -229,4 +229,4 @@ _CUDA: dict[str, Any] = {
     "get_device_capability": lambda device=None: (9, 0),
     "get_device_properties": lambda device=None: SimpleNamespace(name=NAME, total_memory=2**36, major=9, minor=0),
 }
-"""What torch is asked about GPUs."""
+"""What torch answers about GPUs."""

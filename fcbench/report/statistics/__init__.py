@@ -1,4 +1,4 @@
-"""Means over pictures that share people and prompts, and how sure they are; numpy only, one idea a file.
+"""Means over pictures that share people and prompts, and how sure they are; numpy only, one idea per file.
 
 The people are the sample, not the pictures: what one face does to a score it does to every picture of that person.
 ``benchmarks/simulate_statistics.py`` shows by simulation how often 95 % intervals cover what they should, and how often

@@ -1,13 +1,13 @@
-"""Intervals by the bootstrap-t: how far off, in standard errors, the mean of resampled people and prompts is.
+"""Intervals by the bootstrap-t: how many standard errors the mean of resampled people and prompts is off.
 
-People are drawn with replacement, and prompts apart from them; a group counts where all its people were drawn, as often
-as the product says. A plain percentile interval is too narrow at 15 people, as it takes the standard error for known;
-here each draw is measured in its own. (Efron, "Nonparametric standard errors and confidence intervals", Canadian
+People are drawn with replacement, prompts independently of them; a group counts as often as the product of its
+people's counts. A plain percentile interval is too narrow at 15 people, as it takes the standard error as known; here
+each draw is measured in its own. (Efron, "Nonparametric standard errors and confidence intervals", Canadian
 Journal of Statistics 1981; resampling both ways: Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 2007.)
 
-Where few pictures make the whole difference, a draw without them knows hardly any error, and lies absurdly many of its
-own errors away from the mean: so a little of the table's variance (``SHARE``) goes into each draw's. Of trios few are
-left in a draw: of sixteen trios the interval is too wide (it covers 98 to 100 %).
+Where a few pictures make the whole difference, a draw without them has a tiny standard error, and lies absurdly many
+of those away from the mean: so each draw's variance includes a little of the table's (``SHARE``). Few trios are left
+in a draw: for sixteen trios the interval is too wide (it covers 98 to 100 %).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fcbench.report.statistics.variance import LEAST_CLUSTERS, resampled_means
 DRAWS = 999
 """How often people and prompts are drawn anew."""
 SHARE = 0.05
-"""Of a draw's variance that is the table's: of scores that vary evenly it changes next to nothing (LOG.md)."""
+"""The table's share in a draw's variance; for scores that vary evenly it changes next to nothing (LOG.md)."""
 
 
 def standard_error(table: Table) -> float:
@@ -39,7 +39,7 @@ def half_width(table: Table, *, level: float = 0.95, seed: int = 0, draws: int =
         prompts = drawn(table.prompts, draws, seed + 1)
     means, errors = resampled_means(table, subjects, prompts)
     own = standard_error(table)
-    usable = np.isfinite(errors)  # of a draw without a picture nothing is known
+    usable = np.isfinite(errors)  # a draw without a picture tells nothing
     steadied = np.sqrt((1 - SHARE) * errors[usable] ** 2 + SHARE * own**2)
     if not own or not usable.any():
         return 0.0
@@ -48,6 +48,6 @@ def half_width(table: Table, *, level: float = 0.95, seed: int = 0, draws: int =
 
 @lru_cache(maxsize=32)
 def drawn(clusters: int, draws: int, seed: int) -> Array:
-    """How often each cluster is drawn, shape (draws, clusters): each row sums to their number."""
+    """How often each cluster is drawn, shape (draws, clusters): each row sums to ``clusters``."""
     chances = np.full(clusters, 1 / clusters)
     return np.random.default_rng(seed).multinomial(clusters, chances, draws).astype(np.float64)

@@ -13,14 +13,14 @@ from fcbench.report.statistics.table import Group, tabulate
 from fcbench.report.statistics.variance import LEAST_CLUSTERS
 
 ALIKE = 1e-6
-"""Scores that differ by no more than this are one and the same score and its rounding."""
+"""Scores that differ by no more than this are equal but for rounding."""
 
 
 @dataclass(frozen=True)
 class Estimate:
     """A mean over ``count`` pictures of ``subjects`` people with its 95 % interval.
 
-    ``note``: why there is none, or that it is over people alone.
+    ``note``: why it has no interval, or that it is over people alone.
     """
 
     value: float | None
@@ -46,11 +46,11 @@ def mean(
     *,
     bounds: tuple[float, float] | None = None,
 ) -> Estimate:
-    """The mean of one score a picture with its 95 % interval, cut to ``bounds`` (the score's range) if given.
+    """The mean of one score per picture with its 95 % interval, cut to ``bounds`` (the score's range) if given.
 
     ``groups[i]`` are the subjects in picture ``i``, ``prompts[i]`` its prompt's id. No interval below six subjects, nor
-    where all pictures score alike: nothing tells then how much others would differ. Below six prompts it is of these
-    prompts, drawn over people alone.
+    if all pictures score alike, as nothing then tells how much others would differ. Below six prompts it holds for
+    these prompts only, over people alone.
     """
     if not values:
         return Estimate(None, note="no picture was scored")
@@ -76,7 +76,7 @@ def difference(
     *,
     bounds: tuple[float, float] | None = None,
 ) -> Difference:
-    """The mean of ``first - second``, two methods' scores, within ``bounds``, of the same cases in the same order."""
+    """The mean of ``first - second``: two methods' scores (within ``bounds``) of the same cases in the same order."""
     differences = [a - b for a, b in zip(first, second, strict=True)]
     span = None if bounds is None else bounds[1] - bounds[0]
     estimate = mean(differences, groups, prompts, bounds=None if span is None else (-span, span))

@@ -1,10 +1,11 @@
 """Whether two methods differ: their paired differences with signs flipped at random.
 
-If the methods were alike, what a person adds to the difference would be as likely to be added to the other method, and
-what a prompt adds likewise. So the differences are taken apart into what people, groups, prompts and single cells add,
-each of these parts gets a coin's sign, and the whole is put together again. The p value is the share of such tables
-whose mean is as many standard errors from 0 as the observed one. Each table is measured in its own standard error: that
-keeps the test honest where groups share people, and cells prompts, whose signs no exact test could flip one by one.
+If the methods were alike, what a person adds to the difference could as well have gone to the other method, and so
+could what a prompt adds. So the differences are taken apart into what people, groups, prompts and single cells add,
+each of these parts gets a random sign, and the whole is put together again. The p value is the share of such tables
+whose mean is at least as many standard errors from 0 as the observed one. Each table is measured in its own standard
+error, which keeps the test honest where groups share people and cells share prompts, whose signs no exact test could
+flip one by one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ FLIPS = 4_999
 
 @dataclass(frozen=True)
 class _Parts:
-    """What the differences are made of; all of a cell's parts together are its difference."""
+    """What the differences are made of; a cell's parts add up to its difference."""
 
     subjects: Array
     groups: Array
@@ -52,13 +53,13 @@ def _parts(table: Table) -> _Parts:
     subjects = np.linalg.lstsq(table.member, means, rcond=None)[0]
     rest = np.where(counts > 0, table.sums / np.maximum(counts, 1) - means[:, None], 0.0)
     prompts = np.zeros(table.prompts)
-    if table.prompts >= LEAST_CLUSTERS:  # fewer are these prompts and no others: no sample whose signs could differ
+    if table.prompts >= LEAST_CLUSTERS:  # fewer count as given: no sample whose signs could differ
         prompts = (rest * counts).sum(0) / np.maximum(counts.sum(0), 1)
     return _Parts(subjects, means - table.member @ subjects, prompts, np.where(counts > 0, rest - prompts, 0.0))
 
 
 def _distances(table: Table, a: Array, b: Array, cells: Array, v: Array, w: Array) -> Array:
-    """How many standard errors from 0 the means of tables are whose cell (g, p) holds a[g] + b[p] + v[g] w[p] cell.
+    """How many standard errors from 0 a table's mean is if its cell (g, p) holds a[g] + b[p] + v[g] w[p] cells[g, p].
 
     ``a`` and ``v`` have shape (tables, groups), ``b`` and ``w`` (tables, prompts), ``cells`` (groups, prompts). The
     tables themselves, gigabytes of them, are never written out: sums over their cells are products of matrices.

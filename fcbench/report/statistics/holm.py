@@ -1,4 +1,4 @@
-"""P values of several tests, so corrected that all of them together err at most as often as one."""
+"""P values of several tests, corrected so that all of them together err at most as often as one."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ Group = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Table:
-    """Sums and counts by cell; seeds are summed over, a cell without a picture has count 0.
+    """Sums and counts per cell, over all seeds; a cell without a picture has count 0.
 
     ``sums`` and ``counts`` have shape (groups, prompts); ``member``, shape (groups, subjects), is 1 where a subject is
     in a group. Groups of one subject are *singles*; larger ones can share subjects.
@@ -52,7 +52,7 @@ class Table:
         return self.largest > 1
 
     def together(self, size: int) -> npt.NDArray[np.int64]:
-        """Every ``size`` subjects that stand in one group, shape (sets, size)."""
+        """Every ``size`` subjects that share a group, shape (sets, size)."""
         sets = {found for row in self.member for found in combinations(np.flatnonzero(row).tolist(), size)}
         return np.array(sorted(sets), dtype=np.int64).reshape(-1, size)
 

@@ -1,9 +1,9 @@
-"""How much a mean over subjects x prompts would vary, had other subjects been asked, and other prompts.
+"""How much a mean over subjects x prompts would vary with other subjects and other prompts.
 
 Two pictures depend on each other when they share a subject or a prompt. The variance is that of subjects plus that of
-prompts minus that of single cells, which both hold (two-way clustering: Cameron, Gelbach, Miller, "Robust inference
-with multiway clustering", JBES 2011); of groups, two that share a person are dependent (dyadic clustering: Aronow,
-Samii, Assenova, Political Analysis 2015). It is never taken below either part alone, as the difference can be.
+prompts minus that of single cells, which both include (two-way clustering: Cameron, Gelbach, Miller, "Robust inference
+with multiway clustering", JBES 2011); two groups that share a person are dependent (dyadic clustering: Aronow,
+Samii, Assenova, Political Analysis 2015). It is never taken below either part alone, though the sum can be.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ LEAST_CLUSTERS = 6
 
 
 def resampled_means(table: Table, subjects: Array, prompts: Array) -> tuple[Array, Array]:
-    """Means and their standard errors where subject ``s`` was drawn ``subjects[b, s]`` times, prompts alike.
+    """Means and their standard errors where subject ``s`` was drawn ``subjects[b, s]`` times, likewise prompts.
 
     ``subjects`` has shape (draws, subjects), ``prompts`` (draws, prompts), whole numbers from 0; a group counts as
-    often as the product of its members. Returns two arrays of shape (draws,); of a draw without a picture both are nan.
+    often as its members' product. Returns two arrays of shape (draws,); for a draw without a picture both are nan.
     """
     groups = _group_weights(table, subjects)
     sums, counts = prompts @ table.sums.T, prompts @ table.counts.T
@@ -38,9 +38,9 @@ def resampled_means(table: Table, subjects: Array, prompts: Array) -> tuple[Arra
 def subject_part(table: Table, deviations: Array, subjects: Array, groups: Array) -> Array:
     """Sum over every two groups that share people, and every group with itself, of the product of their deviations.
 
-    Summed by person it counts two groups once for each person whom they share: so what two people share is taken off,
-    what three share is added again, and so on up to whole groups, which share their members with themselves alone.
-    ``deviations``, by group, and ``groups``, how often each counts, have shape (draws, groups).
+    Summed by person, two groups count once for each person they share: so the sum over pairs of people is taken off,
+    that over trios added again, and so on up to whole groups, which share all members with themselves alone.
+    ``deviations`` (one per group) and ``groups`` (how often each counts) have shape (draws, groups).
     """
     weighted, copies = groups * deviations, np.where(subjects > 0, subjects, 1.0)
     shared = ((weighted @ table.member) ** 2 / copies).sum(1)
@@ -57,18 +57,18 @@ def subject_part(table: Table, deviations: Array, subjects: Array, groups: Array
 
 
 def prompt_part(deviations: Array, prompts: Array) -> Array:
-    """Sum over prompts of their pictures' squared summed deviations; both have shape (draws, prompts)."""
+    """Sum over prompts of the square of their summed deviations; both have shape (draws, prompts)."""
     return _scaled((prompts * deviations**2).sum(1), prompts.sum(1))
 
 
 def together(between: Array, across: Array, within: Array) -> Array:
-    """Of subjects, prompts and cells: what both share is counted once."""
+    """The variance of subjects and prompts together: what both share, the cells, counts once."""
     return np.asarray(np.maximum(between + across - np.maximum(within, 0.0), np.maximum(between, across)))
 
 
 def _group_weights(table: Table, subjects: Array) -> Array:
     """The product of the members' weights, shape (draws, groups)."""
-    members = np.argsort(-table.member, axis=1, kind="stable")  # a group's own come first
+    members = np.argsort(-table.member, axis=1, kind="stable")  # a group's members come first
     weights = subjects[:, members[:, 0]]
     for place in range(1, table.largest):
         weights = weights * np.where(place < table.sizes, subjects[:, members[:, place]], 1.0)

@@ -1,4 +1,4 @@
-"""Python runs this before all else where this folder is on its path: from then on torch has a GPU."""
+"""Python runs this before all else if this folder is on its path: from then on torch has a GPU."""
 
 import ctypes
 import os
