@@ -142,7 +142,7 @@ class CustomTask(TuningTask):
         return hidden
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Per photo the sum of errors by the mask's area (not by channels too, as in the reference), and the prior."""
+        """Per photo, summed errors by the mask's area (as in the reference, not by channels too); plus the prior."""
         errors = errors_of(self.unet, self._schedule, batch, self.text(batch.ids))
         prior = errors.new_zeros(())
         if self._recipe.prior_weight:
@@ -159,7 +159,7 @@ class CustomTask(TuningTask):
 
 
 def hold_first_token(module: Any, inputs: Any, made: torch.Tensor) -> torch.Tensor:
-    """The projection (n, tokens, dim) as it is, without gradient through the first token's."""
+    """The projection (n, tokens, dim) unchanged, with no gradient through the first token."""
     return torch.cat([made[:, :1].detach(), made[:, 1:]], dim=1)
 
 

@@ -1,6 +1,6 @@
 """DreamBooth (Ruiz et al., 2023): the whole denoiser learns a rare word, class images keep it from forgetting.
 
-After diffusers' ``examples/dreambooth/train_dreambooth.py``; two subjects as its ``multi_subject_dreambooth``: tuned
+After diffusers' ``examples/dreambooth/train_dreambooth.py``; two subjects as in ``multi_subject_dreambooth``: tuned
 together, a picture of each in every batch.
 """
 
@@ -82,7 +82,7 @@ class DreamBoothTask(TuningTask):
         return hidden
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """The subject's mean error, weighted by its own times where the recipe says so, and the class images'."""
+        """The subject's mean error, weighted by timestep where the recipe says so, plus the class images'."""
         errors = errors_of(self.unet, self._schedule, batch, self.text(batch.ids))
         prior = errors.new_zeros(())
         if self._recipe.prior_weight:
@@ -136,7 +136,7 @@ def named_photos(
 
 
 def subject_words(recipe: Recipe, count: int) -> list[str]:
-    """The rare words of so many subjects."""
+    """The rare words of ``count`` subjects."""
     return list(recipe.words[:count])
 
 

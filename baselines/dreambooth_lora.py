@@ -27,7 +27,7 @@ LAYERS = ("to_q", "to_k", "to_v", "to_out.0")
 """Projections of every attention that get an adapter."""
 
 PREFIX = "unet."
-"""As diffusers names adapters in a file."""
+"""Before adapters' names in diffusers' files."""
 
 
 @dataclass
@@ -117,12 +117,12 @@ def add_adapter(unet: Any, name: str, rank: int) -> None:
     from peft import LoraConfig
 
     config = LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=list(LAYERS))
-    with warnings.catch_warnings():  # that it will hold a second adapter is what it is called for
+    with warnings.catch_warnings():  # it warns of a second adapter, which is wanted here
         warnings.filterwarnings("ignore", message="Already found a `peft_config` attribute")
         unet.add_adapter(config, adapter_name=name)
 
 
 def word_for(subject: Subject, recipe: Recipe) -> str:
-    """A subject's rare word: its own wherever it is drawn, so that its adapter serves every pair."""
+    """A subject's rare word: the same in every picture, so that its adapter serves every pair."""
     number = int.from_bytes(hashlib.sha256(subject.id.encode()).digest()[:4], "big")
     return recipe.words[number % len(recipe.words)]

@@ -29,7 +29,7 @@ class StableDiffusion:
 
 @dataclass(frozen=True)
 class TextOnlySampler:
-    """Draws "a man and a woman" rather than anybody."""
+    """Draws "a man and a woman", nobody in particular."""
 
     stack: Stack
     phrase: str

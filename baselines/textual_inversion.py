@@ -49,7 +49,7 @@ class TextualInversion(Tuned):
         return replace(super().capabilities, joins=True)
 
     def task(self, stack: Stack, subjects: Sequence[Subject], recipe: Recipe, seed: int) -> InversionTask:
-        """The subject's rows are trained, from its class word's unless the recipe names another."""
+        """Train the subject's rows, starting as its class word's unless the recipe names another."""
         (subject,) = subjects
         first = recipe.initial[0] if recipe.initial else subject.noun
         return InversionTask(stack, word_of(subject), first, recipe.vectors, fast=self.track == "optimised")
@@ -76,7 +76,7 @@ class TextualInversion(Tuned):
 
 
 class InversionTask(TuningTask):
-    """The plain denoising loss on new rows of the token table. The script trains the table and puts the rest back."""
+    """The plain denoising loss on new rows of the token table. The script trains the table and restores the rest."""
 
     def __init__(self, stack: Stack, word: str, initial: str, vectors: int, *, fast: bool) -> None:
         self.word = word
@@ -135,7 +135,7 @@ def to_square(photo: Pillow.Image, size: int, *, centre_crop: bool) -> Pillow.Im
 
 
 def words_of(subject: Subject, vectors: int) -> list[str]:
-    """A subject's new words, one a vector."""
+    """A subject's new words, one per vector."""
     return numbered(word_of(subject), vectors)
 
 

@@ -25,8 +25,8 @@ from fcbench.types import Stack
 class View:
     """A photo as one step sees it.
 
-    ``pixels`` gives it, float32 (3, side, side) in [-1, 1]; views with the same ``key`` are the same picture, None is
-    like no other. ``mask`` (latent side, latent side): 1 where the loss counts.
+    ``pixels`` gives it, float32 (3, side, side) in [-1, 1]; views with the same ``key`` are the same picture, None
+    equals no other. ``mask`` (latent side, latent side): 1 where the loss counts.
     """
 
     caption: str
@@ -93,7 +93,7 @@ class Batches:
     def _encode(self, views: Sequence[View]) -> tuple[torch.Tensor, torch.Tensor]:
         """Means and deviations, each as float32 (n, channels, height, width).
 
-        What is kept is encoded alone: in a batch the last bits depend on what else is new, and a fit that goes on
+        What is kept is encoded one by one: in a batch the last bits depend on what else is new, and a resumed fit
         finds other pictures new.
         """
         passing = [view for view in views if not self._keep or view.key is None]
@@ -174,7 +174,7 @@ class Squares:
         return len(self._photos)
 
     def view(self, index: int, generator: torch.Generator) -> View:
-        """One photo; where it has one crop alone its latents can be kept."""
+        """One photo; its latents can be kept if it has only one crop."""
         photo, size = self._photos[index], self._size
         turned = self._flips and chance(generator) < 0.5
         left, top = middle(photo, size)

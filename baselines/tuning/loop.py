@@ -20,10 +20,10 @@ import torch
 from fcbench.errors import DataError, DivergedError, one_line
 
 SAVE_SECONDS = 30
-"""The least time between two states on disk: what a killed fit loses, where writing is quick."""
+"""The least time between two states on disk: what a killed fit loses if writing is quick."""
 
 SAVE_SHARE = 20
-"""How many times as long as writing a state took it is at least until the next: a fit's seconds are measured, and
+"""The least time until the next state, as a multiple of writing the last one: a fit's seconds are measured, and
 writing ten gigabytes again and again would be most of them."""
 
 SHOW_SECONDS = 15
@@ -65,7 +65,7 @@ class Task(Protocol):
 class Course:
     """How long and how fast. ``learning_rate`` is the effective one; ``clip`` of the gradients' global norm, 0: none.
 
-    ``passes`` is the number of micro-steps in a pass over the photos: at its end the optimiser steps whatever has been
+    ``passes`` is the number of micro-steps in a pass over the photos: at its end the optimiser steps on what has been
     accumulated, divided as if it were whole, as Accelerate does. ``autocast``: what forward passes compute in; in
     float16 the loss is scaled, and a step whose gradients overflow counts but changes nothing, as in Accelerate.
     """
@@ -148,8 +148,8 @@ class Tuner:
 def tune(tuner: Tuner, draw: Callable[[int], Batch], file: Path, title: str) -> None:
     """Take the steps that are left; ``draw`` gives the batch of a micro-step.
 
-    The state goes to ``file`` about every half minute, or less often where that takes long, and is gone on from where
-    there is one. Raises DivergedError for a loss that is not finite, DataError for a state that does not fit.
+    The state goes to ``file`` about every half minute, or less often where that takes long; one that is there is
+    resumed. Raises DivergedError for a loss that is not finite, DataError for a state that does not fit.
     """
     _load(file, tuner)
     steps, begun, started = tuner.course.steps, tuner.step, time.monotonic()
@@ -161,7 +161,7 @@ def tune(tuner: Tuner, draw: Callable[[int], Batch], file: Path, title: str) -> 
         last, now = tuner.step == steps, time.monotonic()
         due = last or tuner.step % LOOK_EVERY == 0 or now - looked > SHOW_SECONDS
         if tuner.step == before or not due:
-            continue  # between two steps there are half gathered gradients, which no state holds
+            continue  # between two steps gradients are half gathered, and no state holds them
         value, looked = float(loss), now
         if not math.isfinite(value):
             raise DivergedError(
@@ -192,7 +192,7 @@ def replace(file: Path, write: Callable[[Path], object]) -> None:
 
 
 def trainable(named: Iterable[tuple[str, torch.nn.Parameter]]) -> dict[str, torch.nn.Parameter]:
-    """Those of the parameters that take a gradient, by name."""
+    """The parameters that take a gradient, by name."""
     return {name: parameter for name, parameter in named if parameter.requires_grad}
 
 

@@ -40,7 +40,7 @@ def with_prior(errors: torch.Tensor, weight: float) -> tuple[torch.Tensor, torch
 
 
 def snr_weight(schedule: Any, timesteps: torch.Tensor, gamma: float) -> torch.Tensor:
-    """The min-SNR weight (n,) of each time (Hang et al., 2023): min(SNR, gamma) by SNR, or by SNR + 1 for velocity."""
+    """The min-SNR weight (n,) of each time (Hang et al., 2023): min(SNR, gamma) / SNR, or / (SNR + 1) for velocity."""
     signal = schedule.alphas_cumprod.to(timesteps.device)[timesteps].float()
     snr = signal / (1 - signal)
     weight: torch.Tensor = snr.clamp(max=gamma) / (snr if schedule.config.prediction_type == "epsilon" else snr + 1)

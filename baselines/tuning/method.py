@@ -1,4 +1,4 @@
-"""What a tuned method is: options over a preset, one fit a subject or a pair, weights kept as safetensors."""
+"""What a tuned method is: options over a preset, one fit per subject or pair, weights kept as safetensors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PHOTOS = 5
 """Photos of each subject, as in the paper's comparison: with one, a tuned method copies it."""
 
 MOST_SUBJECTS = 2
-"""As far as any of the reference scripts was used."""
+"""As many as any reference script was used with."""
 
 STATE = "state.pt"
 """What a killed fit goes on from, in its work folder."""
@@ -35,7 +35,7 @@ HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Weights:
-    """What a fit leaves: its tensors by name, for whom, in the file that they are kept in."""
+    """What a fit leaves: its tensors by name, for whom, and in which file they are kept."""
 
     subjects: tuple[Subject, ...]
     tensors: Mapping[str, torch.Tensor]
@@ -63,7 +63,7 @@ class TunedSampler:
         return sampling.draw(self.stack, lambda call: text, seeds, steps=self.steps, guidance=self.guidance)
 
     def save(self, folder: Path) -> None:
-        """Write the weights; those of fits that were joined in a folder for each subject."""
+        """Write the weights; those of joined fits in a folder for each subject."""
         for weights in self.kept:
             place = folder if len(self.kept) == 1 else folder / weights.subjects[0].id
             place.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ class TunedSampler:
 class Tuned(ABC):
     """A method that is tuned on five photos.
 
-    ``preset``: ``reference``, ``face``, ``mini`` or, of DreamBooth, ``text-encoder``; empty: the one called like the
+    ``preset``: ``reference``, ``face``, ``mini`` or, for DreamBooth, ``text-encoder``; empty: the one named like the
     stack, else ``face``. 0 in ``tuning_steps``, ``learning_rate`` and ``prior_images``, an empty ``mixed_precision``
     and False in ``gradient_checkpointing`` mean the preset's; 0 in ``steps`` and ``guidance`` (of sampling) means the
     stack's.
@@ -94,7 +94,7 @@ class Tuned(ABC):
     _class_folders: dict[tuple[str, ...], Path] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     name: ClassVar[str]
-    """As the entry point and the preset's file are called."""
+    """The name of the entry point and the preset's file."""
     file: ClassVar[str]
     """Where a fit is kept."""
 
@@ -185,7 +185,7 @@ class Tuned(ABC):
     ) -> tuple[TuningTask, Tuner, Batches]:
         """A fit before its first step: what is trained, what steps, and its batches. ``priors``: as ``photos``."""
         recipe, fast = self.recipe(stack), self.track == "optimised"
-        for role in ("unet", "vae"):  # before the copies, and whatever drawing has made of it: last bits depend on it
+        for role in ("unet", "vae"):  # before copying, however drawing has laid it out: last bits depend on it
             sampling.laid_out(stack.role(role), torch.channels_last if fast else torch.contiguous_format)
         task = self.task(stack, subjects, recipe, seed)
         if recipe.gradient_checkpointing:
@@ -217,7 +217,7 @@ class Tuned(ABC):
             return HALVES[recipe.mixed_precision]
         if self.track != "optimised" or stack.device == "cpu":
             return None
-        has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)  # emulated it is slow, and slow only
+        has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)  # emulated, it is only slow
         return torch.bfloat16 if has_bfloat16 else torch.float16
 
     def _class_images(self, stack: Stack, noun: str, workdir: Path) -> list[Path]:
@@ -262,7 +262,7 @@ class TuningTask(Task, ABC):
 
 
 class Texts:
-    """Text conditioning by the stack's frozen encoder; ``keep``: whether each text's is kept, not computed again."""
+    """Text conditioning by the stack's frozen encoder; ``keep``: whether each text's is kept, not recomputed."""
 
     def __init__(self, stack: Stack, *, keep: bool) -> None:
         self._stack, self._keep = stack, keep

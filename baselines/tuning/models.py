@@ -34,9 +34,9 @@ def private_copy(
 
 
 def for_drawing(model: Any, base: Any) -> Any:
-    """A tuned copy as ``base`` is drawn with: in its number format and mode, without gradients."""
+    """A tuned copy, ready to draw as ``base`` is: in its number format and mode, without gradients."""
     if any(parameter.dtype != base.dtype for parameter in model.parameters()):
-        torch.nn.Module.to(model, base.dtype)  # diffusers' own warns of layers to be kept in float32, also of none
+        torch.nn.Module.to(model, base.dtype)  # diffusers' own warns of layers to keep in float32, even if none
     return model.train(base.training).requires_grad_(False)
 
 

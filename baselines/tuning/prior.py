@@ -23,7 +23,7 @@ DRAWING = ("tokenizer", "text_encoder", "vae", "unet", "scheduler")
 
 
 def class_images(stack: Stack, prompt: str, *, count: int, steps: int, guidance: float, shelf: Path) -> Path:
-    """The folder under ``shelf`` with ``count`` pictures of the class prompt, drawn now as far as they are missing.
+    """The folder under ``shelf`` with ``count`` pictures of the class prompt, missing ones drawn now.
 
     Its name is a digest of all that decides the pictures. Steps and guidance are the script's on a stack of its size;
     0 means the stack's own.

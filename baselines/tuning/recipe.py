@@ -38,7 +38,7 @@ class Recipe:
     """Whether activations are computed again in the backward pass rather than kept: less memory, more time."""
     sample_latents: bool = True
     """Whether each step draws latents from the VAE's posterior, as the scripts do; else they are its means. A denoiser
-    that saw means alone wants them."""
+    trained on means alone wants them."""
     prior_weight: float = 1.0
     """Weight of the class images' loss; 0: no prior preservation."""
     prior_images: int = 200
@@ -73,7 +73,7 @@ class Recipe:
     """The preset that it was made from."""
 
     def steps_for(self, subjects: int) -> int:
-        """Steps where so many subjects are tuned together."""
+        """Steps where ``subjects`` are tuned together."""
         return self.steps if subjects == 1 else self.joint_steps or subjects * self.steps
 
 

@@ -14,7 +14,7 @@ from fcbench.types import Stack, Subject
 
 
 def word_of(subject: Subject) -> str:
-    """A subject's new word: lower case, as tokens match so, and in brackets, so that none begins another.
+    """A subject's new word: lower case, as tokens are matched, in brackets, so that none begins another.
 
     >>> word_of(Subject("Ann", "woman", ()))
     '<ann>'
@@ -23,7 +23,7 @@ def word_of(subject: Subject) -> str:
 
 
 def longer_tokenizer(stack: Stack, words: Sequence[str]) -> Any:
-    """A copy of the stack's tokenizer that knows the words; UsageError for one that it knew."""
+    """A copy of the stack's tokenizer that knows the words; UsageError if it knows one already."""
     tokenizer = copy.deepcopy(stack.role("tokenizer"))
     if tokenizer.add_tokens(list(words)) != len(words):
         raise UsageError(f"the tokenizer has one of {', '.join(words)} already, or two are alike: rename the subject")
@@ -40,7 +40,7 @@ def longer_encoder(stack: Stack, rows: torch.Tensor) -> Any:
 def row_of(stack: Stack, word: str) -> torch.Tensor:
     """The token table's row (dim,) of a word that is one token, or of a piece of words; UsageError if it is neither.
 
-    The scripts name pieces, too: of CLIP's "ktn" there is only the piece, that begins longer words.
+    The scripts name pieces too: CLIP has "ktn" only as a piece that begins longer words.
     """
     tokenizer = stack.role("tokenizer")
     ids = tokenizer.encode(word, add_special_tokens=False)

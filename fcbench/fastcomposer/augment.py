@@ -1,6 +1,6 @@
 """What the official training does to a subject's picture, so that the model does not learn to paste it.
 
-Each change has its chance and its range; all follow from the ``Random`` given. Plain torch: torchvision is not needed.
+Each change has a chance and a range, all drawn from the given ``Random``. Plain torch: torchvision is not needed.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 def zoom_in(image: Image, random: Random) -> Image:
-    """With probability 0.5 made larger by 1 to 2, of a portrait the top square kept; before ``fit_reference``.
+    """With probability 0.5 enlarged 1 to 2 times, a portrait cut to its top square; before ``fit_reference``.
 
-    ``fit_reference`` undoes the enlarging, so what is seen is that half of the standing figures become busts.
+    ``fit_reference`` undoes the enlarging, so all one sees is that half of the standing figures become busts.
     """
     if random.random() >= 0.5:
         return image
@@ -101,7 +101,7 @@ def blur(picture: torch.Tensor, random: Random) -> torch.Tensor:
 
 
 def smooth(planes: torch.Tensor, sigma: float, taps: int) -> torch.Tensor:
-    """Float (channels, h, w) under a Gaussian of an odd number of ``taps``, mirrored at the border."""
+    """Float (channels, h, w) blurred by a Gaussian of ``taps`` (odd) values, mirrored at the border."""
     places = torch.arange(taps) - taps // 2
     kernel = torch.softmax(-(places**2) / (2 * sigma**2), dim=0)
     half = taps // 2

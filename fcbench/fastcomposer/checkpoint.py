@@ -5,7 +5,7 @@
     fastcomposer.json       what it was trained from and how
     unet/  image_encoder/   as diffusers and transformers save models
     fusion.safetensors
-    frozen.safetensors      only in one converted from an official file: what the stack has otherwise
+    frozen.safetensors      only if converted from an official file: what otherwise comes from the stack
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Checkpoint:
 def save_checkpoint(folder: Path, parts: Checkpoint, facts: dict[str, Any]) -> None:
     """Write a checkpoint in float16; ``fastcomposer.json`` comes last, so its existence means that all is there.
 
-    What a save that was killed has left in the folder goes first: a checkpoint is known by a digest of all its files.
+    Leftovers of a killed save are deleted first: a checkpoint is known by a digest of all its files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FACTS).unlink(missing_ok=True)
@@ -72,8 +72,8 @@ def save_checkpoint(folder: Path, parts: Checkpoint, facts: dict[str, Any]) -> N
 def load_checkpoint(place: str, stack: Stack, *, unrounded: bool = False) -> Checkpoint:
     """Read a checkpoint onto the stack's device: our folder, an official file or a folder with one, or a hub id.
 
-    On a GPU in float16, a folder ``unrounded`` in float32, for a training to begin from. Raises MissingError when it is
-    not there or not complete, WeightsError when it does not fit: every weight is read.
+    On a GPU in float16; a folder in float32 if ``unrounded``, for a training to start from. Raises MissingError when it
+    is not there or not complete, WeightsError when it does not fit: every weight is read.
     """
     found = find_checkpoint(place)
     if found.is_dir():
@@ -86,7 +86,7 @@ def load_checkpoint(place: str, stack: Stack, *, unrounded: bool = False) -> Che
 
 
 def find_checkpoint(place: str) -> Path:
-    """Where a checkpoint lies on this machine: the folder of ours, or the official file; fetches a hub id."""
+    """Where a checkpoint lies on this machine: our folder, or the official file; fetches a hub id."""
     path = fetch(place, OFFICIAL_FILE) if is_hub_id(place) else Path(place)
     if path.is_file() or (path / FACTS).is_file():
         return path
@@ -103,10 +103,10 @@ def find_checkpoint(place: str) -> Path:
 
 
 def place_of_start(stack: Stack, recipe: Recipe) -> str | None:
-    """Which checkpoint a training goes on from, a hub id with its revision; None if it starts from the stack.
+    """The checkpoint that a training goes on from, a hub id with its revision; None if it starts from the stack.
 
-    Raises UsageError where the recipe names the stack's own and it has none, MissingError where nothing lies there: at
-    once, not after the photos have been encoded.
+    Raises UsageError where the recipe names the stack's own but there is none, MissingError where nothing lies there:
+    at once, not after the photos have been encoded.
     """
     if recipe.start == "stack" and not stack.checkpoint:
         raise UsageError(f"recipe {recipe.name}: start: stack {stack.name} has no checkpoint of its own; name one")
@@ -153,7 +153,7 @@ def _load_folder(folder: Path, stack: Stack, dtype: torch.dtype) -> tuple[Any, A
     except Exception as error:  # JSON and each library have errors of their own
         raise WeightsError(f"{folder}: not a whole checkpoint ({one_line(error)})") from error
     _refuse_other_stack(folder, unet.config.cross_attention_dim, stack)
-    # The libraries leave what a file lacks at a random value and say so in a warning: compare before they read it.
+    # The libraries fill what a file lacks with random values and merely warn: compare before they read it.
     for name, model in zip(MODELS, (unet, tower), strict=True):
         refuse_misfit(folder / name, read_folder(folder / name, shapes_only=True), model.state_dict())
     return (
@@ -164,9 +164,9 @@ def _load_folder(folder: Path, stack: Stack, dtype: torch.dtype) -> tuple[Any, A
 
 
 def _refuse_other_stack(folder: Path, width: int, stack: Stack) -> None:
-    """WeightsError where the checkpoint is for texts of another width; a word to the user where it is for others.
+    """WeightsError where the checkpoint is for texts of another width; a warning where the stack's weights differ.
 
-    A word only: one model has a commit's name on the hub and a digest in a folder.
+    Only a warning: the same model has a commit on the hub and a digest in a folder.
     """
     facts = checkpoint_facts(str(folder)) if (folder / FACTS).is_file() else {}
     trained_on = f"it was trained with --stack {facts.get('stack', 'of another name')}"

@@ -1,4 +1,4 @@
-"""Checkpoints from the official file to our folder and back, every tensor with the bits and the type that it had."""
+"""Checkpoints from the official file to our folder and back, every tensor keeping its bits and its type."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ _MODEL_FILES = {"unet": "diffusion_pytorch_model.safetensors", "image_encoder": 
 def convert(source: str, target: Path, stack: Stack) -> Path:
     """Turn an official file into our folder, or our folder into an official file; returns what was written.
 
-    The stack gives the architectures, and the frozen weights that our folder has not; from one with random weights
-    none are taken. A ``target`` that is no ``.bin`` is the folder that the official file comes into. Raises what
-    loading raises, and UsageError when the target is there.
+    The stack gives the architectures, and the frozen weights that our folder lacks, but never random ones. For an
+    official file a ``target`` that does not end in ``.bin`` is the folder to put it in. Raises what loading raises,
+    and UsageError when the target exists.
     """
     found = find_checkpoint(source)
     if found.is_dir():

@@ -1,4 +1,4 @@
-"""What happens between two steps of a training; what to compute in a step is the trainer's."""
+"""What happens between two steps of a training; what a step computes is up to the trainer."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Course:
         self._samples = trainer.samples() if self._writes and recipe.sample_every else None
 
     def step(self, k: int) -> dict[str, float]:
-        """Step ``k`` of the trainer; what is due after it is on disk before the state that says it was done."""
+        """Step ``k`` of the trainer, then what is due: on disk before the state that says the step is done."""
         with enough_memory(self._recipe, self._trainer.accelerator.num_processes, self._folder):
             values = self._trainer.step(k)
         reason = diverged(values, self._trainer.scale) or exploded(values["loss"], self._losses)

@@ -24,9 +24,9 @@ from fcbench.types import Image, Mask
 class Example:
     """One training picture.
 
-    ``positions[i]`` is subject i's token, ``masks[i]`` its mask as the photo is fitted, ``references[i]`` its picture;
-    all empty for a text-only or unconditional example. ``mirrored``: whether photo and masks are; references
-    are cut out of the photo as it is.
+    ``positions[i]`` is subject i's token, ``masks[i]`` its mask, fitted as the photo is, ``references[i]`` its picture;
+    all empty for a text-only or unconditional example. ``mirrored``: photo and masks are; references are cut
+    out of the unmirrored photo.
     """
 
     row: int
@@ -40,8 +40,8 @@ class Example:
 def open_photos(data: Path, min_margin: float = 0.0) -> Photos:
     """The training photos of a folder that ``build-data`` made, or of one laid out as the official dataset.
 
-    ``min_margin``: see Recipe. UsageError when it is neither, or where margins are asked for and the official layout
-    keeps none; DataError when its build is not finished, or naming the file of it that is wrong.
+    ``min_margin``: see Recipe. UsageError when it is neither, or when margins are asked of the official layout, which
+    keeps none; DataError when its build is not finished, or naming a file that is wrong.
     """
     if is_official(data):
         if min_margin > 0:
@@ -67,7 +67,7 @@ def open_unseen(data: Path, min_margin: float = 0.0) -> Photos:
 
 
 def without_chance(recipe: Recipe) -> Recipe:
-    """The recipe with all subjects of each photo, cut out of it as it is: for what is looked at again and again."""
+    """The recipe with all subjects, cut out of their own photo unaugmented: for what is looked at again and again."""
     chances = ("unconditional", "text_only", "subject_drop", "other_photo", "whole_photo", "mirror")
     return recipe.model_copy(update={**dict.fromkeys(chances, 0.0), "augment": False})
 
@@ -77,7 +77,7 @@ def make_example(
 ) -> Example:
     """Photo ``row`` as a training example.
 
-    One draw decides empty prompt, text only, or subjects; each subject stays with probability 1 - ``subject_drop``, at
+    One draw decides: empty prompt, text only or subjects; each subject stays with probability 1 - ``subject_drop``, at
     most ``max_subjects`` of them. Masks are placed as ``fit_photo`` places the photo, mirrored or not, at ``side``.
     """
     mirrored = recipe.mirror > 0 and random.random() < recipe.mirror
@@ -88,7 +88,7 @@ def make_example(
     chosen = [i for i in range(len(segments)) if random.random() >= recipe.subject_drop]
     if fate < recipe.unconditional + recipe.text_only:
         chosen = []
-    if len(chosen) > recipe.max_subjects:  # who comes first of two that share a token is left to chance
+    if len(chosen) > recipe.max_subjects:  # of two that share a token, chance decides who comes first
         chosen = sorted(random.sample(chosen, recipe.max_subjects), key=lambda i: segments[i].end)
     ids, positions = subject_tokens(tokenizer, caption, [segments[i].end for i in chosen])
     chosen = [i for i, position in zip(chosen, positions, strict=True) if position >= 0]

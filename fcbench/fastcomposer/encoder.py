@@ -1,7 +1,7 @@
 """Subject embeddings fused into the prompt: the paper's augmented text conditioning.
 
-The embedding of a subject's picture does not enter the text transformer. It is fused, after it, with the text
-embedding at the last token of the subject's noun phrase; all other tokens stay as they are.
+The embedding of a subject's picture does not enter the text transformer. It is fused with the transformer's output,
+at the last token of the subject's noun phrase; all other tokens stay as they are.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ _FILES = ["fastcomposer.json", "fusion.safetensors", "frozen.safetensors", "unet
 
 
 def is_hub_id(place: str) -> bool:
-    """Whether a place names a repository on the hub: it looks like one, and no file or folder is called so.
+    """Whether a place names a repository on the hub: it looks like one, and no file or folder has its name.
 
     >>> [is_hub_id(place) for place in ("owner/name", "owner/name@v1", "out/checkpoints/mine", "/name")]
     [True, True, False, False]
@@ -24,7 +24,7 @@ def is_hub_id(place: str) -> bool:
 def pin(place: str) -> str:
     """``owner/name`` as ``owner/name@commit``: what the hub says now, else what was fetched last.
 
-    What is no hub id, and a hub id of which nothing is known, comes back as it was.
+    What is no hub id, or a hub id of which nothing is known, comes back unchanged.
     """
     if not is_hub_id(place):
         return place
@@ -72,7 +72,7 @@ def _split(place: str) -> tuple[str, str]:
 
 
 def _online(name: str, revision: str) -> str | None:
-    """The commit that the hub names, which the cache is told too: what is fetched by commit leaves no branch there."""
+    """The commit that the hub names, noted in the cache too: what is fetched by commit leaves no branch there."""
     from huggingface_hub import HfApi
 
     try:
@@ -83,7 +83,7 @@ def _online(name: str, revision: str) -> str | None:
 
 
 def _cached(name: str, revision: str) -> str | None:
-    """The commit that the cache knows a branch or tag by; its snapshot may hold but some of the repository's files."""
+    """The commit that the cache has for a branch or tag; its snapshot may hold only some of the repository's files."""
     from huggingface_hub import HfApi
 
     try:

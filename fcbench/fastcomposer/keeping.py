@@ -16,9 +16,9 @@ from fcbench.store import TrainingFolder
 from fcbench.types import Stack
 
 WINDOW = 100
-"""Steps whose largest loss a step is measured against."""
+"""How many past steps the largest loss is taken over."""
 FAR = 10
-"""How many times that is an explosion."""
+"""A loss this many times larger explodes."""
 
 _ROLES = ("tokenizer", "text_encoder", "vae", "unet", "image_encoder")
 
@@ -28,8 +28,8 @@ def training_facts(
 ) -> dict[str, Any]:
     """All that decides which weights come out.
 
-    ``data``: the dataset's digest; ``start``: the checkpoint that it goes on from, or its digest; ``parts``: in how
-    many a batch is taken, over all processes.
+    ``data``: the dataset's digest; ``start``: the checkpoint it goes on from, or its digest; ``parts``: how many a
+    batch is taken in, over all processes.
     """
     return {
         "recipe": recipe.model_dump(),
@@ -46,7 +46,7 @@ def claim(folder: TrainingFolder, facts: Mapping[str, Any], *, writes: bool) -> 
     """Whether this training is finished; refuses a folder that was begun with another recipe, dataset or stack.
 
     Keys that do not decide which weights come out (how often to save, say) may change from one start to the next; until
-    a step is kept, in how many parts a batch is taken may too.
+    a step is kept, so may the number of parts of a batch.
     """
     known = folder.finished if folder.finished.exists() else folder.begun
     open_still = known == folder.begun and not folder.has_steps
@@ -69,10 +69,10 @@ def claim(folder: TrainingFolder, facts: Mapping[str, Any], *, writes: bool) -> 
 
 
 def start_of(folder: TrainingFolder, stack: Stack, recipe: Recipe) -> tuple[str | None, str | None]:
-    """By what the checkpoint is known that a training starts from, and which is loaded; None: the stack.
+    """The checkpoint a training starts from: how it is known, and where to load it; None: the stack.
 
-    Where a state is kept, which replaces all that a start gives, the checkpoint may be gone by now, and a branch on the
-    hub may have moved: it is the one that was noted. Raises what :func:`place_of_start` raises.
+    A kept state replaces all that a start gives, so the checkpoint may be gone by now, or a branch on the hub may have
+    moved: then the noted one counts and none is loaded. Raises what :func:`place_of_start` raises.
     """
     noted = read_json(folder.begun).get("start") if folder.state.exists() and folder.begun.exists() else None
     if noted and is_branch_of(noted, recipe.start):
@@ -95,7 +95,7 @@ def keep_checkpoint(folder: TrainingFolder, step: int, parts: Checkpoint, facts:
 
 
 def diverged(values: Mapping[str, float], scale: float | None) -> str:
-    """What of a step is not finite, in words; empty if all is well.
+    """What in a step is not finite, in words; empty if all is well.
 
     ``scale``: of float16's scaled gradients, None in other precisions. Scaled gradients overflow now and then, which
     skips the step and lowers the scale; that is no error until the scale is below 1.
@@ -110,7 +110,7 @@ def diverged(values: Mapping[str, float], scale: float | None) -> str:
 def exploded(loss: float, before: Sequence[float]) -> str:
     """Whether a loss is far above all of the last ``WINDOW`` steps, in words; empty if not, or if there are fewer.
 
-    Above the largest, not the middle: masked batches of few pictures have losses near 0 now and then.
+    Above the largest, not the median: masked batches of few pictures have losses near 0 now and then.
     """
     largest = max(before) if len(before) == WINDOW else math.inf
     return f"loss is {loss:.3g}, over {FAR} times the largest before ({largest:.3g})" if loss > FAR * largest else ""
@@ -133,7 +133,7 @@ def _decisive(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs, in words; a key that was not noted then counts as equal."""
+    """What differs, in words; a key that was not noted before counts as equal."""
     words = []
     for group, each in (("recipe", "{} {}, not {}"), ("digests", "other weights of the stack's {}")):
         then, today = before.get(group, {}), now.get(group, {})

@@ -1,7 +1,7 @@
 """The photos' latents, encoded once: what a training would otherwise encode again each time it sees a photo.
 
-Where photos may be mirrored each is kept both ways, where latents are sampled their deviations beside their means: that
-is the distribution that the official code draws from anew each time, in float16.
+Where photos may be mirrored, each is kept both ways; where latents are sampled, deviations are kept beside means, in
+float16: the distribution that the official code draws from anew each time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PICTURES = 16
 """Pictures that the VAE encodes at once: five gigabytes at 512 px."""
 _SHOW_SECONDS = 15
 _PART = 1024
-"""Photos of a part: what is begun anew after a kill, and what one process encodes while the others encode theirs."""
+"""Photos per part: what is redone after a kill, and what one process encodes while the others encode theirs."""
 
 
 def photo_latents(photos: Photos, stack: Stack, recipe: Recipe, file: Path) -> torch.Tensor:
@@ -47,7 +47,7 @@ def photo_latents(photos: Photos, stack: Stack, recipe: Recipe, file: Path) -> t
 def encode_latents(
     photos: Photos, stack: Stack, recipe: Recipe, file: Path, *, process: int = 0, processes: int = 1
 ) -> None:
-    """Encode this process's parts of all photos, beside ``file``; those that are there already are not made again."""
+    """Encode this process's parts of all photos, beside ``file``; parts that are there already are not made again."""
     if file.exists():
         return
     missing = [part for part in list(_parts(photos, file).items())[process::processes] if not part[1].exists()]
@@ -65,7 +65,7 @@ def encode_latents(
 
 
 def join_latents(photos: Photos, file: Path) -> None:
-    """Make ``file`` of its parts, unless it is there. FcbenchError where one is not."""
+    """Join the parts into ``file``, unless it exists. FcbenchError if one is missing."""
     if file.exists():
         return
     parts = _parts(photos, file)
@@ -77,7 +77,7 @@ def join_latents(photos: Photos, file: Path) -> None:
 
 
 def open_latents(file: Path, *, patience: float = 0.0) -> torch.Tensor:
-    """The latents in ``file``, see ``photo_latents``; so many seconds are waited for another machine's to be seen."""
+    """The latents in ``file``, see ``photo_latents``; waits ``patience`` seconds for another machine's to appear."""
     end = time.monotonic() + patience
     while True:
         try:

@@ -81,7 +81,7 @@ class Drawing:
 
 
 def sampling_weights(captions: Sequence[str], oversample: Mapping[str, float]) -> list[float]:
-    """How often each photo is drawn, above 0, by ``Recipe.oversample``; UsageError for a pattern that none has."""
+    """Each photo's weight in drawing, by ``Recipe.oversample``, above 0; UsageError for a pattern in no caption."""
     told = {re.compile(pattern, re.IGNORECASE): weight for pattern, weight in oversample.items()}
     found = [[pattern for pattern in told if pattern.search(caption)] for caption in captions]
     if unknown := told.keys() - {pattern for patterns in found for pattern in patterns}:
@@ -104,7 +104,7 @@ def fitted(
 
 
 def workers_for(device: str) -> int:
-    """How many workers to keep beside a process: none where the device is the processor, which they would slow."""
+    """How many workers to keep beside a process: none where the device is the CPU, which they would slow down."""
     if torch.device(device).type == "cpu":
         return 0
     mine = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -123,7 +123,7 @@ class _Fitting:
         rows = range(start, min(start + self.size, self.stop))
         for row in rows:
             for index in range(len(self.photos.segments[row])):
-                self.photos.mask(row, index)  # a broken one is told now, not days later by the batch that draws it
+                self.photos.mask(row, index)  # a broken one is found now, not days later by a batch that draws it
         return [fit_photo(self.photos.image(row), self.side, flip=way) for row in rows for way in self.ways]
 
 

@@ -1,7 +1,7 @@
 """Localised cross-attention: a subject's token may look only where the subject is (the paper's loss, balanced L1).
 
 The maps are taken inside the attention layers, for the subjects' tokens alone: a full map is never kept for the loss,
-it lives for the moment that one layer's forward and its backward pass take.
+it lives only as long as one layer's forward or backward pass.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from fcbench.attention import Attention
 _TINY = 1e-5
 
 Measure: TypeAlias = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-"""What is made of one layer's attention to the subjects, their masks, and which of them there are: a scalar."""
+"""A scalar from one layer's attention to the subjects, their masks, and which of them there are."""
 
 
 def subject_attention(query: torch.Tensor, key: torch.Tensor, tokens: torch.Tensor, scale: float) -> torch.Tensor:
-    """Attention to some of the tokens, (n, heads, subjects, positions): the softmax is over all of them.
+    """Attention to some of the tokens, (n, heads, subjects, positions); the softmax is over all tokens.
 
     ``query`` (n, heads, positions, channels); ``key`` (n, heads, all tokens, channels); ``tokens`` (n, subjects).
     """
@@ -52,9 +52,9 @@ def localization_loss(
 
 
 def attention_inside(attention: torch.Tensor, masks: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-    """Which share of the subjects' tokens' attention falls inside their masks: a scalar in [0, 1].
+    """The share of the subject tokens' attention that falls inside their masks: a scalar in [0, 1].
 
-    Shapes as in ``localization_loss``; averaged over heads and over all subjects. NaN where there is none.
+    Shapes as in ``localization_loss``; averaged over heads and over all subjects. NaN without subjects.
     """
     share = (attention * masks[:, None].to(attention.dtype)).sum(-1) / (attention.sum(-1) + _TINY)
     return share.mean(1)[valid].mean()
@@ -83,7 +83,7 @@ class Localizer:
     def watch(self, positions: torch.Tensor, masks: torch.Tensor) -> Iterator[None]:
         """Take the loss of the forward passes in this block.
 
-        Where the denoiser checkpoints its gradients, its backward pass belongs in the block too: it runs forward anew.
+        With gradient checkpointing the backward pass belongs in the block too: it runs the forward pass again.
         ``positions`` int64 (n, subjects): each subject's token, -1 where a row has fewer; ``masks`` float
         (n, subjects, height, width), 1 on the subject.
         """
@@ -125,14 +125,14 @@ class Localizer:
             subject_attention, query, key, positions.clamp(min=0), scale, use_reentrant=False
         )
         loss = self._measure(attention, self._resized[side], positions >= 0)
-        if not self._taken:  # else it is a backward pass that runs forward anew, for its gradients alone
+        if not self._taken:  # else a backward pass runs the forward pass again, for gradients alone
             self._losses[layer] = loss
 
 
 def localized_layers(unet: Any, blocks: int = 5) -> list[str]:
     """Names of the cross-attention layers (``attn2``) in the middle ``blocks`` of the blocks that have any.
 
-    Where the middle cannot be met, the odd block is one on the way down, as in the official code.
+    If they cannot be centred, the odd block is one on the way down, as in the official code.
     """
     names = [name for name, _ in unet.named_modules() if name.endswith("attn2")]
     order = {"down": 0, "mid": 1, "up": 2}

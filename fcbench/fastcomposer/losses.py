@@ -1,4 +1,4 @@
-"""What a step minimises beside the localisation loss: the denoising error, of the subjects alone at times."""
+"""What a step minimises beside the localisation loss: the denoising error, at times of the subjects alone."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from fcbench.config import Recipe
 
 
 def draw_masked(recipe: Recipe, pictures: int, random: Random) -> torch.Tensor:
-    """Of which pictures the loss is taken on the subjects alone: bool (pictures,), one draw for all or one each."""
+    """For which pictures the loss covers the subjects alone: bool (pictures,), one draw for all or one each."""
     draws = 1 if recipe.masked_loss_per == "batch" else pictures
     return torch.tensor([random.random() < recipe.masked_loss for _ in range(draws)]).expand(pictures)
 
 
 def loss_masks(masks: torch.Tensor, masked: torch.Tensor) -> torch.Tensor | None:
-    """Subjects' masks (n, subjects, height, width), all ones for the pictures not ``masked``; None if none is."""
+    """Subjects' masks (n, subjects, height, width), all ones for pictures not ``masked``; None if no picture is."""
     if not bool(masked.any()):
         return None
     if not masks.shape[1]:  # nobody in any picture
@@ -32,7 +32,7 @@ def denoising_loss(
     """Weighted mean squared error of predictions (n, c, h, w).
 
     With ``masks`` (n, subjects, H, W) prediction and target are first multiplied by the union of the subjects (the
-    paper's masked loss); as in the official code a picture without subjects then counts as nought.
+    paper's masked loss); as in the official code a picture without subjects then counts as 0.
     """
     if masks is not None:
         union = loss_mask(masks, made.shape[-2:])

@@ -19,7 +19,7 @@ from fcbench.memory import on_device
 from fcbench.types import Capabilities, Image, Prompt, Stack, Subject, subject_phrase
 
 MAX_SUBJECTS = 4
-"""As it was trained."""
+"""As in training."""
 
 
 @dataclass
@@ -45,7 +45,7 @@ class FastComposer:
 
     @property
     def capabilities(self) -> Capabilities:
-        """Up to four subjects, as it was trained; one photo each."""
+        """Up to four subjects, as in training; one photo each."""
         return Capabilities(max_subjects=MAX_SUBJECTS, images_per_subject=1, own_unet=True)
 
     def fit(self, stack: Stack, subjects: Sequence[Subject], *, seed: int, workdir: Path) -> FastComposerSampler:

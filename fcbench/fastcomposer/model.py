@@ -1,4 +1,4 @@
-"""What is trained, and which of it is left as it is."""
+"""What is trained, and which parts of it stay frozen."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class FastComposerModel(nn.Module):
     def __init__(self, stack: Stack, recipe: Recipe, start: Checkpoint | None = None) -> None:
         super().__init__()
         torch.manual_seed(recipe.seed)
-        with stack.borrowed(*MODELS):  # they are wanted for a copy; on a GPU two would be in the way
+        with stack.borrowed(*MODELS):  # only to be copied: two of each would crowd a GPU
             if start is None:
                 image_encoder = stack.role("image_encoder")
                 start = Checkpoint(stack.role("unet"), image_encoder, Fusion(image_encoder.config.projection_dim))
@@ -42,7 +42,7 @@ class FastComposerModel(nn.Module):
         made: torch.Tensor = self.unet(noisy, times, text).sample
         if not len(references) and torch.is_grad_enabled():
             # Without a subject their gradient is 0, not absent: every process then has the same gradients to average,
-            # whatever its pictures show, also where it averages after several parts only.
+            # whatever its pictures show, even where it averages only after several parts.
             made = made + 0.0 * sum(p.sum() for part in (self.image_encoder, self.fusion) for p in trained(part))
         return made
 

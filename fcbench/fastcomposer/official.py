@@ -9,7 +9,7 @@
     postfuse_module.  the fusion
 
 The names are those of the libraries of its day: the autoencoder's attention says query, key, value and proj_attn, and
-two ``position_ids`` tables, which models of today make themselves, lie among the weights.
+two ``position_ids`` tables, which today's models make themselves, lie among the weights.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ _TABLE = "position_ids"
 _OLD_ATTENTION = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 _ATTENTION = re.compile(r"(attentions\.\d+\.)(to_q|to_k|to_v|to_out\.0)\.")
 _RELATIVE, _ABSOLUTE = 2**-8, 1e-7
-"""How far bfloat16 and, near zero, float16 put a weight from where it was."""
+"""How far bfloat16 and, near zero, float16 may move a weight."""
 
 
 def official_name(role: str, name: str) -> str:
-    """The name in an official file of a role's parameter, whichever library's release named it.
+    """The name that a role's parameter has in an official file, whichever library release named it.
 
     >>> official_name("vae", "encoder.mid_block.attentions.0.to_out.0.bias")
     'vae.encoder.mid_block.attentions.0.proj_attn.bias'
@@ -57,7 +57,7 @@ def official_name(role: str, name: str) -> str:
 
 
 def read_official(file: Path) -> Weights:
-    """All tensors of an official file as they are in it, mapped from disk, nothing executed; WeightsError if broken."""
+    """All tensors of an official file, unchanged, mapped from disk, nothing executed; WeightsError if it is broken."""
     try:
         weights = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
@@ -76,9 +76,9 @@ def write_official(file: Path, weights: Weights) -> None:
 
 
 def known_weights(weights: Weights, file: Path, expected: Weights) -> dict[str, torch.Tensor]:
-    """The weights of an official file under official names, without tables; WeightsError if not just the ``expected``.
+    """The weights of an official file under official names, without tables; WeightsError unless as ``expected``.
 
-    Takes the attention of the autoencoder by its new names too, and as 1 x 1 convolutions.
+    The autoencoder's attention may have its new names too, or be 1 x 1 convolutions.
     """
     known = {}
     for key, value in weights.items():
@@ -94,7 +94,7 @@ def known_weights(weights: Weights, file: Path, expected: Weights) -> dict[str, 
 
 
 def stack_weights(stack: Stack) -> dict[str, torch.Tensor]:
-    """What an official file for the stack's architectures holds but the tables: the stack's weights, fusion on meta."""
+    """All but the tables of an official file for the stack's architectures: the stack's weights, fusion on meta."""
     models = {role: stack.role(role) for role in TRAINED if role != FUSION}
     width = models["image_encoder"].config.projection_dim
     with torch.device("meta"):

@@ -8,9 +8,9 @@
       <first 5 characters>/<id>.json      caption, and segments: id, bbox [x1, y1, x2, y2], end, coco_label
       <first 5 characters>/<id>.npy       integers (height, width): which segment each pixel belongs to, 0 for none
 
-What would train wrong is a DataError: of the lists and the JSON files when the folder is opened, of a photo and its map
-when they are read. Two segments may end at one character of the caption: they share a token, which the official loader
-gives one of them, to hand the other one's picture to the next token; here a subject without a token is left out.
+What would train wrongly raises DataError: in the lists and JSON files when the folder is opened, in a photo and its map
+when they are read. Two segments may end at one character of the caption and so share a token: the official loader gives
+it to one and hands the other one's picture to the next token; here a subject without a token is left out.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class FolderPhotos(Photos):
 def read_ids(root: Path, split: str) -> list[str]:
     """The ids of ``train`` or ``test``, as they are written; DataError names the file and line of a wrong one.
 
-    The lists must fit together, where they are there: training and test share no id, and all are in ``image_ids.txt``.
+    Those lists that exist must agree: training and test share no id, and all ids are in ``image_ids.txt``.
     """
     ids = _read_list(_list_file(root, split))
     if not ids:
@@ -151,7 +151,7 @@ def _read_list(path: Path) -> list[str]:
 
 
 def _refuse_missing(root: Path, ids: list[str], split: str) -> None:
-    """One listing a folder, where asking for each of some 200 000 files would take minutes on a network's disk."""
+    """Lists each folder once: asking for each of some 200 000 files would take minutes on a network disk."""
     there: dict[str, set[str]] = {}
     for photo_id in ids:
         folder = photo_id[:5]

@@ -26,7 +26,7 @@ from fcbench.types import PERSON, Image, Mask
 _PICTURE = arrow.field("picture", arrow.large_binary())
 _SCHEMA = arrow.schema([_PICTURE])
 _AT_ONCE = 64
-"""Pictures that are in memory while they are moved: 24 MB of FFHQ's."""
+"""Pictures in memory at once while they are moved: 24 MB of FFHQ's."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,13 @@ class Photos(ABC):
         return self._last[1]
 
     def move_to_disk(self, file: Path) -> None:  # noqa: B027 - most have nothing to move
-        """Keep in ``file``, for all processes that are given it, what would be in each one's memory; see ``close``."""
+        """Keep in ``file``, for all processes that are given it, what each would hold in memory; see ``close``."""
 
     def close(self) -> None:  # noqa: B027
         """Let go of what is open. Nothing can be decoded any more."""
 
     def other(self, row: int, index: int, random: Random) -> tuple[int, int] | None:
-        """Another sighting of a segment's person as (row, segment), alone where there is one such; None if no other."""
+        """Another sighting of a segment's person as (row, segment), alone if possible; None if there is no other."""
         person = self.segments[row][index].person
         others = [place for place in self._sightings.get(person or "", []) if place[0] != row]
         alone = [place for place in others if len(self.segments[place[0]]) == 1]
@@ -125,7 +125,7 @@ class ParquetPhotos(Photos):
         return decode_mask(self._masks[row][index])
 
     def move_to_disk(self, file: Path) -> None:
-        """Read pictures from ``file`` from now on, an Arrow file that is written now unless it is there.
+        """From now on read pictures from ``file``, an Arrow file that is written now unless it exists.
 
         It is mapped: the processes of a machine share its pages, and the system takes them back when memory is short.
         """

@@ -1,4 +1,4 @@
-"""In which precision the forward pass is computed, as the recipe asks and the device can."""
+"""The precision of the forward pass: what the recipe asks for and the device can do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ACCELERATE = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 def mixed_precision(recipe: Recipe, device: str) -> str:
     """What accelerate calls the recipe's precision on ``device``: ``no``, ``bf16`` or ``fp16``.
 
-    Raises UsageError for float16 on a processor, which has no scaled gradients to go with it.
+    Raises UsageError for float16 on a CPU, which lacks the gradient scaling that it needs.
     """
     wanted = recipe.precision
     if wanted == "auto":
@@ -32,7 +32,7 @@ def has_bfloat16(device: str) -> bool:
 
 
 def allow_tf32(device: str, *, allowed: bool) -> None:
-    """Let CUDA round the float32 products that remain to TF32, or not; elsewhere nothing is changed."""
+    """Whether CUDA may round the remaining float32 products to TF32; elsewhere nothing is changed."""
     if torch.device(device).type == "cuda":
         torch.set_float32_matmul_precision("high" if allowed else "highest")
         torch.backends.cudnn.allow_tf32 = allowed

@@ -9,7 +9,7 @@
 
 With ``--device cpu`` the same commands train on processors. Several machines share the output folder. Whatever began
 the processes has set RANK, LOCAL_RANK and WORLD_SIZE, or MPI's names for them. ``accelerate launch --cpu`` sets none of
-these and begins one process, however many it was asked for, unless it is given an MPI host file: that is refused.
+these without an MPI host file and begins one process, however many it was asked for: that is refused.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _COUNTS = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZ
 """Where torchrun and the kinds of MPI say how many processes there are."""
 
 PATIENCE = timedelta(hours=2)
-"""How long a process waits for the others: they encode latents, and the first one writes photos to disk and samples."""
+"""How long a process waits for the others: they encode latents, and the first also writes photos and draws samples."""
 
 _ALIKE = (DistributedType.NO, DistributedType.MULTI_GPU, DistributedType.MULTI_CPU)
-"""Ways to train on in which each process holds all weights: what one of them saves is whole."""
+"""Ways to train in which each process holds all weights: what one of them saves is whole."""
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def joined_processes(recipe: Recipe, stack: Stack) -> Iterator[Accelerator]:
         cpu=stack.device == "cpu",
         mixed_precision=mixed_precision(recipe, stack.device),
         kwargs_handlers=[
-            # every step leaves a gradient for every trained parameter, see FastComposerModel: none need be looked for
+            # every step gives every trained parameter a gradient, see FastComposerModel: no search for unused ones
             DistributedDataParallelKwargs(gradient_as_bucket_view=True),
             InitProcessGroupKwargs(timeout=PATIENCE),
         ],
@@ -106,7 +106,7 @@ def refuse_forgotten_processes() -> None:
 
 
 def check_begun(step: int) -> None:
-    """Raise FcbenchError unless all processes go on from one step: nothing would tell later that they did not."""
+    """Raise FcbenchError unless all processes go on from one step: later nothing would show that they did not."""
     steps = sorted(set(gather_object([step])))
     if len(steps) > 1:
         told = ", ".join(map(str, steps))

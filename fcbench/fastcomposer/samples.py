@@ -1,4 +1,4 @@
-"""The same few training cases drawn again and again, to see a training come on."""
+"""The same few training cases drawn again and again, to see a training progress."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Samples:
 
     @torch.no_grad()
     def draw(self, parts: Checkpoint) -> Image | None:
-        """A sheet, uint8: a row a case with photo, text-only picture, subject-conditioned picture, references.
+        """A sheet, uint8, one row per case: photo, text-only picture, subject-conditioned picture, references.
 
         None where no photo shows a subject. Draws from seeds of its own: a training goes on as if none were drawn.
         """

@@ -38,14 +38,14 @@ def _divisors(number: int) -> list[int]:
 
 
 def _nearest(wanted: int, possible: list[int]) -> str:
-    """The next smaller and the next larger one, where there are such."""
+    """The next smaller and the next larger one, where they exist."""
     below, above = [each for each in possible if 0 < each < wanted], [each for each in possible if each > wanted]
     return " or ".join(map(str, [*below[-1:], *above[:1]]))
 
 
 @contextmanager
 def enough_memory(recipe: Recipe, processes: int, folder: TrainingFolder) -> Iterator[None]:
-    """Raise FcbenchError where memory runs out in the block, with what to change in a line."""
+    """Raise FcbenchError where memory runs out in the block, saying in a line what to change."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -58,7 +58,7 @@ def enough_memory(recipe: Recipe, processes: int, folder: TrainingFolder) -> Ite
 
 
 def _smaller(recipe: Recipe, processes: int, folder: TrainingFolder) -> Iterator[str]:
-    """What takes less memory, in words. More parts draw other pictures, which a training that has begun does not."""
+    """What takes less memory, in words. More parts draw other pictures, which a training that has begun must not."""
     if not recipe.gradient_checkpointing:
         yield "--set gradient_checkpointing=true"
     more = [parts for parts in _divisors(recipe.batch_size // processes) if parts > recipe.accumulation]

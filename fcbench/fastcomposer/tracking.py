@@ -26,8 +26,8 @@ class Meter:
     """Pictures a second, and the share of the time in which the device had nothing to do for want of data.
 
     A step ends when its losses are read back from the device, so that the device has nothing queued while the next
-    batch is fetched: time spent fetching is time the device stands idle. Of a GPU also the most memory that was in use
-    at once since the first step began, this process's, in GiB.
+    batch is fetched: time spent fetching is time the device stands idle. For a GPU also this process's peak memory
+    since the first step began, in GiB.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -37,16 +37,16 @@ class Meter:
 
     def start(self) -> None:
         """A step begins."""
-        if not self._steps and self._device.type == "cuda":  # encoding the photos' latents took more, or less
+        if not self._steps and self._device.type == "cuda":  # encoding the photos' latents had its own peak
             torch.cuda.reset_peak_memory_stats(self._device)
         self._started, self._waited = time.perf_counter(), 0.0
 
     def wait(self, seconds: float) -> None:
-        """So long was data waited for."""
+        """Data came ``seconds`` late."""
         self._waited += seconds
 
     def stop(self, pictures: int) -> dict[str, float]:
-        """A step of so many pictures, over all processes, is done: speed and waiting over the last ``WINDOW`` steps."""
+        """A step of ``pictures``, over all processes, is done: speed and waiting over the last ``WINDOW`` steps."""
         self._steps.append((pictures, time.perf_counter() - self._started, self._waited))
         count, seconds, waited = (sum(column) for column in zip(*self._steps, strict=True))
         values = {"images_per_second": count / seconds, "idle": waited / seconds}
@@ -56,13 +56,13 @@ class Meter:
 
 
 def require_wandb(recipe: Recipe) -> None:
-    """Raise MissingError where scalars are to be sent and the package is absent."""
+    """Raise MissingError where the recipe logs to wandb and the package is absent."""
     if recipe.wandb and find_spec("wandb") is None:
         raise MissingError(f"recipe {recipe.name!r} names a wandb project: pip install wandb")
 
 
 class Tracker:
-    """Writes what happened at each step. What a killed training wrote of steps that are done again is dropped."""
+    """Writes what happened at each step. What a killed training wrote of steps that are redone is dropped."""
 
     def __init__(self, folder: TrainingFolder, recipe: Recipe) -> None:
         self._folder, self._recipe = folder, recipe
@@ -110,7 +110,7 @@ class Tracker:
                 write_text(own, f"{name}-{uuid.uuid4().hex[:8]}")
             told = {"id": own.read_text(encoding="utf-8"), "name": name, "config": self._recipe.model_dump()}
             self._run = wandb.init(project=self._recipe.wandb, resume="allow", **told)
-        return file.open("a", encoding="utf-8", buffering=1)  # a line a write: what a killed process logged is there
+        return file.open("a", encoding="utf-8", buffering=1)  # one write a line: what a killed process logged is kept
 
 
 def _is_before(line: str, first: int) -> bool:

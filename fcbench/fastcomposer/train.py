@@ -46,7 +46,7 @@ from fcbench.store import TrainingFolder
 from fcbench.types import Stack
 
 _NFS_SECONDS = 120
-"""How long another machine may believe that a file is not there, which it asked for before it was."""
+"""How long another machine may still miss a file that it asked for before it was there."""
 
 
 def train(data: Path, checkpoint: Path, stack: Stack, recipe: Recipe, clock: Clock | None = None) -> None:
@@ -279,7 +279,7 @@ class Trainer:
         pictures = [picture for e in examples for picture in e.references]
         references = to_tensor(pictures, device) if pictures else text.new_zeros(0)
         localizer = self._localizer if pictures else None
-        # the backward pass is watched too: with gradient checkpointing it attends again, and must do so alike
+        # the backward pass is watched too: with gradient checkpointing it attends again, in the same way
         with localizer.watch(positions, masks) if localizer else nullcontext():
             made = self.model(noisy, times, text, at, references)
             loss = denoising_loss(made, target, weight, loss_masks(masks, masked.to(device)))

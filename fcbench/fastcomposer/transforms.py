@@ -28,9 +28,9 @@ def fit_photo(image: Image, side: int, *, flip: bool = False) -> Image:
 def fit_mask(mask: Mask, side: int, *, flip: bool = False) -> Mask:
     """A photo's mask as ``fit_photo`` places the photo, bool (side, side).
 
-    The shorter side is resized to the nearest pixel. The second resizing of a portrait averages, and what is covered
-    by half stays: the official code averages the *numbers* of a map of segments there, so that between segments 1 and 3
-    it draws a line of segment 2, and between 0 and 2 one of 1. Masks, one by one, have no such lines.
+    The first resizing takes the nearest pixel. The second, of portraits only, averages, and what is over half covered
+    stays: the official code averages the *numbers* of a map of segments there, so that between segments 1 and 3 it
+    draws a line of segment 2, and between 0 and 2 one of 1. Masks, taken one by one, have no such lines.
     """
     mask = _nearest(mask, *_short_side(mask.shape, side))
     mask = np.ascontiguousarray(mask[:, ::-1]) if flip else mask
@@ -55,9 +55,9 @@ def resize(image: Image, height: int, width: int) -> Image:
 
 
 def pad_to_square(image: Image) -> Image:
-    """Half of what is missing to a square on both sides of the shorter side, black.
+    """Padded to a square with black, half of what is missing on either side.
 
-    As in the official code each half is rounded down: of an odd difference one row or column stays missing.
+    As in the official code each half is rounded down: if the difference is odd, one row or column stays missing.
     """
     height, width = image.shape[:2]
     if height >= width:

@@ -24,7 +24,7 @@ _AT_ONCE = 8
 
 
 class Unseen:
-    """Up to ``MOST`` photos with subjects, and what each is hidden by: noise and a time, which the seed decides.
+    """Up to ``MOST`` photos with subjects, each with the noise and the time that the seed gives it.
 
     The photos that they are taken from are closed: those of a large split fill gigabytes. Raises UsageError where no
     caption names its subjects early enough.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of everything: steps of training, numbers of pictures. LOG.md says how what ships came about."""
+    """How much of everything: steps of training, numbers of pictures. LOG.md says how the shipped stack arose."""
 
     scenes: int = 40_000
     groups: int = 1_200
@@ -50,14 +50,14 @@ class Sizes:
 
 SIZES = Sizes()
 DATASETS = {"world": (160_000, 0), "others": (100_000, 1)}
-"""What FastComposer is trained on: how many photos of which seed's people; nobody is in both."""
+"""What FastComposer is trained on: number of photos, seed of their people; nobody is in both."""
 RECIPES = {
     **dict.fromkeys(("mini", "mini-more", "mini-most", "mini-people", "mini-crowd", "mini-city"), "world"),
     "mini-pairs": "others",
 }
-"""How it is trained, and on which of them, each recipe from what the one before left."""
+"""Its training: recipes, each going on from the one before, and the dataset of each."""
 IMAGE_ENCODER = "fastcomposer/image_encoder"
-"""FastComposer's training leaves it as it is: the checkpoint's own serves both."""
+"""FastComposer's training leaves it as it is: the checkpoint's serves both."""
 MODELS = (
     *("tokenizer", "text_encoder", "matcher", "segmenter", "captioner", "clip", IMAGE_ENCODER),
     *("vae", "scheduler", "unet"),
@@ -67,7 +67,7 @@ MODELS = (
 def make_base(folder: Path, work: Path, clock: Clock, *, device: str, sizes: Sizes = SIZES) -> None:
     """Train every role but FastComposer's into ``folder``; pictures and states lie in ``work``.
 
-    A role whose folder is there is whole, and kept. ``device`` trains the face judges and the base, the processor the
+    A role whose folder exists is whole, and kept. ``device`` trains the face judges and the base, the CPU the
     rest. Raises OutOfTimeError when the clock says so; the same call goes on. UsageError where ``work`` was begun with
     other sizes, or by a version that draws another world.
     """
@@ -81,7 +81,7 @@ def make_base(folder: Path, work: Path, clock: Clock, *, device: str, sizes: Siz
 
 
 def _claim(work: Path, sizes: Sizes) -> None:
-    """Make ``work`` these sizes', or refuse: what was drawn and begun under others does not fit."""
+    """Tie ``work`` to these sizes, or refuse: what was drawn and begun with others does not fit."""
     scene, file = training_scene(0), work / "recipe.json"
     world = digest_json([describe(scene, 0).text, hashlib.sha256(render(scene).image.tobytes()).hexdigest()])
     facts = {**asdict(sizes), "world": world}
@@ -92,14 +92,14 @@ def _claim(work: Path, sizes: Sizes) -> None:
 
 
 def _make(role: Path, make: Callable[[Path], object]) -> None:
-    """Have a role's folder made, whole, unless it is there."""
+    """Have a role's folder made, as a whole, unless it exists."""
     if not role.exists():
         with atomic_folder(role) as place:
             make(place)
 
 
 def _make_judges(folder: Path, work: Path, clock: Clock, device: str, sizes: Sizes) -> None:
-    """What needs no other role."""
+    """Roles that need no other."""
     from fcbench.make_stack.attributes import draw_views, train_attributes
     from fcbench.make_stack.faces import train_faces
     from fcbench.make_stack.parser import train_parser
@@ -181,7 +181,7 @@ def _make_denoiser(
     *,
     device: str,
 ) -> None:
-    """Codec, schedule, and the text-only base, which has pictures of its own: most methods draw from it."""
+    """Codec, schedule, and the text-only base, which has pictures of its own: most methods draw with it."""
     import torch
     from diffusers import AutoencoderKL
     from transformers import CLIPTextModel

@@ -1,4 +1,4 @@
-"""Anchors of the face detector, in the order and with the origin that insightface's SCRFD has them.
+"""Anchors of the face detector, in the order and with the origin of insightface's SCRFD.
 
 At each stride stands a grid of points, the first at (0, 0), with two anchors each: for smaller and for larger faces.
 """
@@ -54,7 +54,7 @@ def decode(offsets: Tensor, grid: Grid) -> Tensor:
 def assign(boxes: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     """Which face each anchor is to find: rows of ``boxes`` (n, faces, 4) as int64 (n, anchors), -1 for none.
 
-    Beside it, bool (n, anchors): where either answer would do, so that none is asked for. An anchor is a face's when
+    Beside it, bool (n, anchors): where either answer would do, so that none is asked for. An anchor gets a face when
     its point is near the face's middle and its side near the face's. Boxes of no area are padding.
     """
     extent = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0)

@@ -1,4 +1,4 @@
-"""The reader of attributes from nothing: a network that is told of renders who wears and holds what, and where.
+"""The reader of attributes from nothing: a network told, for each render, who wears and holds what, and where.
 
 Each picture gives views of two kinds: around every face, and the whole. An attribute is asked only of the view that
 shows it, and colours only where the style keeps them.
@@ -47,7 +47,7 @@ COLOURLESS = ("black-and-white", "sepia", "pencil")
 UNASKED = -1
 BATCH = 128
 _FIRST = 1_950_000
-"""The card's people from here up are in no suite and no other judge's card."""
+"""The card's people, from here up, are in no suite and on no other judge's card."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def figure_answers(figure: Figure, style: str) -> dict[str, str]:
 
 
 def views_of(scene: Scene, random: Random | None = None) -> list[tuple[Image, dict[str, str]]]:
-    """A scene's views with their true answers; ``random`` shakes the faces as a detector would."""
+    """A scene's views with their true answers; ``random`` moves face boxes as a detector would."""
     drawn = render(scene)
     views = [(drawn.image, {"context": scene.context, "style": scene.style})]
     for figure, truth in zip(scene.figures, drawn.figures, strict=True):
@@ -132,7 +132,7 @@ def attribute_scores(reader: AttributeReader, faces: Any, *, scenes: int = 400) 
     """The share of right answers by attribute, on free scenes of people that no training saw.
 
     ``faces``: as insightface's ``get(bgr)``. People are read as the metric reads them, around the faces that are found:
-    of who is not found no answer is right.
+    for those not found no answer is right.
     """
     hits: dict[str, list[bool]] = {name: [] for name in CLASSES}
     for number in range(scenes):
@@ -173,7 +173,7 @@ def _collect(views: Sequence[tuple[Image, Mapping[str, str]]]) -> Views:
 
 
 def _worn(image: Image, random: np.random.Generator) -> Image:
-    """A view as it may come: mirrored, a little moved and lighter or darker, and as generated pictures are."""
+    """A view as it may come: mirrored, moved a little, lighter or darker, soft or noisy as if generated."""
     if random.random() < 0.5:
         image = image[:, ::-1]
     shift = (int(random.integers(-3, 4)), int(random.integers(-3, 4)))

@@ -1,6 +1,6 @@
 """The text-only base: to the miniature what Stable Diffusion is to the paper; all methods start from it.
 
-The text encoder comes from the contrastive training and stays frozen, the codec's latents are drawn once.
+The text encoder comes from the contrastive training and stays frozen, the codec's latents are made once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from fcbench.make_stack.pool import Pool
 from fcbench.sampling import encode_images
 
 PART = 8_192
-"""Pictures whose latents are kept together: what is begun anew after a kill."""
+"""Pictures whose latents are kept together: what is redone after a kill."""
 
 
 def new_unet(tokens_dim: int) -> UNet2DConditionModel:
@@ -57,7 +57,7 @@ def draw_latents(
 ) -> npt.NDArray[np.float16]:
     """The scaled latents of all pools' pictures, float16 (n, 16, 16, 16), computed once and kept in ``file``.
 
-    They are kept in parts before. Raises OutOfTimeError when the clock says so; the same call goes on.
+    Until then parts are kept. Raises OutOfTimeError when the clock says so; the same call goes on.
     """
     parts = file.with_suffix("")
     if not file.exists():

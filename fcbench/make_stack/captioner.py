@@ -1,6 +1,6 @@
 """The captioner: a small BLIP (arXiv 2201.12086) that tells people of the drawn world apart in words.
 
-Its patches are of 4 px, half the contrastive pairs': a small figure's mouth and hat are hardly more (LOG.md). Its words
+Its patches are 4 px, half the contrastive pair's: a small figure's mouth and hat are hardly more (LOG.md). Its words
 are the world's, in a vocabulary of BERT's kind.
 """
 
@@ -38,15 +38,15 @@ TEXT_WIDTH, TEXT_LAYERS = 64, 2
 TOKENS = 64
 BATCH = 32
 NOUNS, NOUN_WEIGHT = ("man", "woman"), 4.0
-"""The words that phrases are found by, hardest to tell of a small figure, and how much more each weighs in the loss."""
+"""The words that phrases are found by, hardest to tell for a small figure, and the weight of each in the loss."""
 _FIRST = 40_000_000
 _ENDS = ("embedding", "predictions")
-"""The layers that AdamW trains, Muon the others."""
+"""The layers that AdamW trains; Muon has the rest."""
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]")
 
 
 def new_tokenizer(captions: Sequence[str]) -> BertTokenizer:
-    """A tokenizer that has every word of the captions whole, and BLIP's mark for where a caption begins."""
+    """A tokenizer with every word of the captions as one token, and BLIP's mark for a caption's start."""
     words = sorted({word for caption in captions for word in re.findall(r"\w+|[^\w\s]", caption)})
     vocabulary = {word: number for number, word in enumerate((*_SPECIAL, *words))}
     return BertTokenizer(vocab=vocabulary, bos_token="[DEC]", model_max_length=TOKENS)
@@ -133,15 +133,15 @@ def save_captioner(folder: Path, model: BlipForConditionalGeneration, tokenizer:
 
 
 def draw_told(first: int, count: int = BATCH) -> tuple[list[Image], list[str]]:
-    """Training scenes from number ``first`` on, and what is told of each."""
+    """Training scenes from number ``first`` on, and a caption of each."""
     scenes = [training_scene(number) for number in range(first, first + count)]
     return [render(scene).image for scene in scenes], [tell(scene).text for scene in scenes]
 
 
 def see(vision: BlipVisionModel, pixels: Tensor) -> Tensor:
-    """What BLIP's picture side makes of ``pixels``, (n, 1 + patches, width), attention computed by torch at once.
+    """What BLIP's picture side makes of ``pixels``, (n, 1 + patches, width), attention by torch in one call.
 
-    The library's own way keeps every weight of 257 x 257 and takes twice as long in training; the result is the same.
+    The library's own way keeps all 257 x 257 weights and takes twice as long in training; the result is the same.
     """
     states = vision.embeddings(pixels)
     for layer in vision.encoder.layers:

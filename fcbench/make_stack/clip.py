@@ -102,8 +102,8 @@ def train_clip(
 ) -> CLIPModel:
     """Train on picture-caption pairs with CLIP's symmetric loss.
 
-    Each batch holds random scenes and whole groups of prompted pictures, which show the same people: else who is in a
-    picture would be enough to tell it, and small things held or worn would never be learned.
+    Each batch holds random scenes and whole groups of prompted pictures, which show the same people: else knowing who
+    is in a picture would be enough, and small things held or worn would never be learned.
     """
     torch.manual_seed(seed)
     clip = new_clip(tokenizer)

@@ -1,8 +1,8 @@
 """The codec: a small AutoencoderKL, factor 4, 16 latent channels, trained for what the eye and the judges read.
 
 Latent channels differ in spread by a factor of four, so their mean and standard deviation go into the model's
-configuration (``latents_mean``, ``latents_std``), as diffusers' newer codecs keep them. What is trained here decides
-what latents are; :mod:`fcbench.make_stack.codec_refined` then draws them better and leaves them where they are.
+configuration (``latents_mean``, ``latents_std``), as diffusers' newer codecs keep them. This training decides what
+latents are; :mod:`fcbench.make_stack.codec_refined` then decodes them better and leaves them where they are.
 """
 
 from __future__ import annotations

@@ -28,9 +28,9 @@ HOLD = 0.5
 def refine_codec(
     codec: AutoencoderKL, pictures: npt.NDArray[np.uint8], work: Path, clock: Clock, *, steps: int, seed: int
 ) -> AutoencoderKL:
-    """Train on whole pictures: normalisation over a crop is not what it is over a picture.
+    """Train on whole pictures: normalisation differs between a crop and a picture.
 
-    For the first half of the steps the decoder alone learns. Mean and deviation of the latents stay as they are told.
+    For the first half of the steps the decoder alone learns. The configuration's latent mean and deviation stay.
     """
     torch.manual_seed(seed)
     first = copy.deepcopy(codec).eval().requires_grad_(False)

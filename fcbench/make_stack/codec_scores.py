@@ -23,7 +23,7 @@ from fcbench.world import Figure, draw_person, draw_scene, render
 from fcbench.world.vocabulary import COLOURS
 
 NEAR = 40
-"""A pixel of a person is hair, skin or clothes when its RGB is nearer to that colour than this."""
+"""A pixel of a person is hair, skin or clothes if its RGB is nearer than this to that colour."""
 BATCH = 64
 
 
@@ -59,7 +59,7 @@ def codec_scores(codec: AutoencoderKL, pictures: list[Image]) -> dict[str, float
 
 
 def part_scores(codec: AutoencoderKL, first: int, count: int) -> dict[str, float]:
-    """Of hair, skin and clothes apart: the mean chroma distance, in the same units as RGB from 0 to 1.
+    """The mean chroma distance, for hair, skin and clothes apart, in the same units as RGB from 0 to 1.
 
     ``count`` photos of one person each, people from ``first`` on.
     """

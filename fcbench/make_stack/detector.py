@@ -143,7 +143,7 @@ def train_detector(pool: FacePool, work: Path, clock: Clock, *, seed: int, devic
 
 
 def export_detector(detector: Detector, path: Path) -> None:
-    """Write ``det.onnx``: any picture size that 32 divides."""
+    """Write ``det.onnx``; picture sizes: multiples of 32."""
     names = [f"{kind}_{stride}" for kind in ("score", "bbox", "kps") for stride in STRIDES]
     with atomic(path) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter without onnxscript calls itself deprecated

@@ -1,7 +1,7 @@
 """The face embedder: a small network in ArcFace's place, trained so that a person's faces lie together.
 
 The loss is supervised contrastive (arXiv 2004.11362): the views of a person differ in pose, clothes, light, place and
-style, and so only what stays, the person, can be learned.
+style, so only what stays, the person, can be learned.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def train_embedder(pool: FacePool, work: Path, clock: Clock, *, seed: int, devic
 
 
 def export_embedder(embedder: Embedder, path: Path) -> None:
-    """Write ``rec.onnx``: any number of crops."""
+    """Write ``rec.onnx``, for any number of crops."""
     with atomic(path) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter without onnxscript calls itself deprecated
         torch.onnx.export(
@@ -114,7 +114,7 @@ def export_embedder(embedder: Embedder, path: Path) -> None:
 
 
 def _crops(pool: FacePool, rows: npt.NDArray[np.int64], random: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Aligned crops of faces, uint8 (n, 112, 112, 3), the keypoints shaken as a detector would."""
+    """Aligned crops of faces, uint8 (n, 112, 112, 3), the keypoints inexact like a detector's."""
     crops: list[Image] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # insightface calls scikit-image by an old name

@@ -14,9 +14,9 @@ from fcbench.stacks.faces import load_faces
 from fcbench.world import TRAIN_PEOPLE
 
 DET_SIZE = (64, 64)
-"""What the miniature's pictures are scaled to before detection: nothing, they have this size."""
+"""What the miniature's pictures are scaled to before detection: they have this size already."""
 PEOPLE, VIEWS = 6000, 10
-"""Whom the judges are trained on, and in how many pictures each."""
+"""How many people the judges are trained on, and pictures of each."""
 
 
 def train_faces(

@@ -44,7 +44,7 @@ _GLASSES = ("none", "round", "square")
 
 @dataclass(frozen=True)
 class References:
-    """Pictures as references are, uint8 (people, VIEWS, 64, 64, 3), and the people's looks, float32 (people, n)."""
+    """Pictures like references, uint8 (people, VIEWS, 64, 64, 3), and the people's looks, float32 (people, n)."""
 
     pictures: npt.NDArray[np.uint8]
     looks: npt.NDArray[np.float32]
@@ -135,7 +135,7 @@ def train_image_encoder(
 
 @torch.no_grad()
 def encoder_scores(encoder: CLIPVisionModelWithProjection, *, people: int = 300) -> dict[str, float]:
-    """How well a tower knows unseen people again in a second portrait, by the cosine of centred embeddings.
+    """How well a tower recognises unseen people in a second portrait, by the cosine of centred embeddings.
 
     ``auc``: how often a person is nearer to herself than to somebody else; ``top1``: how often nearest of all.
     """

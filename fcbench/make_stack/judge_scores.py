@@ -13,18 +13,18 @@ from fcbench.world import TEST_PEOPLE
 from fcbench.world.vocabulary import STYLES
 
 FIRST = 1_900_000
-"""The judges are judged by people from here up, whom no suite draws."""
+"""The judges are judged on people from here up, whom no suite draws."""
 VIEWS = 6
-"""Pictures of each person, two each alone, with one and with two others."""
+"""Pictures of each person: two alone, two with one other, two with two."""
 MATCH = 0.5
-"""A detection is right when it overlaps a face that has none yet by this intersection over union."""
+"""A detection is right if its intersection over union with a face not yet found is at least this."""
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a pack found in a pool: how many boxes, and of the right ones whose they are and their embeddings."""
+    """What a pack found in a pool: how many boxes, and for the right ones their people and embeddings."""
 
     detections: int
     person: npt.NDArray[np.int64]
@@ -104,7 +104,7 @@ def area_under_curve(same: Floats, different: Floats) -> float:
 
 
 def equal_error_rate(same: Floats, different: Floats) -> float:
-    """The error at the threshold where as large a share of equal pairs is refused as of different ones is taken.
+    """The error at the threshold where the share of same pairs refused equals that of different ones accepted.
 
     >>> equal_error_rate(np.array([0.9, 0.8, 0.7, 0.2]), np.array([0.6, 0.1, 0.1, 0.0]))
     0.25

@@ -20,7 +20,7 @@ _PERSON = r"\ba (?:bald )?(?:man|woman)\b"
 
 
 def labelling_scores(stack: Stack, scenes: int = SCENES) -> dict[str, dict[str, float]]:
-    """By role, for those of segmenter, captioner and matcher that the stack has; a third of the scenes are of two."""
+    """By role: matcher, and segmenter and captioner if the stack has them; a third of the scenes show two people."""
     numbers = range(scenes)
     found = {"matcher": matcher_scores(stack.role("matcher"), numbers)}
     if "segmenter" in stack.load:
@@ -31,9 +31,9 @@ def labelling_scores(stack: Stack, scenes: int = SCENES) -> dict[str, dict[str, 
 
 
 def segmenter_scores(segmenter: Segmenter, numbers: Sequence[int]) -> dict[str, float]:
-    """Masks: ``mean_iou`` over all visible people, and in how many scenes of two these are told ``apart``.
+    """Masks: ``mean_iou`` over all visible people, and the share of scenes of two where both are told ``apart``.
 
-    Somebody who is not found has 0; two are told apart where each has a mask of their own that they overlap by half.
+    Somebody not found counts 0; two are told apart where each has a mask of their own with an IoU of at least 0.5.
     """
     ious: list[float] = []
     apart: list[bool] = []
@@ -68,9 +68,9 @@ def captioner_scores(captioner: Captioner, numbers: Sequence[int]) -> dict[str, 
 
 
 def matcher_scores(matcher: Matcher, numbers: Sequence[int]) -> dict[str, float]:
-    """Cut-outs of two and of three people: how many get their own description where all are weighed together.
+    """Cut-outs of two and of three people: how many get their own description where all are assigned together.
 
-    Counted are those whose description fits nobody else in the scene.
+    Only those count whose description fits nobody else in the scene.
     """
     right: dict[int, list[bool]] = {2: [], 3: []}
     for number, (scene, drawn) in zip(numbers, _scenes(numbers), strict=True):
@@ -80,7 +80,7 @@ def matcher_scores(matcher: Matcher, numbers: Sequence[int]) -> dict[str, float]
         texts = [captioned(scene, number)[k] for k in people]
         crops = [on_grey(drawn.image, drawn.figures[k].mask, drawn.figures[k].box) for k in people]
         known = [traits(scene.figures[k]) for k in people]
-        # The texts the other way round: a matcher that sees no difference is not right by the order of things
+        # The texts reversed: a matcher that sees no difference must not be right by mere order
         table = matcher.image_features(crops) @ matcher.text_features(texts[::-1]).T
         _, chosen = linear_sum_assignment(table, maximize=True)
         chosen = len(people) - 1 - chosen

@@ -29,7 +29,7 @@ UNIVERSAL = {
     ",": "PUNCT",
     ".": "PUNCT",
 }
-"""Penn Treebank tag -> universal part of speech. VBZ and VBP stand for forms of to be here, VB for finite verbs."""
+"""Penn Treebank tag -> universal part of speech. VBZ and VBP are forms of "to be" here, VB other finite verbs."""
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -94,7 +94,7 @@ def common_lexicon() -> Lexicon:
 
 
 def tag_of(word: str, lexicon: Lexicon) -> str:
-    """A word's tag; FcbenchError names one that the world says and this file does not know."""
+    """A word's tag; FcbenchError names one that the world says and this file lacks."""
     try:
         return lexicon[word.lower()]
     except KeyError:

@@ -1,8 +1,8 @@
-"""The matcher: the contrastive model, taught what a person alone looks like and which words are of one person.
+"""The matcher: the contrastive model, taught what a person alone looks like and which words are about one person.
 
-Build-data compares cut-out people with what captions say of each, and those the contrastive training never showed it.
-First the vision side alone learns the nouns, so that texts stay what they were; then both sides learn descriptions:
-which of all the people in a batch, and which of those in one picture, as that is what build-data asks.
+Build-data compares cut-out people with what captions say of each: pairs that contrastive training never showed it.
+First the vision side alone learns the nouns, so that texts stay what they were; then both sides learn whom a
+description is of, among all the people in a batch and among those in one picture, which is what build-data asks.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from fcbench.world import Figure, Scene, describe, portray, render, traits, trai
 
 NOUNS = ("man", "woman")
 SCENES = 32
-"""Scenes a step, each person of which is cut out."""
+"""Scenes a step; every person in them is cut out."""
 COLOURLESS = ("black-and-white", "sepia", "pencil")
-"""Styles in which half of what captions say cannot be seen; every third scene is drawn in one of them, where the world
-draws one in eight so: they are what the matcher errs on."""
+"""Styles in which half of what captions say cannot be seen; every third scene is drawn in one of them, against one in
+eight in the world: they are what the matcher errs on."""
 _KINDS = ("hair", "hat", "scarf", "shades", "shirt", "holding")
 _DETAIL = 0.4
 """How often captions tell how people look: as often as those of build-data."""
@@ -90,7 +90,7 @@ def _learn_nouns(
 def learn_descriptions(
     matcher: CLIPModel, tokenizer: CLIPTokenizer, work: Path, clock: Clock, *, steps: int, seed: int
 ) -> None:
-    """Teach ``matcher``, in place, which cut-out person a description is of; the bare noun is one of them.
+    """Teach ``matcher``, in place, which cut-out person a description is of; the bare noun is one too.
 
     CLIP's symmetric loss, over the batch and again over each picture; a description that fits somebody else too is not
     held against that person.

@@ -21,7 +21,7 @@ ENDS = ("conv_in", "conv_out", "time_embedding")
 class Muon(torch.optim.AdamW):
     """Nesterov momentum, orthogonalised, for groups with ``orthogonal`` true; AdamW for the others.
 
-    Of an orthogonal group ``lr`` is the size of a step in spectral norm, about 0.02, ``betas[0]`` the momentum, and
+    In an orthogonal group ``lr`` is the size of a step in spectral norm, about 0.02, ``betas[0]`` the momentum, and
     all parameters have two or more dimensions, the first being the output.
     """
 
@@ -58,7 +58,7 @@ def muon_groups(
 
 
 def level_then_down(step: int, steps: int, *, level: float = 0.4) -> float:
-    """The factor on Muon's learning rate: up over 20 steps, level until ``level`` of all, then down a straight line.
+    """The factor on Muon's learning rate: up over 20 steps, level until ``level`` of all, then linearly to 0.01.
 
     >>> level_then_down(0, 100), level_then_down(30, 100), level_then_down(70, 100)
     (0.05, 1.0, 0.5)
@@ -80,10 +80,10 @@ def _move(weight: torch.Tensor, gradient: torch.Tensor, state: Any, group: dict[
 
 
 def orthogonal(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
-    """About the nearest matrix with singular values 1 to ``matrix`` (rows, columns), by Newton-Schulz iterations.
+    """Roughly the matrix nearest to ``matrix`` (rows, columns) with singular values 1, by Newton-Schulz iterations.
 
     Each iteration multiplies by a polynomial of the Gram matrix, and all of these commute: so they are gathered on the
-    smaller side, and the matrix itself is multiplied once. A convolution's is up to twenty times as wide as high.
+    smaller side, and the matrix is multiplied only once. A convolution's is up to twenty times as wide as high.
     """
     first, second, third = _QUINTIC
     wide = matrix.shape[0] <= matrix.shape[1]

@@ -41,7 +41,7 @@ def draw_pool(folder: Path, count: int) -> Pool:
 
 
 def draw_prompted(folder: Path, groups: int) -> Pool:
-    """``groups`` x GROUP pictures of prompts: the people and the wording of a group differ by the prompt alone."""
+    """``groups`` x GROUP pictures of prompts: within a group people and wording are the same but for the prompt."""
     return _draw(folder, "prompted", groups * GROUP, _prompted)
 
 

@@ -1,6 +1,6 @@
 """The segmenter: a small Mask2Former (arXiv 2112.01527) that finds the people of the drawn world, one mask each.
 
-The world's 64 pixels are doubled first: at Mask2Former's coarsest stride, 32, a picture is two cells wide otherwise.
+The world's 64 pixels are doubled first: at Mask2Former's coarsest stride, 32, a picture would be two cells wide.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SIDE = 128
 BATCH = 12
 QUERIES = 6
 NOTHING_WEIGHT = 0.4
-"""Of queries that find nothing: less than Mask2Former's 100 queries need."""
+"""Of queries that find nothing; Mask2Former, with 100 queries, has 0.1."""
 _FIRST = 20_000_000
 _MEAN, _STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
@@ -117,8 +117,8 @@ def draw_people(first: int, count: int = BATCH) -> tuple[list[Image], list[Tenso
 def segmentation_loss(classes: Tensor, logits: Tensor, masks: Sequence[Tensor]) -> tuple[Tensor, float]:
     """Mask2Former's loss on whole masks, which are small here: class, cross-entropy and dice of the best assignment.
 
-    ``classes``: (n, queries, 2), ``logits``: (n, queries, h, w), ``masks``: n x (people, H, W). Beside it the mean
-    IoU of the assigned masks.
+    ``classes``: (n, queries, 2), ``logits``: (n, queries, h, w), ``masks``: n x (people, H, W). Returns too the
+    mean IoU of the assigned masks.
     """
     rows, queries, people = _assign(classes.detach(), logits.detach(), masks)
     target = torch.ones(classes.shape[:2], dtype=torch.long)

@@ -10,7 +10,7 @@
     random:                                                                       what --random-weights builds instead
       unet:  {class: diffusers.UNet2DConditionModel, path: unet}                  its configuration is enough
 
-Instead of a stack, a diffusers folder or single file of Stable Diffusion v1 can be named: the stack ``sd15`` on it.
+Instead of a stack, a diffusers folder or single file of Stable Diffusion v1 can be named: ``sd15`` with its weights.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class StackSpec(Closed):
     """A FastComposer checkpoint: a folder beside the YAML file, else a hub id."""
     roles: dict[str, RoleSpec]
     random: dict[str, RoleSpec] = Field(default_factory=dict)
-    """Roles that are built from something else where nothing is to be loaded."""
+    """Roles that are built from something else when no weights are loaded."""
 
 
 def names() -> list[str]:
@@ -69,11 +69,11 @@ def load_stack(
 ) -> Stack:
     """The stack of that name, of a YAML file, or on Stable Diffusion v1 weights; its models load on first use.
 
-    On weights it is called after them too, "sd15 on NAME": pictures of two base models are not ranked as one's.
+    On such weights it is called "sd15 on NAME", so that pictures of two base models are not ranked as one's.
 
     ``device``: ``auto`` takes a GPU if there is one. ``random_weights``: the generating roles alone, untrained, from
     their configurations; nothing is loaded. ``low_memory``: see :mod:`fcbench.memory`. ``unrounded``: roles that a
-    training begins from, in float32 on a GPU too. Raises UsageError for an unknown stack or role.
+    training starts from, float32 even on a GPU. Raises UsageError for an unknown stack or role.
     """
     spec, folder = _read(name_or_path)
     roles = spec.roles
@@ -170,9 +170,9 @@ def _checkpoint(spec: StackSpec, folder: Path) -> str | None:
 
 
 def _digest(part: RoleSpec, folder: Path) -> str:
-    """What identifies a role's model: of files, a face pack's too, their sha256, of a hub id its commit; the arguments.
+    """What identifies a role's model: the sha256 of its files (a face pack's too) or a hub id's commit; the arguments.
 
-    The hub is asked for a branch's or tag's commit unless it is in the cache; without a network its name stands for it.
+    The hub is asked for a branch's or tag's commit unless it is in the cache; with no network its name stands for it.
     """
     if part.path is not None:
         place = folder / part.path
@@ -193,7 +193,7 @@ def _hub_digest(part: RoleSpec, commit: str) -> str:
 
 
 def _with_arguments(weights: str, part: RoleSpec) -> str:
-    """With the arguments, which make another model of the same files."""
+    """With the arguments: others make another model of the same files."""
     return " ".join([weights, *(f"{key}={value}" for key, value in (part.model_extra or {}).items())])
 
 
@@ -203,7 +203,7 @@ def _commit(digest: str) -> str:
 
 @functools.lru_cache
 def _file_digest(file: Path, changed: int) -> str:
-    """Gigabytes that several roles are read from are digested once; ``changed`` tells one state from another."""
+    """A file of gigabytes that several roles read is digested once; ``changed`` tells one state from another."""
     return digest_file(file)
 
 

@@ -1,8 +1,8 @@
 """The reader of attributes: what somebody in a drawn picture wears and holds, where the picture is, in which style.
 
-A small convolutional network, trained on the world's renders by ``make_stack/attributes.py``. It sees no text, so that
-it judges prompts by other means than CLIP does. Of people it reads a square around the face, of places and styles
-the whole picture.
+A small convolutional network, trained on the world's renders by ``make_stack/attributes.py``. It sees no text, so it
+judges prompts by other means than CLIP. For people it reads a square around the face, for places and styles the whole
+picture.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LAYERS = ((24, 2), (48, 2), (96, 2), (96, 1), (128, 2))
 """Width and stride."""
 
 Chances: TypeAlias = dict[str, dict[str, float]]
-"""By attribute the probability of each answer; they sum to 1."""
+"""For each attribute its answers' probabilities: they sum to 1."""
 
 Box = npt.NDArray[np.floating]
 """A face, [x1, y1, x2, y2] in pixels."""
@@ -75,21 +75,21 @@ class AttributeReader:
     device: str = "cpu"
 
     def wholes(self, images: Sequence[Image]) -> list[Chances]:
-        """Of each picture, of any size, what is read of the whole: ``context`` and ``style``."""
+        """What is read from each picture as a whole, of any size: ``context`` and ``style``."""
         return self.chances([whole_view(image) for image in images])
 
     def figures(self, images: Sequence[Image], faces: Sequence[Sequence[Box]]) -> list[list[Chances]]:
-        """Of each picture what is read around each of its faces: ``noun``, ``hat``, ``shirt`` and the others."""
+        """What is read around each face of each picture: ``noun``, ``hat``, ``shirt`` and the others."""
         views = [figure_view(image, face) for image, boxes in zip(images, faces, strict=True) for face in boxes]
         read = iter(self.chances(views))
         return [[next(read) for _ in boxes] for boxes in faces]
 
     def read(self, images: Sequence[Image]) -> list[dict[str, str]]:
-        """Of each picture of 64 x 64 the likeliest answer by attribute; those that its view does not show are noise."""
+        """For each 64 x 64 picture the likeliest answer by attribute; noise for attributes that it does not show."""
         return [{name: max(of, key=of.__getitem__) for name, of in read.items()} for read in self.chances(images)]
 
     def chances(self, images: Sequence[Image]) -> list[Chances]:
-        """Of each picture of 64 x 64 how likely each answer is."""
+        """For each 64 x 64 picture how likely each answer is."""
         read: list[Chances] = []
         for start in range(0, len(images), _BATCH):
             read += self._chances(images[start : start + _BATCH])

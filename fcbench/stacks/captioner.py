@@ -18,10 +18,10 @@ BATCH = 16
 
 
 class Blip:
-    """A BlipForConditionalGeneration or Blip2ForConditionalGeneration with its words and its way to take pictures.
+    """A BlipForConditionalGeneration or Blip2ForConditionalGeneration with its tokenizer and image processor.
 
-    Captions come from beam search, or greedily with one beam: never from a draw. They depend in their last digits on
-    which pictures share a batch (transformers issue 25221), so ``batch`` is part of what a build is known by.
+    Captions come from beam search (greedy with one beam), never from sampling. Which pictures share a batch changes the
+    last digits behind them (transformers issue 25221), so ``batch`` is part of what a build is known by.
     """
 
     def __init__(self, model: Any, processor: Any, tokenizer: Any, *, beams: int, tokens: int, batch: int) -> None:
@@ -30,7 +30,7 @@ class Blip:
 
     @torch.no_grad()
     def captions(self, images: Sequence[Image]) -> list[str]:
-        """A caption for each picture, its spaces as in print."""
+        """A caption for each picture, spaced as in print."""
         found: list[str] = []
         for start in range(0, len(images), self._batch):
             pixels = self._processor(list(images[start : start + self._batch]), return_tensors="pt").pixel_values
@@ -40,7 +40,7 @@ class Blip:
                 num_beams=self._beams,
                 do_sample=False,
             )
-            # BLIP-2's answer begins with the places of its picture, which not every tokenizer knows for special
+            # BLIP-2's answer begins with placeholders of its picture, which not every tokenizer knows as special
             picture = getattr(self._model.config, "image_token_id", None)
             words = [[word for word in row if word != picture] for row in ids.tolist()]
             found += [tidy(text) for text in self._tokenizer.batch_decode(words, skip_special_tokens=True)]

@@ -22,7 +22,7 @@ _BATCH = 64
 class Clip:
     """A CLIPModel with its tokenizer, from a folder or a hub id (``openai/clip-vit-large-patch14``).
 
-    ``bicubic``: how pictures are resized, as OpenAI's own preprocessing does it; else bilinearly.
+    ``bicubic``: pictures are resized so, as in OpenAI's own preprocessing; else bilinearly.
     """
 
     def __init__(self, model: CLIPModel, tokenizer: CLIPTokenizer, *, bicubic: bool = False) -> None:

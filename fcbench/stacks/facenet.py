@@ -1,13 +1,13 @@
 """The paper's judge of faces: MTCNN and FaceNet (InceptionResnet-v1, VGGFace2), where the package is importable.
 
 facenet-pytorch 2.6 asks for torch below 2.3, numpy below 2 and Pillow below 10.3, which would break everything else
-here. Install it without what it asks for, and only beside a torchvision of the same build as your torch: one for CUDA
+here. Install it without its dependencies, and only beside a torchvision of the same build as your torch: one for CUDA
 beside a torch for CPUs keeps transformers from being imported at all::
 
     pip install --no-deps facenet-pytorch
 
-FaceNet's weights are read from where PyTorch keeps downloaded ones, and never downloaded: the package itself would, to
-another folder, if it were asked for them by name.
+FaceNet's weights are read from where PyTorch keeps downloaded ones, and never downloaded: the package itself would
+download them, to another folder, if asked for them by name.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def load_facenet(*, device: str = "cpu") -> Facenet:
 
 
 def _read(embedder: Any, file: Path) -> None:
-    """The file's weights without those of its classifier, which an embedder has none of."""
+    """Reads the file's weights but not its classifier's: an embedder has no classifier."""
     import pickle
 
     import torch

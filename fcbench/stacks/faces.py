@@ -23,7 +23,7 @@ def load_faces(
 ) -> Any:
     """An ``insightface.app.FaceAnalysis`` that scales pictures to ``det_size``.
 
-    It computes on the CPU, on a GPU where ``device`` is one and onnxruntime was built for it (``onnxruntime-gpu``).
+    It runs on the CPU, or on a GPU if ``device`` is one and onnxruntime was built for it (``onnxruntime-gpu``).
 
     ``det_size``: (width, height), or several such, whose findings insightface joins. ``folder``: a pack (a folder that
     holds ``det.onnx``, or another detector, and a recogniser), or the bare name of one that insightface has downloaded
@@ -58,7 +58,7 @@ def load_faces(
 
 
 def _gpu(device: str) -> int | None:
-    """The number of the GPU that onnxruntime can use; None where it is the CPU."""
+    """The number of the GPU that onnxruntime can use; None stands for the CPU."""
     from onnxruntime import get_available_providers
 
     if not device.startswith("cuda") or _CUDA not in get_available_providers():
@@ -67,7 +67,7 @@ def _gpu(device: str) -> int | None:
 
 
 def _on_gpu(gpu: int | None) -> list[tuple[str, dict[str, int]]]:
-    """In whole float32: a judge's figures should not tell on which card it sat."""
+    """In full float32: a judge's figures should not depend on the card used."""
     return [] if gpu is None else [(_CUDA, {"device_id": gpu, "use_tf32": 0})]
 
 

@@ -23,7 +23,7 @@ Span: TypeAlias = tuple[int, int]
 
 
 class GroundingDino:
-    """A GroundingDinoForObjectDetection with its words; boxes under ``threshold`` are left out."""
+    """A GroundingDinoForObjectDetection and what feeds it; boxes under ``threshold`` are left out."""
 
     def __init__(self, model: Any, processor: Any, tokenizer: Any, *, threshold: float, most: int) -> None:
         self._model, self._processor, self._tokenizer = model, processor, tokenizer
@@ -41,7 +41,7 @@ class GroundingDino:
 
     def _one(self, image: Image, caption: str, spans: Sequence[Span]) -> list[list[tuple[Corners, float]]]:
         text = caption.lower()
-        text = text if text.endswith(".") else f"{text}."  # the model takes a stop for the end of what it looks for
+        text = text if text.endswith(".") else f"{text}."  # the model takes a full stop for the end of a phrase
         most = self._model.config.max_text_len
         words = self._tokenizer(
             text, return_tensors="pt", return_offsets_mapping=True, truncation=True, max_length=most

@@ -1,4 +1,4 @@
-"""Models of the Hugging Face hub: out of its local cache where they are there, else over the network."""
+"""Models of the Hugging Face hub: from its local cache if they are there, else over the network."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from fcbench.weights import hub_errors, why_not_fetched
 def fetch(
     hub: str, revision: str | None, subfolder: str | None, thing: Any, *, weights: bool = True
 ) -> tuple[Path, str]:
-    """The local folder that holds what the class or callable ``thing`` reads of a hub id, and the commit it is of.
+    """The local folder that holds what the class or callable ``thing`` reads of a hub id, and its commit.
 
-    Fetches these files alone, and only where the cache lacks one; without ``weights`` what is small. MissingError says
-    why not, and the command that fetches them.
+    Fetches only these files, and only if the cache lacks one; without ``weights`` the small ones. MissingError says why
+    they cannot be had, and the command that fetches them.
     """
     from huggingface_hub import snapshot_download
 
@@ -48,7 +48,7 @@ def commit_of(hub: str, revision: str | None) -> str:
         try:
             return HfApi().resolve_revision(hub, revision=revision, local_files_only=local).resolved
         except hub_errors():
-            continue  # not cached; then no network, or no such repository, of which fetching it tells more
+            continue  # not cached; then no network, or no such repository: fetching it tells more
     return revision or "main"
 
 
@@ -59,7 +59,7 @@ def download_command(hub: str, revision: str | None, patterns: list[str]) -> str
 
 
 def _patterns(thing: Any, subfolder: str | None, weights: bool) -> list[str]:
-    """Of a model its configuration and float32 safetensors, of a tokenizer or schedule its text files; else both."""
+    """A model's configuration and float32 safetensors, a tokenizer's or schedule's text files; for others both."""
     names = []
     if is_model(thing) and not weights:
         names += ["config.json"]

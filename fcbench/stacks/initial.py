@@ -18,7 +18,7 @@ def untrained(thing: Any, place: Path) -> Callable[[], Any]:
 
 @contextmanager
 def initialising(device: str, dtype: Any) -> Iterator[None]:
-    """Models made in this block are where and of the type that they stay in, so that nothing larger is ever held.
+    """Models made in this block get their final device and type at once, so that nothing larger is ever held.
 
     Each library's own initialisation, seed 0; random states outside of the block stay as they were.
     """

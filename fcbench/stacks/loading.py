@@ -47,9 +47,9 @@ def from_path(
 def read_whole(thing: Any, place: Path | str, *, without: Sequence[str] = (), **options: Any) -> Any:
     """A library's model as ``from_pretrained`` reads it, in evaluation mode; raises what that raises.
 
-    DataError where weights are not there, which the library would draw. Those may be absent that one of the patterns
-    ``without`` finds, that the library knows one of the model's parts to do without, and whole numbers, as places of
-    tokens, which are no weights.
+    DataError where weights are absent, which the library would fill at random. These may be absent: what a pattern in
+    ``without`` finds, what the library lets a part of the model do without, and integers, such as positions of tokens,
+    which are no weights.
     """
     model, report = thing.from_pretrained(place, output_loading_info=True, **options)
     spared = (getattr(part, "_keys_to_ignore_on_load_missing", None) or () for part in model.modules())
@@ -67,7 +67,7 @@ def read_whole(thing: Any, place: Path | str, *, without: Sequence[str] = (), **
 
 
 def from_nothing(class_name: str, place: Path | None, device: str, options: dict[str, Any]) -> Any:
-    """An untrained model of the architecture in a folder; what has no weights is read from there as ever."""
+    """An untrained model of the architecture in a folder; what has no weights is read from there as usual."""
     thing = find_class(class_name)
     quiet()
     if place is None:

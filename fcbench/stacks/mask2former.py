@@ -1,8 +1,8 @@
 """The segmenter role: Mask2Former through transformers, panoptic, the miniature's own or a downloaded one.
 
 The library's own panoptic step gives a second person the first one's id when stuff is fused (transformers issue
-23461), and enlarges all queries' masks to the picture's size at once. Here the sure queries are enlarged alone, and
-every segment keeps its own.
+23461), and enlarges all queries' masks to the picture's size at once. Here only the sure queries are enlarged, and
+every segment keeps its own id.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ COCO_THINGS = 80
 
 
 class Mask2Former:
-    """A Mask2FormerForUniversalSegmentation with its way to take pictures.
+    """A Mask2FormerForUniversalSegmentation with its image processor.
 
     ``threshold``: how sure a query must be; ``overlap``: how much of its mask must be left where surer ones overlap
-    it; ``stuff``: the labels that are not countable, whose regions become one.
+    it; ``stuff``: the uncountable labels; regions of such a label become one.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ def panoptic(
 ) -> list[tuple[Tensor, int, float]]:
     """A picture's regions from what its queries say, the surest first: (mask, label, score).
 
-    ``classes``: (queries, labels + 1) logits, the last of nothing; ``masks``: (queries, h, w) logits; ``size``: the
+    ``classes``: (queries, labels + 1) logits, the last for nothing; ``masks``: (queries, h, w) logits; ``size``: the
     masks' height and width. Each pixel goes to the query that is surest of it, where that one claims it at all. No
     regions where no query is sure.
     """

@@ -1,4 +1,4 @@
-"""Mistakes in a stack's YAML file that a library would take in silence."""
+"""Mistakes in a stack's YAML file that a library would silently accept."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LIBRARY = ("variant", "low_cpu_mem_usage", "attn_implementation")
 
 
 def refuse_misdescribed(role: str, part: RoleSpec, thing: Any) -> None:
-    """Raise UsageError where a library's class has no place to come from, or a key that nobody will read.
+    """Raise UsageError where a library's class has no place to come from, or a key that nothing reads.
 
     diffusers ignores what it does not know, so there every key must be known; elsewhere one that is nearly ours is
     refused. A schedule may be made of its arguments alone.

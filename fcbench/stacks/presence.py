@@ -58,7 +58,7 @@ def facts_of(role: str, part: RoleSpec, folder: Path) -> RoleFacts:
 
 
 def _find(role: str, part: RoleSpec, folder: Path) -> tuple[str, Path | None, str]:
-    """A role's place by name, where it is on this machine if it is, and what gets it."""
+    """A role's place by name, its path on this machine if any, and what gets it."""
     if part.path is not None:
         return str(folder / part.path), folder / part.path, f"fcbench make-stack {folder.name}"
     place = part.hub or str((part.model_extra or {}).get("place", ""))

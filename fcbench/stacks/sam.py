@@ -1,7 +1,7 @@
 """The segmenter role: Segment Anything (arXiv 2304.02643), by transformers without torchvision or by its own package.
 
-Prompted with a detector's boxes, its masks have the boxes' labels. Left alone it asks at a grid of points, keeps what
-is sure and stable, and its masks are of an ``object``.
+Prompted with a detector's boxes, its masks get the boxes' labels. Without one it asks at a grid of points, keeps what
+is sure and stable, and labels its masks ``object``.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from fcbench.types import UNLABELLED, Image, Mask, Region
 from fcbench.weights import quiet
 
 SURE, STABLE, SAME, MOST = 0.88, 0.95, 0.7, 60
-"""Of the automatic masks: predicted IoU and stability as SAM's own generator asks, overlap beyond which two boxes are
-one, and how many masks are kept."""
+"""For automatic masks: predicted IoU and stability as SAM's own generator asks, overlap beyond which two boxes are one,
+and how many masks are kept."""
 
 
 class Sam:
-    """A SamModel with its way to take pictures, and the detector whose boxes prompt it."""
+    """A SamModel with its processor, and the detector whose boxes prompt it."""
 
     def __init__(self, model: Any, processor: Any, detector: Detector | None, *, grid: int, points: int) -> None:
         self._model, self._processor, self._detector = model, processor, detector
@@ -104,7 +104,7 @@ class SegmentAnything:
 
 
 def boxed(boxes: Sequence[Box], masks: Any) -> list[Region]:
-    """Masks with their boxes' labels and scores; empty ones go."""
+    """Masks with their boxes' labels and scores; no empty ones."""
     return [
         Region(np.asarray(mask, bool), box.label, box.score)
         for box, mask in zip(boxes, masks, strict=True)
@@ -113,7 +113,7 @@ def boxed(boxes: Sequence[Box], masks: Any) -> list[Region]:
 
 
 def sure_and_stable(logits: Tensor, scores: Tensor) -> list[tuple[Mask, float]]:
-    """The masks that are sure, and little changed where the threshold is one logit higher or lower."""
+    """The masks that are sure and change little with a threshold one logit higher or lower."""
     wide, narrow = (logits > -1).flatten(1).sum(1), (logits > 1).flatten(1).sum(1)
     kept = (scores > SURE) & (narrow >= STABLE * wide) & (narrow > 0)
     rows = torch.nonzero(kept).flatten().tolist()

@@ -18,7 +18,7 @@ _PREFIXES = {
     "vae": "first_stage_model.",
     "unet": "model.diffusion_model.",
 }
-"""What a role's weights begin with. The average that training files hold as well (``model_ema.``) is left alone."""
+"""How a role's names begin. The average that training files hold as well (``model_ema.``) is left alone."""
 
 
 def load_single_file(role: str, thing: Any, file: Path, dtype: Any) -> Any:
@@ -67,13 +67,13 @@ def _read_checkpoint(file: Path, prefix: str) -> dict[str, Any]:
 
 
 def _of_role(names: list[str], prefix: str, get: Callable[[str], Any]) -> dict[str, Any]:
-    """The tensors under a role's prefix, all where none is: the file may be of this role alone."""
+    """The tensors under a role's prefix, or all if none is: the file may hold this role alone."""
     mine = [name for name in names if name.startswith(prefix)]
     return {name: get(name) for name in mine or names}
 
 
 def _today(role: str, weights: dict[str, Any], config: Any) -> dict[str, Any]:
-    """A role's weights under the names that today's model has for them; such names stay as they are."""
+    """A role's weights under the names that today's model has for them; those with such names stay."""
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
 
     if not any(name.startswith(_PREFIXES[role]) for name in weights):
@@ -85,7 +85,7 @@ def _today(role: str, weights: dict[str, Any], config: Any) -> dict[str, Any]:
 
 
 def _empty(thing: Any, config: Path) -> Any:
-    """The architecture in a folder, its weights still without memory."""
+    """The architecture in a folder, no memory taken for its weights."""
     import torch
 
     make = untrained(thing, config)
@@ -102,6 +102,6 @@ def _fill(made: Any, weights: dict[str, Any], file: Path, role: str) -> None:
         raise DataError(f"{file}: not the {role} of Stable Diffusion v1 ({one_line(error)})") from error
     if missing:
         raise DataError(f"{file}: {len(missing)} weights of the {role} are not in it, {missing[0]} the first")
-    for module in made.modules():  # it is not in the file
+    for module in made.modules():  # a table, not in the file
         if isinstance(ids := getattr(module, "position_ids", None), torch.Tensor):
             module.position_ids = torch.arange(ids.shape[-1])[None]

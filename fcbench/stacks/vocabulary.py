@@ -41,6 +41,6 @@ def vocabulary(merges: list[tuple[str, str]]) -> list[str]:
 
 
 def _letters() -> list[str]:
-    """A visible character for each byte: printable ones stand for themselves, the rest for those from U+0100 on."""
+    """A visible character for each byte: printable ones stand for themselves, those from U+0100 on for the rest."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     return [chr(byte) for byte in printable] + [chr(0x100 + i) for i in range(256 - len(printable))]

@@ -1,7 +1,7 @@
 """Whether a folder holds all that a class or callable reads: a cache may hold a part of a repository.
 
-A library does not always say so: without its vocabulary a tokenizer of transformers loads as one of two tokens, and a
-model without some of its weights as one that draws them.
+A library does not always say so: without its vocabulary a tokenizer of transformers loads with two tokens, and a model
+without some of its weights fills them at random.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _VOCABULARIES: tuple[tuple[str, ...], ...] = (("tokenizer.json",), ("vocab.json"
 
 
 def lacking(folder: Path, thing: Any, *, weights: bool = True) -> str:
-    """What ``thing`` cannot do without and the folder has not, in words; empty where it is whole.
+    """What ``thing`` needs and the folder lacks, in words; empty if the folder is whole.
 
     Without ``weights`` a model's configuration is enough.
     """
@@ -34,7 +34,7 @@ def lacking(folder: Path, thing: Any, *, weights: bool = True) -> str:
 
 
 def lacking_vocabulary(folder: Path, tokenizer: Any = None) -> str:
-    """The files of a vocabulary, in words, where a folder has none that the class ``tokenizer``, or any, reads."""
+    """Which vocabulary files are wanted, in words, if a folder has none that ``tokenizer`` (None: any class) reads."""
     named = getattr(tokenizer, "vocab_files_names", {})
     own: tuple[str, ...] = tuple(file for name, file in named.items() if name != "tokenizer_file")
     known: tuple[tuple[str, ...], ...] = (("tokenizer.json",), own) if own else _VOCABULARIES

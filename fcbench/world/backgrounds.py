@@ -1,4 +1,4 @@
-"""What is behind the people, one function a context; coordinates are shares of the picture's side."""
+"""What is behind the people, a function per context; coordinates are shares of the picture's side."""
 
 from __future__ import annotations
 

@@ -105,10 +105,10 @@ def _list(words: list[str]) -> str:
 
 
 def tell(scene: Scene) -> Caption:
-    """The one caption that tells people apart: from left to right, in what they wear and what they hold.
+    """The one caption that tells people apart: from left to right, by what they wear and what they hold.
 
-    How somebody's hair is, it says only of people that share a noun with another one, and it leaves skin and faces to
-    the picture: captioners seldom tell them, and who somebody is should not be learned from words.
+    It tells the hair only of people that share a noun with another, and leaves skin and faces to the picture:
+    captioners seldom mention them, and who somebody is should not be learned from words.
     """
     order = sorted(range(len(scene.figures)), key=lambda index: scene.figures[index].x)
     nouns = [figure.person.noun for figure in scene.figures]
@@ -189,7 +189,7 @@ def _known_traits() -> dict[str, tuple[str, ...]]:
 
 
 TRAITS: dict[str, tuple[str, ...]] = _known_traits()
-"""By kind all that ``traits`` can say."""
+"""All that ``traits`` can say, by kind."""
 
 
 def traits_in(text: str) -> dict[str, str]:

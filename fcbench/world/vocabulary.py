@@ -42,7 +42,7 @@ STYLES: dict[str, tuple[str, ...]] = {
     "pointillism": ("a pointillism painting of ",),
     "comic": ("a comic drawing of ",),
 }
-"""Style -> the caption's beginnings."""
+"""Style -> how captions may begin."""
 
 HATS = ("hat", "cap", "top hat", "crown", "santa hat")
 HOLDINGS: dict[str, str] = {
