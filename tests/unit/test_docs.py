@@ -242,10 +242,22 @@ def test_the_page_of_training_names_the_checkpoints_that_its_recipe_keeps_on_the
     assert f"the checkpoints of steps {', '.join(rest)} and {last}, to be judged beside the last" in TRAIN.read_text()
 
 
-def test_every_page_that_a_page_links_to_is_there() -> None:
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
-        for link in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", page.read_text()):
-            assert (page.parent / link).exists(), f"{page.name}: {link}"
+def anchors(page: Path) -> set[str]:
+    """What GitHub calls the headings of a page."""
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_every_page_and_heading_that_a_page_links_to_is_there() -> None:
+    links = 0
+    for page in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *ROOT.glob("[br]*/README.md")):
+        for link, heading in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)]*)\)", page.read_text()):
+            target = page.parent / link if link else page
+            assert target.exists(), f"{page.name}: {link}"
+            assert not heading or heading in anchors(target), f"{page.name}: {link}#{heading}"
+            links += 1
+    assert links > 50
 
 
 def test_the_packages_hold_the_pages_and_the_wheel_no_picture_of_them() -> None:
