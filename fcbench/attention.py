@@ -1,4 +1,4 @@
-"""Attention in training, by whichever of torch's ways is the fastest backward where it runs."""
+"""Attention in training, by whichever of torch's ways has the fastest backward pass on the device."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from torch.nn import functional
 
 SMALL = 2**14
-"""Queries times keys of a map that is small enough to be kept for the backward pass: those of 64-pixel pictures."""
+"""The largest map, in queries times keys, to keep for the backward pass: those of 64-pixel pictures fit."""
 REPLACED = (AttnProcessor, AttnProcessor2_0)
-"""What diffusers attends by where nobody asked for more."""
+"""The attention that diffusers uses where nobody asked for another."""
 
 
 def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
     """Softmax attention of ``query`` (n, heads, positions, channels) to keys and values (n, heads, tokens, channels).
 
-    Small maps in bfloat16 on a processor are multiplied out: with its backward pass the fused kernel takes three to six
-    times as long (torch 2.13, ``benchmarks/attention.py``). Scores are rounded to bfloat16 before the softmax then,
+    Small maps in bfloat16 on a CPU are multiplied out: with its backward pass the fused kernel takes three to six
+    times as long (torch 2.13, ``benchmarks/attention.py``). Scores are then rounded to bfloat16 before the softmax,
     which is coarser than the fused kernel where attention is very sharp.
     """
     small = query.shape[2] * key.shape[2] <= SMALL
@@ -38,7 +38,7 @@ class Attention:
         attention_mask: torch.Tensor | None = None,
         **_: Any,
     ) -> torch.Tensor:
-        """What (n, positions, channels) take from the text (n, tokens, channels), or from each other.
+        """What positions (n, positions, channels) take from the text (n, tokens, channels), or from each other.
 
         Raises ValueError for a mask: no prompt is masked here, in training or in drawing.
         """
@@ -55,13 +55,13 @@ class Attention:
         return made
 
     def see(self, query: torch.Tensor, key: torch.Tensor, scale: float) -> None:
-        """Look at queries and keys before they are used: nothing here, for those who watch."""
+        """Look at queries and keys before they are used: does nothing here, watchers override it."""
 
 
 def attend_in_blocks(unet: Any) -> None:
-    """Have all transformer blocks of a denoiser attend so, to themselves and to the text.
+    """Have all transformer blocks of a denoiser use :class:`Attention`, to themselves and to the text.
 
-    What attends otherwise on purpose, an adapter or a watcher say, is left as it is.
+    What attends differently on purpose, an adapter or a watcher say, is left as it is.
     """
     for name, module in unet.named_modules():
         if name.endswith((".attn1", ".attn2")) and type(getattr(module, "processor", None)) in REPLACED:

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def changes(key: str, then: Any, now: Any) -> Iterator[str]:
-    """What is another value now, key by key.
+    """The values that differ now, key by key.
 
     >>> list(changes("options", {"alpha": 1.0, "steps": 20}, {"alpha": 0.5, "steps": 20}))
     ['options.alpha: 1.0 there, 0.5 now']

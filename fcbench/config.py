@@ -1,7 +1,7 @@
 """YAML files, read into models that refuse what they do not know.
 
 Suites and recipes lie in ``datasets/``, in a checkout beside the package and in a wheel inside it: ``shipped`` finds
-both. Each is named either by its name (``mini-single``) or by a path to a YAML file.
+both. Each is given either by its name (``mini-single``) or by a path to a YAML file.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Closed(BaseModel):
 
 
 LONGEST = 236
-"""Characters of a case's name: what the 255 of a file's leave beside ``.json`` and the mark of one half written."""
+"""Most characters of a case's name: the 255 of a file's name, less ``.json`` and the mark of a half-written file."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -95,7 +95,7 @@ class Suite(Closed):
     prompts: tuple[Prompt, ...] = Field(min_length=1)
     seeds: tuple[Annotated[int, Field(ge=-(2**63), lt=2**63)], ...] = Field(default=(0,), min_length=1)
     options: dict[str, dict[str, str | int | float]] = Field(default_factory=dict)
-    """By method, what its options are here unless a run sets them otherwise."""
+    """By method, its options in this suite, unless a run sets them otherwise."""
     note: str = ""
     """What a reader of the leaderboard must know of the suite."""
     _file: str = PrivateAttr("")
@@ -106,7 +106,7 @@ class Suite(Closed):
         return self._file or self.name
 
     def options_of(self, method: str, given: Mapping[str, str]) -> dict[str, str]:
-        """A method's options, as text: the suite's, and those ``given`` over them."""
+        """A method's options, as text: the suite's, overridden by those ``given``."""
         return {key: str(value) for key, value in self.options.get(method, {}).items()} | dict(given)
 
     @field_validator("prompts")
@@ -177,11 +177,11 @@ class Recipe(Closed):
     name: Name
     stack: str = "mini"
     start: str = ""
-    """A FastComposer checkpoint to train on from, as ``run`` takes them, or ``stack`` for the stack's own; empty: the
+    """A FastComposer checkpoint to start from, as ``run`` takes them, or ``stack`` for the stack's own; empty: the
     stack's denoiser and image encoder, and a fusion module that begins from nothing."""
     steps: int = Field(default=150_000, ge=1)
     batch_size: int = Field(default=128, ge=1)
-    """Pictures a step, over all processes."""
+    """Pictures per step, over all processes."""
     accumulation: int = Field(default=1, ge=1)
     """In how many parts, one after the other, each process takes its share of a batch."""
     learning_rate: float = Field(default=1e-5, gt=0)
@@ -198,8 +198,8 @@ class Recipe(Closed):
     """Segments whose phrase won by less than this margin are no subjects; their photo stays. 0 keeps all."""
     max_subjects: int = Field(default=4, ge=1)
     oversample: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
-    """Pattern (of Python's ``re``) to how many times as often photos are drawn whose caption has it, in capitals or not
-    (``{black and white: 4}``); of several that it has the largest."""
+    """How many times as often photos are drawn whose caption matches a pattern (of Python's ``re``, ignoring case), as
+    in ``{black and white: 4}``; where it matches several, the largest number counts."""
     subject_drop: Share = 0.1
     text_only: Share = 0.1
     unconditional: Share = 0.1
@@ -227,20 +227,20 @@ class Recipe(Closed):
     """Whether the denoiser computes its activations again in the backward pass: less memory, more time."""
     seed: int = 0
     save_every: int = Field(default=0, ge=0)
-    """Steps from one checkpoint on the way to the next; 0: none. A state to go on from is kept about every minute."""
+    """Steps between checkpoints on the way; 0: none. A state to go on from is kept about every minute."""
     keep: int = Field(default=1, ge=0)
-    """How many checkpoints on the way are kept, the newest ones."""
+    """How many checkpoints on the way are kept: the newest."""
     sample_every: int = Field(default=0, ge=0)
-    """Steps from one sheet of samples to the next; 0 draws none."""
+    """Steps between sheets of samples; 0 draws none."""
     validate_every: int = Field(default=0, ge=0)
-    """Steps from one loss on photos of the validation split to the next; 0 takes none."""
+    """Steps between losses on photos of the validation split; 0 takes none."""
     wandb: str = ""
     """Project of Weights & Biases that the scalars are sent to as well; empty: none."""
 
     @field_validator("oversample", mode="before")
     @classmethod
     def _read(cls, told: object) -> object:
-        """Of ``--set oversample="{watercolor: 3}"`` the mapping."""
+        """The mapping in ``--set oversample="{watercolor: 3}"``."""
         try:
             return yaml.safe_load(told) if isinstance(told, str) else told
         except yaml.YAMLError:
@@ -274,7 +274,7 @@ class Collection(Closed):
 
 
 def load_yaml(name_or_path: str | Path, model: type[Model], folder: str = "suites") -> Model:
-    """Read a YAML file, named or from ``datasets/<folder>``, into ``model``.
+    """Read a YAML file, given by its path or by its name in ``datasets/<folder>``, into ``model``.
 
     Raises UsageError for a name or key that does not exist or a value that does not fit, DataError for broken YAML.
     """
@@ -326,7 +326,7 @@ def read_yaml(path: Path) -> Any:
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """As ``safe_load``, but of two equal keys the last does not win: both are the writer's."""
+    """As ``safe_load``, but a key that is there twice is an error: the last one does not win."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = set()

@@ -22,9 +22,9 @@ def noised(scheduler: Any, latents: torch.Tensor, noise: torch.Tensor, times: to
     """Latents and unit noise (n, c, h, w) at given times (n,): (noisy latents, target, weight (n,)).
 
     The target is the noise or the velocity, as the scheduler's ``prediction_type`` says. Noise prediction is weighted
-    by 1, as Stable Diffusion was; velocity by 2 x clamp(SNR, 1, 5) / (SNR + 1), that is, the clean picture by its SNR
-    between 1 (truncated as in Salimans and Ho, 2022) and 5 (min-SNR of Hang et al., 2023). Without the lower bound
-    the noisiest half of the times, where prompt and subject decide most, would hardly count.
+    by 1, as Stable Diffusion was; velocity by 2 x clamp(SNR, 1, 5) / (SNR + 1), that is, the clean picture by its SNR,
+    kept between 1 (truncated as in Salimans and Ho, 2022) and 5 (min-SNR of Hang et al., 2023). Without the lower
+    bound the noisiest half of the times, where prompt and subject decide most, would hardly count.
     """
     noisy = scheduler.add_noise(latents, noise, times)
     if scheduler.config.prediction_type == "epsilon":

@@ -20,7 +20,7 @@ DEFAULT_STACK = "mini"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. ``mend`` says what to do where it is not well, else it is empty."""
+    """One thing that was looked at. ``mend`` says how to put it right, and is empty where nothing is wrong."""
 
     topic: str
     text: str
@@ -58,7 +58,7 @@ def _device() -> str:
 
 
 def _faces() -> Iterator[Finding]:
-    """Whether a GPU that is here judges faces too; nothing where their package is absent: the rest tells that."""
+    """Whether a GPU, if there is one, judges faces too; nothing where their package is absent: other lines say that."""
     import torch
 
     try:

@@ -59,7 +59,7 @@ class OutOfTimeError(FcbenchError):
 
 
 def one_line(error: BaseException, most: int = 200) -> str:
-    r"""What another library's error says, without breaks, runs of spaces and colours; its kind where it says nothing.
+    r"""Another library's error message without line breaks, runs of spaces and colours; its kind where that is empty.
 
     >>> one_line(OSError("no \x1b[1mspace\x1b[0m   left")), one_line(TimeoutError())
     ('no space left', 'TimeoutError')
@@ -71,7 +71,7 @@ def one_line(error: BaseException, most: int = 200) -> str:
 def is_disk_full(error: BaseException) -> bool:
     """Whether an error says that there is no room on a disk, also as torch and safetensors say it.
 
-    torch's writer names no reason: nothing else makes its files come out short.
+    torch's writer names no reason, but nothing else makes its files come out short.
 
     >>> is_disk_full(RuntimeError("I/O error: No space left on device (os error 28)")), is_disk_full(OSError(2, "gone"))
     (True, False)

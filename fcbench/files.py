@@ -1,4 +1,4 @@
-"""How a file is written, read and known: whole or not at all, with one clear line, by its digest.
+"""How files are written (whole or not at all), read (with one clear line where that fails) and known (by digest).
 
 A file or folder is written beside its place, flushed to disk and renamed: after a crash it is there whole or not at
 all.
@@ -36,7 +36,7 @@ def write_bytes(path: Path, data: bytes, *, flush: bool = True) -> None:
 def atomic(path: Path, *, flush: bool = True) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its place, flushed, when the block ends without an error.
 
-    ``flush=False`` saves the milliseconds for files in tens of thousands whose reader makes a broken one again: a
+    ``flush=False`` saves the milliseconds, for tens of thousands of files whose reader makes a broken one again: a
     killed program leaves them whole, a power cut may not.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -55,7 +55,7 @@ def atomic(path: Path, *, flush: bool = True) -> Iterator[Path]:
 
 
 def _refuse_to_write(path: Path, error: Exception) -> None:
-    """FcbenchError where what went wrong is the disk's doing, whoever says so and how."""
+    """FcbenchError where the disk is to blame, whichever library says so and however."""
     if isinstance(error, OSError) and (error.filename is not None or error.errno is not None):
         raise FcbenchError(f"cannot write {path}: {error.strerror or error}") from error
     if not isinstance(error, FcbenchError) and is_disk_full(error):
@@ -66,7 +66,7 @@ def _refuse_to_write(path: Path, error: Exception) -> None:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside ``path`` that takes its place, flushed, when the block ends without an error.
 
-    What was there before goes last: where the new one cannot take its place, it stays.
+    What was there before is deleted last: it stays where the new one cannot take its place.
     """
     temporary, before = (path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp") for _ in range(2))
     try:
@@ -86,7 +86,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def _swap(temporary: Path, path: Path, before: Path) -> None:
-    """Put a folder in another's place, which goes to ``before``, or back where that fails."""
+    """Put ``temporary`` in the place of ``path``, which moves to ``before``, and back again where that fails."""
     if path.exists():
         path.rename(before)
     try:
@@ -98,7 +98,7 @@ def _swap(temporary: Path, path: Path, before: Path) -> None:
 
 
 def remove_temporaries(folder: Path, pattern: str = ".*.tmp") -> None:
-    """Delete what killed programs left half written in a folder; ``**/.*.tmp`` is in the folders below, too."""
+    """Delete what killed programs left half written in a folder; ``**/.*.tmp`` reaches the folders below, too."""
     for half in folder.glob(pattern):
         if half.is_dir():
             shutil.rmtree(half, ignore_errors=True)
@@ -110,10 +110,10 @@ def remove_temporaries(folder: Path, pattern: str = ".*.tmp") -> None:
 def locked(file: Path, busy: str, *, shared: bool = False, waits: bool = False) -> Iterator[None]:
     """Hold a lock file, alone or with others that share it; the system lets go of it whatever happens.
 
-    Who else holds it is waited for, after a line on standard error, or UsageError says ``busy``.
+    Where somebody else holds it, ``waits`` prints ``busy`` on standard error and waits; else UsageError says ``busy``.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a+") as handle:  # NFS: to share a lock one must be able to read
+    with file.open("a+") as handle:  # NFS: sharing a lock takes a file that is open for reading
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         try:
             try:
@@ -131,7 +131,7 @@ def locked(file: Path, busy: str, *, shared: bool = False, waits: bool = False) 
 
 @contextlib.contextmanager
 def leased(file: Path) -> Iterator[bool]:
-    """Hold a lock file unless somebody else does: whether it is held; the system lets go of it whatever happens.
+    """Hold a lock file unless somebody else does; yields whether it is held. The system lets go whatever happens.
 
     Where files cannot be locked everybody is told that they hold it.
     """
@@ -194,7 +194,7 @@ def digest_file(path: Path) -> str:
 
 
 def digest_place(place: str | None) -> str | None:
-    """Sha256 of a file, or of a folder's files and their names; what is no path is a pinned hub id, its own digest."""
+    """Sha256 of a file, or of a folder's files and their names; anything else is a pinned hub id, its own digest."""
     path = Path(place) if place else None
     if path is None or not path.exists():
         return place

@@ -2,9 +2,9 @@
 
 Used by ``benchmarks/speed_sampling.py`` alone, and by whoever passes it to :func:`fcbench.sampling.draw`; a run does
 not record by itself. A graph reads weights from where they were when it was recorded: a tuned method that swaps them
-between two drawings would get stale pictures, no error. Nor would ``sample_seconds`` stay comparable: a run draws small
-groups, of which the first of each shape would carry the recording. What is not measured on a GPU does not become the
-default.
+between two drawings would get stale pictures and no error. Nor would ``sample_seconds`` stay comparable: a run draws
+small groups, of which the first of each shape would include the recording. What is not measured on a GPU does not
+become the default.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _WARM_UP = 3
 
 
 class Replayed:
-    """Stands in for ``unet`` in :func:`fcbench.sampling.draw` on a GPU; computes what it computes.
+    """Stands in for ``unet`` in :func:`fcbench.sampling.draw` on a GPU; computes the same.
 
-    Each shape of the inputs is recorded at its first call, which takes as long as a few. The U-Net's weights are read
-    from where they were then: they may be changed in place, not moved. What a call returns holds until the next one.
+    Each shape of the inputs is recorded at its first call, which takes as long as several. The U-Net's weights are read
+    from where they were then: they may be changed in place, not moved. What a call returns is valid until the next.
     """
 
     def __init__(self, unet: Any) -> None:

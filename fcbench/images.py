@@ -28,7 +28,7 @@ ASIDE = {
 
 
 def left_aside(paths: Iterable[Path]) -> str:
-    """What of a folder's files looks like a picture and is not read, by suffix; empty where there is nothing.
+    """How many files look like pictures but are not read, by suffix, in a line; empty where there are none.
 
     >>> left_aside([Path("1.HEIC"), Path("2.heic"), Path("3.gif"), Path("4.jpg"), Path("notes.txt"), Path("._1.heic")])
     'left aside: 2 .heic, 1 .gif; convert them first'

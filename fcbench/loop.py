@@ -17,7 +17,7 @@ from fcbench.errors import DataError, FcbenchError, OutOfTimeError, one_line
 from fcbench.files import atomic
 
 REST = 20
-"""How many times what saving a state took passes before the next: a twentieth of the time, not more."""
+"""At least this many times what saving a state took passes before the next: a twentieth of the time at most."""
 
 
 class Stateful(Protocol):
@@ -65,9 +65,9 @@ def run_steps(
     """Call ``step(k)`` for the k that are left of ``range(steps)``; ``step`` returns what to show.
 
     The state is saved to ``file`` about every ``save_seconds``, or ``REST`` times what saving takes if that is more,
-    with every ``save_every``-th step (0: with none), and at the end. Of several processes one ``writes``, shows its
-    progress and saves; all of them load, and ``agree`` hears where each begins. Raises OutOfTimeError when the clock
-    says so, DataError when the saved state does not fit.
+    after every ``save_every``-th step (0: after none), and at the end. Of several processes one ``writes``: it shows
+    its progress and saves; all of them load, and ``agree`` is called with where each begins. Raises OutOfTimeError when
+    the clock says so, DataError when the saved state does not fit.
     """
     begun, took = _load(file, state), 0.0
     agree(begun)

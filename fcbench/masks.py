@@ -33,10 +33,10 @@ def decode_mask(rle: Rle) -> Mask:
 
     try:
         code = {"size": rle["size"], "counts": rle["counts"].encode("ascii")}
-        with warnings.catch_warnings():  # pycocotools 2.0.11 copies as NumPy 1 did, which NumPy 2 only complains of
+        with warnings.catch_warnings():  # pycocotools 2.0.11 copies as NumPy 1 did; NumPy 2 only warns of that
             warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
             decoded = coco.decode(code)
-        # Runs that end early leave the rest as memory happened to be: only the way back tells.
+        # Runs that end early leave the rest as memory happened to be: only encoding it again shows that.
         whole = coco.encode(decoded)["counts"] == code["counts"]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"not a COCO run-length mask ({error})") from error
@@ -79,7 +79,7 @@ LARGEST = 512
 
 
 def on_grey(image: Image, mask: Mask, box: tuple[int, int, int, int]) -> Image:
-    """What a mask shows, on grey, amid a square that its box [x1, y1, x2, y2] just fits; at most ``LARGEST`` wide."""
+    """What a mask shows, amid the smallest grey square around its box [x1, y1, x2, y2]; at most ``LARGEST`` wide."""
     from PIL import Image as Pillow
 
     x1, y1, x2, y2 = box

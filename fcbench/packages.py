@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def installed(package: str) -> str | None:
-    """Its version; None where it is not installed.
+    """A package's version; None where it is not installed.
 
     >>> installed("no-such-package") is None
     True
@@ -21,7 +21,7 @@ def installed(package: str) -> str | None:
 
 
 def commit() -> str | None:
-    """The commit of the checkout that this package runs from, "+" where tracked files differ; None without one."""
+    """The commit of the checkout that this package runs from, with "+" if tracked files differ; None without one."""
     root = Path(__file__).parent.parent
     if not (root / ".git").exists():
         return None
@@ -34,7 +34,7 @@ def commit() -> str | None:
 
 def _git(root: Path, *words: str) -> str:
     asked = ["git", "--no-optional-locks", "-C", str(root), *words]
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # a hook's is another's
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # a hook's are not ours
     return subprocess.run(
         asked, env=ours, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
     ).stdout.strip()

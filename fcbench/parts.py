@@ -12,7 +12,7 @@ Thing = TypeVar("Thing")
 
 
 def part_of(text: str) -> tuple[int, int]:
-    """The task and the tasks of "K/N"; UsageError for anything else.
+    """The task and the number of tasks in "K/N"; UsageError for anything else.
 
     >>> part_of("17/70")
     (17, 70)

@@ -39,8 +39,8 @@ def load(kind: Literal["metrics"], name: str, options: Mapping[str, str] = ...) 
 def load(kind: Kind, name: str, options: Mapping[str, str] | None = None) -> Method | Metric:
     """The plug-in called ``name``, or found at ``module:attribute``, with its options set.
 
-    Raises UsageError for an unknown name or option and for one that must be given, MissingError for a package that the
-    plug-in needs, FcbenchError for a plug-in that fails when it is imported or made.
+    Raises UsageError for an unknown name or option and for a required one that is not given, MissingError for a package
+    that the plug-in needs, FcbenchError for a plug-in that fails when it is imported or made.
     """
     protocol = Method if kind == "methods" else Metric
     plugin: Any = _make(name, _find(kind, name), options or {})
@@ -56,7 +56,7 @@ def load(kind: Kind, name: str, options: Mapping[str, str] | None = None) -> Met
 def code_of(kind: Kind, plugin: object) -> dict[str, str] | None:
     """Where a plug-in's class is, the sha256 of that file, and the package that offers it, with its version.
 
-    None for fcbench's own, of which the version tells. What it imports is not looked at.
+    None for fcbench's own, which its version identifies. What a plug-in imports is not looked at.
     """
     place = f"{type(plugin).__module__}:{type(plugin).__qualname__}"
     dist = next((entry.dist for entry in _offered(kind).values() if entry.value == place), None)
@@ -72,7 +72,7 @@ def code_of(kind: Kind, plugin: object) -> dict[str, str] | None:
 
 
 def source_of(place: str) -> Path | None:
-    """The file of ``module:attribute`` as it would be found here, without importing anything; None for none."""
+    """The file of ``module:attribute`` as it would be found here, without importing anything; None if there is none."""
     inside = "/".join(place.partition(":")[0].split("."))
     files = (Path(base) / at for base in (*sys.path, ".") for at in (f"{inside}.py", f"{inside}/__init__.py"))
     return next((file for file in files if file.is_file()), None)

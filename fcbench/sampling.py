@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKL
 
 DECODED = 4
-"""Pictures that the VAE decodes at once: at 512 px and 16 of them it, not the method, would be the memory's peak (6 GiB
-in half precision)."""
+"""Pictures that the VAE decodes at once: with 16 at 512 px it, not the method, would be the memory's peak (6 GiB in
+half precision)."""
 
 Conditioning = Callable[[int], torch.Tensor]
 """Call index -> text conditioning (n, tokens, dim): it may change from one call to the next."""
@@ -55,7 +55,7 @@ def encode_ids(stack: Stack, ids: torch.Tensor) -> torch.Tensor:
 
 
 def initial_noise(seeds: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
-    """Unit noise (n, *shape), one CPU generator a seed: the same on every device and in every batch."""
+    """Unit noise (n, *shape), one CPU generator per seed: the same on every device and in every batch."""
     return torch.stack([torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed)) for seed in seeds])
 
 
@@ -106,8 +106,8 @@ def denoise(
     """Unit noise (n, channels, height, width) to latents, by classifier-free guidance (Ho and Salimans, 2022).
 
     ``null`` (1, tokens, dim) is the conditioning without prompt, of as many tokens as ``conditioning``'s. The scheduler
-    is copied: its state does not leak. ``seeds``: the pictures', whose noise a schedule that draws some on the way
-    follows from; else the global state's.
+    is copied: its state does not leak. ``seeds``: the pictures', from which a schedule that draws noise on the way gets
+    it; without them it comes from the global state.
     """
     scheduler = type(scheduler).from_config(scheduler.config)
     scheduler.set_timesteps(steps)  # on the CPU, where a schedule looks its values up: a GPU need not be waited for
@@ -124,7 +124,7 @@ def denoise(
 
 
 def _on_the_way(scheduler: Any, seeds: Sequence[int], shape: Sequence[int]) -> dict[str, Any]:
-    """For a schedule whose steps may draw: a CPU generator a picture, which goes on where its initial noise ended."""
+    """For a schedule whose steps draw noise: a CPU generator per picture, which goes on where its first noise ended."""
     if not seeds or "generator" not in inspect.signature(scheduler.step).parameters:
         return {}
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -156,7 +156,7 @@ def draw(
     the empty prompt if None; a method whose conditioning has further tokens, of a picture, gives its own. ``steps`` and
     ``guidance``: 0 means the stack's.
     Convolutions' weights are laid out with the channels last, as they are computed; their values stay as they are.
-    Raises UsageError where the pieces' own size is not the stack's ``image_size``.
+    Raises UsageError where the U-Net and VAE draw another size than the stack's ``image_size``.
     """
     unet = channels_last(stack.role("unet") if unet is None else unet)
     _refuse_other_size(stack, unet)
@@ -177,7 +177,7 @@ def draw(
 
 
 def _refuse_other_size(stack: Stack, unet: Any) -> None:
-    """Training fits photos to the stack's size, and pictures come out in the U-Net's: they must be one."""
+    """Training fits photos to the stack's size, and pictures come out in the U-Net's: the two must be equal."""
     widths = getattr(stack.role("vae").config, "block_out_channels", None)
     if widths is None:  # a VAE of another kind does not say how much it enlarges
         return
@@ -195,7 +195,7 @@ def channels_last(model: Any) -> Any:
 
 
 def laid_out(model: Any, layout: torch.memory_format) -> Any:
-    """``model``, its convolutions in that layout. Another gives the same values but for rounding."""
+    """``model``, its convolutions in that layout. Layouts give the same values but for rounding."""
     if isinstance(model, torch.nn.Module):
         options: dict[str, Any] = {"memory_format": layout}  # torch's annotations do not know it
         model.to(**options)

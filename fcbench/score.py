@@ -1,12 +1,12 @@
 """The verb ``score``: a run's committed generations x metrics -> scores in the run's folder.
 
-What made a metric's scores stands in their header: the metric's version and options, its code where it is not
+What made a metric's scores is in their header: the metric's version and options, its code where it is not
 fcbench's own, the judges' digests, and a digest of the pictures and of their subjects' photos. Scores are made anew
 when any of it differs, else left alone.
 
-Beyond the protocol of ``fcbench.types.Metric`` a metric may have ``roles``, the roles of the stack that it asks;
+Beyond the protocol of ``fcbench.types.Metric`` a metric may have ``roles``, the roles of the stack that it uses;
 ``optional``, True where it is scored only when it is named; ``judges()``, the digests by name of models that it brings
-itself, told without loading them; and ``facts(stack, generations)``, what is to be written beside its scores, as
+itself, without loading them; and ``facts(stack, generations)``, what is to be written beside its scores, such as
 thresholds measured on the suite's own photos.
 """
 
@@ -28,11 +28,11 @@ from fcbench.store import RunFolder
 from fcbench.types import Generation, Metric, Score, Stack
 
 JUDGES = ("faces", "clip")
-"""The roles that judge, for a metric that does not say which it asks."""
+"""The roles that judge, for a metric that does not say which it uses."""
 
 
 def chosen_metrics(named: Sequence[str] = ()) -> dict[str, Metric]:
-    """The metrics that are always scored, and those that are named (``module:Class``, too, by what ``name`` says).
+    """The metrics that are always scored, and those that are named (a ``module:Class``, too, under its ``name``).
 
     Raises UsageError for two of one name, and what ``plugins.load`` raises.
     """
@@ -51,9 +51,9 @@ def chosen_metrics(named: Sequence[str] = ()) -> dict[str, Metric]:
 def metrics_of(folder: RunFolder, named: Sequence[str] = ()) -> dict[str, Metric]:
     """The metrics to score a run with: those of :func:`chosen_metrics`, and what it was scored with before.
 
-    Of the latter those that packages here offer, with the models that they ask for. The scores of others stay as they
-    are, and are out of date where their file is another (:mod:`fcbench.report.runs`): nothing is imported for a name
-    in a file.
+    Of the latter only those that installed packages offer and whose models are here. The scores of others stay as they
+    are, and are out of date where the metric's file has changed (:mod:`fcbench.report.runs`): nothing is imported
+    because a file names it.
     """
     metrics = chosen_metrics(named)
     for name in set(folder.scored()) & set(plugins.names("metrics")) - metrics.keys():
@@ -80,7 +80,7 @@ def needs_scoring(folder: RunFolder, metrics: Mapping[str, Metric], digests: Map
 
 
 def score_run(folder: RunFolder, stack: Stack, metrics: Mapping[str, Metric]) -> None:
-    """Score what is not scored yet, telling of it on stderr.
+    """Score what is not scored yet, with progress on stderr.
 
     Raises DataError for a picture or photo that is missing or broken, MethodError for a metric that fails.
     """
@@ -129,7 +129,7 @@ def _facts(metric: Metric, stack: Stack, generations: Sequence[Generation]) -> d
 
 
 def _digest(folder: RunFolder, generations: Sequence[Generation]) -> str:
-    """Of the cases, their pictures and the subjects' photos: all that a metric looks at.
+    """A digest of the cases, their pictures and the subjects' photos: all that a metric looks at.
 
     DataError where a photo is not the one that the pictures were drawn from.
     """
@@ -172,7 +172,7 @@ def _judge(
 
 
 def _check_columns(name: str, columns: Set[str], folder: RunFolder) -> None:
-    """MethodError where a column would be printed under a name that another metric's is."""
+    """MethodError where a column would be printed under the same name as another metric's."""
     for other in sorted({*folder.scored()} - {name}):
         theirs = {column for row in folder.read_scores(other)[1].values() for column in row}
         if taken := sorted(printed(columns) & printed(theirs)):

@@ -5,7 +5,7 @@
     out/
       data/<name>/                    a dataset
         recipe.json                       what was asked for; written first
-        photos/<id>.png  <id>.json        what was photographed (.jpg from 512 px on), and its sidecar
+        photos/<id>.png  <id>.json        a working copy (.jpg from 512 px on), and its sidecar
         data/train-00000-of-00001.parquet     annotations/ the same rows without pixels
         rejects/rejects.parquet     README.md  ATTRIBUTION.csv     build.json
         missing.txt                       the photos of FFHQ's list that are not in its tree
@@ -17,18 +17,18 @@
       checkpoints/<name>/                     what ``train`` leaves
         work/                                 until it is done: what was begun, latents, the state to go on from
       checkpoints/<name>.training/            how it went
-        log.jsonl  tensorboard/  wandb.txt    one line a step; what Weights & Biases calls it
+        log.jsonl  tensorboard/  wandb.txt    one line per step; what Weights & Biases calls it
         samples/<step>.png                    a sheet of the same few cases
         steps/<step>/                         checkpoints on the way
         stopped.json                          the batch at which the loss was not finite
       runs/<suite>/<method>[@variant]/        a run
         run.json                          resolved configuration, versions, weight digests, device
-        images/<case>.png                 a picture, written before
-        cases/<case>.json                 its row: the case is done when this exists
+        images/<case>.png                 a picture, written before its row
+        cases/<case>.json                 the row: the case is done when this exists
         failures/<case>.json              why there is no picture
         fits/<group>.json                 what fitting a group of subjects cost, when it was first done
-        scores/<metric>.jsonl             what made them, then one line a case
-        scores/facts.json                 by metric: what was measured for its scores, as thresholds
+        scores/<metric>.jsonl             what made the scores, then one line per case
+        scores/facts.json                 by metric: what was measured for its scores, such as thresholds
         work/  locks/                     the method's own; held by commands that share the run
         kept/<group>/                     what tuning made, with ``--keep-fits``
       prepared/<digest>/                      what methods make once for a class word
@@ -49,7 +49,7 @@ from fcbench.files import read_json, remove_temporaries, write_json, write_text
 from fcbench.types import Case, Generation, Prompt, Score, Subject
 
 BY_PHASE = ("prior_seconds", "prior_peak_bytes", "fit_peak_bytes", "sample_peak_bytes")
-"""Of a committed row: what is 0 where nobody measured it."""
+"""Keys of a committed row that are 0 where nobody measured them."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class DataFolder:
 
     @property
     def missing(self) -> Path:
-        """The photos of the source's list that are not there, one a line; absent where none is missing."""
+        """The photos of the source's list that are not there, one per line; absent where none is missing."""
         return self.path / "missing.txt"
 
     @property
@@ -112,7 +112,7 @@ class DataFolder:
 
     @property
     def tries(self) -> Path:
-        """By the ids of photos how often they were tried again."""
+        """How often photos were tried again, by id."""
         return self.work / "tries.json"
 
     @property
@@ -195,7 +195,7 @@ class RunFolder:
         return self.path.parents[2] / "fits" / digest
 
     def kept(self, group_id: str) -> Path:
-        """What is kept to draw a group's subjects again, if a run was to keep it."""
+        """What is needed to draw a group's subjects again, if the run was told to keep it."""
         return self.path / "kept" / group_id
 
     @property
@@ -263,7 +263,7 @@ class RunFolder:
             raise DataError(f"{path}: not a committed case ({error}); delete it and run the command again") from error
 
     def write_scores(self, metric: str, rows: Sequence[tuple[str, dict[str, Score]]], header: dict[str, Any]) -> None:
-        """Write one metric's scores: a header line (what made them), then one line a case."""
+        """Write one metric's scores: a header line (what made them), then one line per case."""
         lines = [json.dumps({"metric": metric, **header}, default=str)]
         for case_id, scores in rows:
             values = {name: [score.value, score.note] for name, score in scores.items()}
@@ -275,11 +275,11 @@ class RunFolder:
         return sorted(path.stem for path in (self.path / "scores").glob("*.jsonl"))
 
     def write_facts(self, metric: str, facts: dict[str, Any]) -> None:
-        """Write what a metric measured for its scores, beside what others did."""
+        """Write what a metric measured for its scores, beside what others measured."""
         write_json(self.path / "scores" / "facts.json", {**self.read_facts(), metric: facts})
 
     def read_facts(self) -> dict[str, Any]:
-        """By metric what was measured for its scores; empty if nothing was."""
+        """What each metric measured for its scores, by metric; empty if nothing was."""
         path = self.path / "scores" / "facts.json"
         return dict(read_json(path)) if path.exists() else {}
 
@@ -300,7 +300,7 @@ class RunFolder:
 class TrainingFolder:
     """A training on disk: the checkpoint's folder, and beside it how the training went.
 
-    The checkpoint's digest is of all its files, so that nothing else may stay in its folder.
+    The checkpoint's digest is of all its files, so nothing else may stay in its folder.
     """
 
     checkpoint: Path
@@ -352,7 +352,7 @@ class TrainingFolder:
 
     @property
     def log(self) -> Path:
-        """Scalars, one JSON line a step."""
+        """Scalars, one JSON line per step."""
         return self.beside / "log.jsonl"
 
     @property
@@ -362,7 +362,7 @@ class TrainingFolder:
 
     @property
     def tensorboard(self) -> Path:
-        """The same, for TensorBoard."""
+        """The scalars, for TensorBoard."""
         return self.beside / "tensorboard"
 
     @property

@@ -5,7 +5,7 @@
     def test_my_method_keeps_the_contract(tmp_path):
         check_method(MyMethod(steps=2), load_stack("mini"), subjects, tmp_path)
 
-Each raises AssertionError with what was broken. One picture must be the same again, bit for bit, on a CPU.
+Each raises AssertionError with what was broken. On a CPU a picture drawn again must be the same, bit for bit.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _check_picture(picture: Image, size: int) -> None:
 
 
 def _check_batch(sampler: Sampler) -> None:
-    """A batch gives as many pictures, in order: each is nearest to the one that was drawn alone."""
+    """Check that a batch gives as many pictures, in order: each is nearest to the one that was drawn alone."""
     wanted = [(PROMPTS[0], 1), (PROMPTS[1], 2), (PROMPTS[0], 3)]
     alone = np.stack([_draw(sampler, prompt, seed) for prompt, seed in wanted]).astype(np.float64)
     batch = sampler([prompt for prompt, _ in wanted], [seed for _, seed in wanted])

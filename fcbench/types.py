@@ -102,8 +102,8 @@ class Generation:
 
     ``fit_seconds`` is the whole fit of the case's subjects; ``sample_seconds`` is this picture's share of its batch;
     ``peak_bytes`` the peak over fit and sampling (the runner says of which memory); ``stored_bytes`` what must be
-    kept for these subjects to draw them again. ``prior_seconds`` is what was prepared for their class words, once for
-    all subjects of a word, and is in none of the others; the peaks by phase follow.
+    kept for these subjects to draw them again. ``prior_seconds`` is what preparing their class words took, once for all
+    subjects of a word, and is in none of the others; the peaks by phase follow.
     """
 
     case: Case
@@ -177,19 +177,19 @@ class Method(Protocol):
 
 @runtime_checkable
 class Resolving(Protocol):
-    """A method whose options come to something else on each stack: a run keeps what, and goes on with no other."""
+    """A method whose options mean something else on each stack: a run records what, and goes on only with the same."""
 
     def recipe(self, stack: Stack) -> Any:
-        """What a fit on the stack is made by, as a dataclass of plain values."""
+        """What a fit on the stack is made with, as a dataclass of plain values."""
         ...
 
 
 @runtime_checkable
 class Preparing(Protocol):
-    """A method that makes something once for a class word, ahead of all fits; its cost is reported apart."""
+    """A method that makes something once for a class word, ahead of all fits; its cost is reported separately."""
 
     def prepare(self, stack: Stack, noun: str, *, shelf: Path) -> Path | None:
-        """Make it in a folder of its own under ``shelf``, which methods share, unless it is there; None: nothing.
+        """Make it in its own folder under ``shelf``, which methods share, unless it is there; None: nothing to make.
 
         Name the folder by all that decides what is in it. Called before the first ``fit`` of its class word, in
         the same process.
@@ -199,16 +199,16 @@ class Preparing(Protocol):
 
 @runtime_checkable
 class Joining(Protocol):
-    """A method whose ``capabilities.joins``: each subject is fitted alone, once for all its pictures and pairs."""
+    """A method with ``capabilities.joins``: each subject is fitted alone, once for all its pictures and pairs."""
 
     def join(self, stack: Stack, samplers: Sequence[Any]) -> Sampler:
-        """One sampler of the subjects that ``fit`` made these samplers of, in that order."""
+        """One sampler for all subjects of these samplers, which ``fit`` made, in that order."""
         ...
 
 
 @runtime_checkable
 class Metric(Protocol):
-    """Judges generations. The class facts are printed beside every figure.
+    """Judges generations. The class attributes are printed beside every figure.
 
     ``range`` is that of the column ``name``; a metric may give those of further columns as ``ranges``, by their names.
     """
@@ -227,7 +227,7 @@ PERSON = "person"
 """The label of people's segments, which trainings and the official layout look for."""
 
 UNLABELLED = "object"
-"""The label of a segmenter that knows no labels: such a region may be anybody or anything."""
+"""The label from a segmenter that knows no labels: such a region may be anybody or anything."""
 
 
 @dataclass(frozen=True)
@@ -263,7 +263,7 @@ class Matcher(Protocol):
     """The role ``matcher`` as CLIP fills it: pictures and texts as unit vectors of one space, float32 (n, dim)."""
 
     def image_features(self, images: Sequence[Image]) -> npt.NDArray[np.float32]:
-        """Pictures of any sizes."""
+        """Features of pictures of any sizes."""
         ...
 
     def text_features(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
@@ -272,7 +272,7 @@ class Matcher(Protocol):
 
 
 class SentenceEncoder(Protocol):
-    """The role ``sentences``: texts as unit vectors, float32 (n, dim), which are near where the texts mean the same."""
+    """The role ``sentences``: texts as unit vectors, float32 (n, dim), close together where texts mean the same."""
 
     def text_features(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Texts."""
@@ -292,12 +292,12 @@ class Grounder(Protocol):
 
 @runtime_checkable
 class Scorer(Protocol):
-    """The role ``scorer``: what photos are worth by a model of one's own, an aesthetic one say."""
+    """The role ``scorer``: what photos are worth to a model of your own, an aesthetic one say."""
 
     def scores(self, images: Sequence[Image], captions: Sequence[str]) -> list[dict[str, float]]:
-        """For each picture, given its caption, numbers by the columns of the dataset that they go to.
+        """For each picture, given its caption, numbers by the dataset's column that they go to.
 
-        There is always one picture at least. A key that is left out is null in that photo's row.
+        There is always at least one picture. A key that is left out is null in that photo's row.
         """
         ...
 
@@ -339,7 +339,7 @@ class Stack:
 
     @contextlib.contextmanager
     def borrowed(self, *names: str) -> Iterator[None]:
-        """Let go, at the end, of those of the roles that were not loaded before: they were wanted for a copy."""
+        """Drop, at the end, those of the roles that were not loaded before: they were wanted only to be copied."""
         loaded = set(self._loaded)
         try:
             yield

@@ -1,4 +1,4 @@
-"""Trained models to disk, as they ship, float16 safetensors; and whether weights fit a model."""
+"""Trained models to disk as they ship, in float16 safetensors; and whether weights fit a model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def is_commit(revision: str) -> bool:
 
 
 def hub_errors() -> tuple[type[Exception], ...]:
-    """What says that the hub or its cache gives nothing: of the system, of its library, of the HTTP client."""
+    """The errors that say that the hub or its cache gives nothing: the system's, its library's, the HTTP client's."""
     from huggingface_hub import errors
 
     client: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
@@ -36,7 +36,7 @@ def hub_errors() -> tuple[type[Exception], ...]:
 
 
 def why_not_fetched(error: Exception) -> str:
-    """Why the hub gave nothing, in one line: of what its library says of the cache, what was before it."""
+    """Why the hub gave nothing, in one line: the cause, where its library only says that the cache lacks it."""
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     before = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else None
@@ -44,7 +44,7 @@ def why_not_fetched(error: Exception) -> str:
 
 
 def quiet() -> None:
-    """Keep transformers' bars of a few milliseconds out of our own progress lines."""
+    """Keep transformers' progress bars of a few milliseconds out of our own progress lines."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -53,8 +53,8 @@ def quiet() -> None:
 def save_half(folder: Path, model: Any) -> None:
     """Save a diffusers or transformers model in float16; the model itself stays as it is.
 
-    The copy is made in the processor's memory: on a GPU a training that has just enough would end at its first save.
-    Where it was read from, which the libraries write down, is nobody's business who is given it.
+    The copy is made in the CPU's memory: on a GPU a training that has just enough would end at its first save. Where
+    the model was read from, which the libraries write down, is taken out: it is nobody else's business.
     """
     import torch
 

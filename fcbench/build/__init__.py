@@ -1,4 +1,4 @@
-"""``build-data``: photos to a subject-augmented dataset, one step a file."""
+"""``build-data``: from photos to a subject-augmented dataset, one step per file."""
 
 from fcbench.build.pipeline import BuildCounts, build_data, build_shards
 

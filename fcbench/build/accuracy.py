@@ -21,19 +21,19 @@ class Accuracy(TypedDict):
 
 @dataclass
 class Proportion:
-    """``right`` of ``of``; ``right`` may be a fraction where chances are added up."""
+    """``right`` out of ``of``; ``right`` may be a fraction where chances are added up."""
 
     right: float = 0.0
     of: int = 0
 
     def add(self, right: float, of: int = 1) -> None:
-        """Count further ones."""
+        """Count ``of`` more, ``right`` of them right."""
         self.right += float(right)
         self.of += of
 
     @property
     def share(self) -> float:
-        """The quotient, 0 of none."""
+        """The quotient; 0 where ``of`` is 0."""
         return self.right / self.of if self.of else 0.0
 
     @property
@@ -49,10 +49,10 @@ class Proportion:
 
 
 def matching_accuracy(photos: Iterable[Photo]) -> dict[str, Accuracy]:
-    """Accuracy over all segments whose truth is known, and apart by how hard they are; empty where no truth is.
+    """Accuracy over all segments whose truth is known, in total and by difficulty; empty where no truth is known.
 
-    Apart: by the number of people in the photo and, of several, whether another one has the same noun; and the
-    segments whose own matching is not ambiguous.
+    By difficulty: by the number of people in the photo and, with several, whether another has the same noun; and
+    over photos that are not flagged ambiguous.
     """
     seen: Counter[str] = Counter()
     right: Counter[str] = Counter()

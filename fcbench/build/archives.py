@@ -1,7 +1,7 @@
 """Pictures packed into archives as a source: WebDataset's tar files, and tables in Parquet.
 
-A list of what is where is made once; a shard then reads its own pictures alone, each through a file of its own, so
-that what checks files checks these.
+What lies where is listed once; a shard then reads only its own pictures, each unpacked to a file of its own, so that
+they pass the same checks as files.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Member:
-    """A picture in tar files, and what lies beside it under the same name."""
+    """A picture in a tar file, and what lies beside it under the same name."""
 
     name: str
     picture: Piece
@@ -54,7 +54,7 @@ class WebDataset:
 
     @classmethod
     def of(cls, root: Path, short_side: int) -> WebDataset:
-        """List what the tar files hold; DataError where one is none, or no picture is in any."""
+        """List what the tar files hold; DataError where one is not a tar file, or none holds a picture."""
         members = [member for file in _files(root, "*.tar") for member in list_members(root, file)]
         if not members:
             raise DataError(f"{root}: no pictures in its tar files ({', '.join(sorted(FORMATS))})")
@@ -70,11 +70,11 @@ class WebDataset:
         return {"source": f"webdataset {self.root}", "files": files, "short_side": self.short_side}
 
     def key(self, part: range) -> str:
-        """Of the slice's members."""
+        """A digest of the slice's members."""
         return digest_json(["webdataset", self.short_side, [repr(m) for m in self.members[part.start : part.stop]]])
 
     def ingest(self, folder: DataFolder, part: range) -> Iterator[Item]:
-        """Unpack each picture and take it over."""
+        """Unpack each picture and take it in."""
         for member in self.members[part.start : part.stop]:
             photo_id = id_of(member.name)
             try:
@@ -95,7 +95,7 @@ class WebDataset:
 
 @dataclass(frozen=True)
 class Table:
-    """The pictures in the Parquet files under ``root``: ``rows`` are (file, row group, row of it)."""
+    """The pictures in the Parquet files under ``root``: ``rows`` are (file, row group, row in it)."""
 
     root: Path
     rows: Sequence[tuple[str, int, int]]
@@ -104,7 +104,7 @@ class Table:
 
     @classmethod
     def of(cls, root: Path, short_side: int) -> Table:
-        """Count the rows; DataError where a file is no Parquet or has no column of pictures."""
+        """Count the rows; DataError where a file is not Parquet or has no column of pictures."""
         import pyarrow.parquet as parquet
 
         rows: list[tuple[str, int, int]] = []
@@ -132,11 +132,11 @@ class Table:
         return {"source": f"parquet {self.root}", "files": self.state, "short_side": self.short_side}
 
     def key(self, part: range) -> str:
-        """Of the slice and the files."""
+        """A digest of the slice and the state of the files."""
         return digest_json(["parquet", self.short_side, self.state, part.start, part.stop])
 
     def ingest(self, folder: DataFolder, part: range) -> Iterator[Item]:
-        """Take the picture of each row over; a row group is read once."""
+        """Take in the picture of each row; a row group is read once."""
         import pyarrow.parquet as parquet
 
         held: tuple[str, int] | None = None
@@ -175,7 +175,7 @@ _LICENCE = ("author", "title", "source", "licence", "licence_url")
 
 
 def list_members(root: Path, file: Path) -> list[Member]:
-    """The pictures in one tar file by name; one that ends early lists what begins before its end."""
+    """The pictures in one tar file, by name; where it is cut short, those that begin before its end."""
     archive = file.relative_to(root).as_posix() if root.is_dir() else file.name
     groups: dict[str, dict[str, tuple[str, Piece]]] = {}
     try:
@@ -229,7 +229,7 @@ def _picture_column(file: Path, schema: Any) -> str:
 
 @contextmanager
 def _unpacked(folder: DataFolder, photo_id: str, suffix: str, data: bytes) -> Iterator[Path]:
-    """The bytes as a file for as long as they are looked at."""
+    """The bytes as a file, which is deleted after the block."""
     file = folder.work / "incoming" / f"{photo_id}{suffix.lower()}"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(data)

@@ -1,12 +1,12 @@
-"""What each step made of each shard, on disk, known by the content of what it was made from.
+"""What each step made of each shard, on disk, keyed by the content that it was made from.
 
 ::
 
-    work/<step>/<shard>-<key>.jsonl.gz      one line of facts, then one line an item
+    work/<step>/<shard>-<key>.jsonl.gz      one line of facts, then one line per item
 
-The key is a digest of the step's recipe and of its items: a step runs again only where its own recipe or what it is
-given has changed. The facts hold the digest of the items that came out, so that a chain of steps that are all there is
-followed by reading one line of each.
+The key is a digest of the step's recipe and of the items given to it: a step runs again only where one of these has
+changed. The facts hold the digest of the items that came out, so that a chain of results can be followed by reading
+one line of each.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ class Kept:
 
 
 def key_of(step: str, recipe: dict[str, Any], given: str) -> str:
-    """What a result is known by."""
+    """The key of a result."""
     return digest_json([step, recipe, given])[:12]
 
 
 def find(folder: DataFolder, step: str, shard: int, key: str) -> Kept | None:
-    """A result that is there whole."""
+    """A step's result on a shard; None where it is not there."""
     return _open(_path(folder, step, shard, key))
 
 
@@ -58,14 +58,14 @@ def _open(path: Path) -> Kept | None:
 
 
 def load(folder: DataFolder, kept: Kept) -> list[Item]:
-    """Its items; OSError or ValueError where the file is broken."""
+    """Its items; OSError, EOFError, ValueError or zlib.error where the file is broken."""
     with gzip.open(kept.path) as lines:
         lines.readline()
         return [_read(folder, line) for line in lines]
 
 
 def keep(folder: DataFolder, step: str, shard: int, key: str, items: Iterable[Item], facts: dict[str, Any]) -> Kept:
-    """Commit a step's result; earlier ones of the same shard go."""
+    """Commit a step's result and delete earlier ones of the same shard."""
     body = b"".join(_line(folder, item) for item in items)
     facts = {**facts, "output": hashlib.sha256(body).hexdigest()}
     path = _path(folder, step, shard, key)
@@ -77,7 +77,7 @@ def keep(folder: DataFolder, step: str, shard: int, key: str, items: Iterable[It
 
 
 def forget(folder: DataFolder, kept: Kept, photos: Collection[str], blank: Callable[[Photo], Photo]) -> None:
-    """Blank these photos in a result, which goes on to be known as what it was: no step after it is run again."""
+    """Blank these photos in a result, whose key and digest stay as they were: no later step is run again."""
     if set(photos) <= set(kept.facts.get("forgotten", ())):
         return
     items = [blank(i) if isinstance(i, Photo) and i.id in photos else i for i in load(folder, kept)]
@@ -102,7 +102,7 @@ def _path(folder: DataFolder, step: str, shard: int, key: str) -> Path:
 
 
 def _line(folder: DataFolder, item: Item) -> bytes:
-    """An item as JSON; the working copy by its place in the folder, which may be moved."""
+    """An item as JSON; the working copy's path is relative to the folder, which may be moved."""
     if isinstance(item, Photo):
         item = replace(item, path=item.path.relative_to(folder.path))
     return bytes(_adapters()[type(item)].dump_json({type(item).__name__: item})) + b"\n"

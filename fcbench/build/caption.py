@@ -15,8 +15,8 @@ BATCH = 32
 def caption(items: Iterable[Item], captioner: Captioner | None = None, *, recaption: bool = False) -> Iterator[Item]:
     """Give each photo its sidecar's caption, or, where there is none, what ``captioner`` says of it.
 
-    ``recaption``: the captioner is asked for all of them. ``caption_empty`` where nobody says anything. A sidecar's
-    text stays as it is: spans count its characters.
+    ``recaption``: the captioner is asked about all of them. ``caption_empty`` where there is no caption then. A
+    sidecar's text stays as it is: spans count its characters.
     """
     for batch in batches(items, BATCH):
         asked = [photo for photo in lacking(batch, recaption=recaption) if captioner]
@@ -27,7 +27,7 @@ def caption(items: Iterable[Item], captioner: Captioner | None = None, *, recapt
 
 
 def lacking(items: Iterable[Item], *, recaption: bool = False) -> list[Photo]:
-    """The photos that a captioner is asked for: those without a caption of their own, or all."""
+    """The photos that a captioner is asked about: those without a caption of their own, or all."""
     return [i for i in items if isinstance(i, Photo) and (recaption or not i.sidecar.caption.strip())]
 
 

@@ -128,7 +128,7 @@ paper and NVIDIA as their source, share them alike, and not for profit.
 
 
 def write_card(folder: DataFolder, counts: BuildCounts, build: Mapping[str, Any], takedown: str) -> None:
-    """Write README.md from what ``build.json`` tells; ``takedown`` is the command that takes a photo out again."""
+    """Write README.md from what ``build.json`` holds; ``takedown`` is the command that takes a photo out again."""
     rejected = {reason: count for reason, count in counts.rejected.items() if count}
     rows = {"photos in": counts.inputs, "accepted": counts.accepted, "rejected": sum(rejected.values())}
     rows |= {"duplicates": counts.duplicates}
@@ -137,7 +137,7 @@ def write_card(folder: DataFolder, counts: BuildCounts, build: Mapping[str, Any]
     rows |= {"ambiguous photos": counts.ambiguous}
     licences, is_ffhq = build["licences"], build["recipe"]["source"].startswith("ffhq ")
     licence = HUB_LICENCES.get(next(iter(licences)), "other") if len(licences) == 1 else "other"
-    licence = "cc-by-nc-sa-4.0" if is_ffhq else licence  # of NVIDIA's list; each photo's own stands in its row
+    licence = "cc-by-nc-sa-4.0" if is_ffhq else licence  # of NVIDIA's list; each photo's own is in its row
     body = BODY.format(
         name=folder.path.name,
         path=folder.path.name,
@@ -181,7 +181,7 @@ def _front_matter(name: str, counts: BuildCounts, licence: str) -> dict[str, Any
 
 
 def _cell(text: str) -> str:
-    """Text of others in a table of Markdown: one line, no markup."""
+    """Foreign text for a cell of a Markdown table: one line, no markup."""
     return escape(" ".join(text.split())).replace("|", "\\|").replace("`", "\\`")
 
 
@@ -190,7 +190,7 @@ def _lines(lines: Any) -> str:
 
 
 def _scored(names: Sequence[str]) -> str:
-    """What a sentence that lists columns ends with."""
+    """The scorer's columns, as the end of a sentence that lists columns."""
     return f" and, by the scorer, {', '.join(f'`{name}`' for name in names)}" if names else ""
 
 

@@ -1,8 +1,8 @@
 """Who is in the world's photos: photo ``index`` of a build is a function of the index and the build's seed alone.
 
-Photos come in blocks of 20 that share a cast of 7 people, each in exactly 5 of them, so that another photo of
-somebody is always there and whole blocks can go to one split. Of a block's photos 9 show one person (3 of them
-portraits as reference photos are), 7 two and 4 three.
+Photos come in blocks of 20 that share a cast of 7 people, each in exactly 5 of them, so that there is always another
+photo of somebody and whole blocks can go to one split. Of a block's photos 9 show one person (3 of these are
+portraits, like reference photos), 7 show two and 4 show three.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _block(block: int, seed: int) -> tuple[tuple[tuple[int, ...], bool], ...]:
     left = {TRAIN_PEOPLE[(first + k) % len(TRAIN_PEOPLE)]: TIMES for k in range(CAST)}
     photos = []
     for place, size in enumerate(SIZES):
-        # Largest groups first, and always those with most photos to come: then nobody is left twice for one photo.
+        # Largest groups first, always of those with most photos to come: then nobody is needed twice in one photo.
         chosen = sorted(left, key=lambda number: (-left[number], random.random()))[:size]
         for number in chosen:
             left[number] -= 1

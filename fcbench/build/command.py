@@ -22,7 +22,7 @@ from fcbench.store import data_folder
 from fcbench.types import Stack
 
 FREE = "free"
-"""What ``--shards`` says for all shards that no other command is at."""
+"""The value of ``--shards`` for all shards that no other command is working on."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Asked:
 
     @property
     def screen(self) -> Screen:
-        """What may be used."""
+        """Which photos may be used."""
         return read_screen(self.licences, self.exclude)
 
     @property
@@ -81,7 +81,7 @@ class Asked:
 
     @property
     def options(self) -> Options:
-        """What both ways of building take."""
+        """The options that both ways of building take."""
         return {
             "source": self.source,
             "name": self.name,
@@ -113,7 +113,7 @@ def build(out: Path, asked: Asked, *, update: bool = False, retry: Sequence[str]
 
 
 def idle_exclusions(out: Path, asked: Asked) -> list[str]:
-    """What ``--exclude`` lists and no photo of the dataset is called: mistyped, perhaps, and so not taken out."""
+    """What ``--exclude`` lists but no photo of the dataset is called: perhaps mistyped, and so not taken out."""
     if not asked.screen.taken_down:
         return []
     rejects = read_rows(data_folder(out, asked.name).rejects)
@@ -140,6 +140,6 @@ def takedown(out: Path, asked: Asked) -> str:
 
 
 def label(out: Path, asked: Asked, shards: str) -> tuple[int, int]:
-    """Label the part "K/N", or what is "free"; how many shards are done now, and of how many."""
+    """Label the part "K/N", or what is "free"; returns how many shards are done now, and out of how many."""
     part = (1, 1) if shards == FREE else part_of(shards)
     return build_shards(out, part, stack=asked.stack, engine=asked.engine, progress=sys.stderr, **asked.options)

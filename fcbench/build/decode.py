@@ -15,14 +15,14 @@ from fcbench.build.records import Reason
 from fcbench.types import Image
 
 LONGEST = 8
-"""How many times the shorter side that is asked for a working copy's longer one may be."""
+"""A working copy's longer side is at most this many times the shorter side that is asked for."""
 
 
 def decode(path: Path) -> tuple[Image, tuple[str, ...]]:
     """A picture file as uint8 RGB (height, width, 3), and what was done to it beyond decoding.
 
-    Turned as its EXIF says; colours of a profile that is not sRGB are converted. UnfitError for a file that is not to
-    be used.
+    Turned as its EXIF says; colours of a profile other than sRGB are converted. UnfitError for a file that cannot be
+    used.
     """
     picture, turned = inspected(path)
     try:
@@ -35,7 +35,7 @@ def decode(path: Path) -> tuple[Image, tuple[str, ...]]:
             picture = _on_white(picture)
             changes.append("put on white")
         return np.array(picture if picture.mode == "RGB" else picture.convert("RGB")), tuple(changes)
-    except Exception as error:  # on odd tags Pillow raises whatever the code that it reached does
+    except Exception as error:  # on odd tags Pillow raises whatever its code runs into
         reason: Reason = "oom" if isinstance(error, MemoryError) else "decode_error"
         raise UnfitError(reason, f"{path}: not a picture that can be read ({error})") from error
 
@@ -43,7 +43,7 @@ def decode(path: Path) -> tuple[Image, tuple[str, ...]]:
 def shrink(image: Image, short_side: int) -> Image:
     """The picture with its shorter side at most ``short_side`` pixels (Lanczos); never larger than it was.
 
-    The longer one is at most ``LONGEST`` times that: a strip of a web page would fill the memory of every step.
+    The longer one is at most ``LONGEST`` times that: a long strip, as of a web page, would fill every step's memory.
     """
     height, width = image.shape[:2]
     factor = min(1.0, short_side / min(height, width), LONGEST * short_side / max(height, width))

@@ -1,6 +1,6 @@
-"""Who computes the shards of a build: this process, or processes of its own, one a GPU.
+"""Who computes the shards of a build: this process, or worker processes, one per GPU.
 
-An engine only says where a shard is computed; what comes out and what is kept is the shard's own affair.
+An engine decides only where a shard is computed; what comes out and what is kept is the shard's own affair.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from fcbench.errors import FcbenchError
 from fcbench.types import Stack
 
 MOST_ON_A_CPU = 8
-"""Workers beyond this many are asked for, as each one loads the models."""
+"""More workers than this must be asked for, as each one loads the models."""
 MOST_PREPARING = 32
-"""Processes beyond this many that only take photos in wait for the disk."""
+"""More processes than this that only take photos in would wait for the disk."""
 ATTEMPTS = 3
 """How often a shard is begun before a worker's death is taken for the shard's fault."""
 
@@ -36,7 +36,7 @@ class Engine(Protocol):
     """Computes shards."""
 
     def run(self, job: Job, shards: Sequence[int], tell: Tell) -> None:
-        """Return when all of them are kept; raises the first error, whatever is kept by then."""
+        """Return when all of them are kept; raises the first error, and what is kept by then stays."""
         ...
 
 
@@ -54,9 +54,9 @@ class Here:
 
 @dataclass(frozen=True)
 class Workers:
-    """Processes that load the stack once each; ``devices`` has one for each of them.
+    """Processes that load the stack once each; ``devices`` names a device for each of them.
 
-    ``preparing`` more take photos in ahead of them, without any model: a GPU is faster than the core beside it decodes.
+    ``preparing`` more take photos in ahead of them, without any model: a GPU is faster than one core can decode.
     """
 
     stack: str
@@ -73,9 +73,10 @@ class Workers:
 
 
 def devices_for(device: str, workers: int) -> list[str]:
-    """A device for each worker: every GPU where ``auto`` finds some, else as many CPU workers as there are cores.
+    """A device for each worker: every GPU where ``auto`` or ``cuda`` finds some; a GPU that is named; else the CPU.
 
-    ``workers`` of 0 leaves the number open. More workers than GPUs share them in turn.
+    ``workers`` of 0 leaves the number open: on the CPU one per core, up to ``MOST_ON_A_CPU``, on a named GPU one.
+    More workers than GPUs share them in turn.
     """
     import torch
 
@@ -87,14 +88,14 @@ def devices_for(device: str, workers: int) -> list[str]:
 
 
 def preparing_for(devices: Sequence[str]) -> int:
-    """How many processes take photos in ahead of workers on GPUs: the cores that these leave; else none."""
+    """How many processes take photos in ahead of workers on GPUs: one per core that these leave; else none."""
     if not all(device.startswith("cuda") for device in devices):
         return 0
     return max(1, min(MOST_PREPARING, len(os.sched_getaffinity(0)) - len(devices)))
 
 
 class _Crew:
-    """The workers of one run, and what each of them is at."""
+    """The workers of one run, and what each of them is working on."""
 
     def __init__(self, engine: Workers, job: Job, shards: list[int], tell: Tell) -> None:
         self._engine, self._job, self._tell = engine, job, tell
@@ -108,7 +109,7 @@ class _Crew:
     def work(self) -> None:
         workers = self._engine.devices[: len(self._open) + len(self._outside)]
         for device in [*workers, *[_PREPARES] * min(self._engine.preparing, len(self._outside))]:
-            self._hire(device)  # those that load models first, which takes longest
+            self._hire(device)  # first those that load models, which takes longest
         while any(shard is not None for _, _, shard in self._at.values()):
             for connection in wait(list(self._at)):
                 assert isinstance(connection, Connection)
@@ -137,7 +138,7 @@ class _Crew:
         self._at[connection] = (process, device, shard)
         if shard is not None:
             self._begun[device, shard] = self._begun.get((device, shard), 0) + 1
-            with contextlib.suppress(OSError):  # it died just now: its end of the pipe tells so next
+            with contextlib.suppress(OSError):  # it has just died: its end of the pipe will say so next
                 connection.send(shard)
 
     def _hear(self, connection: Connection) -> None:
@@ -176,7 +177,7 @@ class _Crew:
 
 
 def _serve(connection: Connection, job: Job, stack_name: str, device: str) -> None:
-    """A worker: shards come in, what happens goes out; it never outlives who started it."""
+    """A worker: shards come in, what happens goes out; it never outlives the process that started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, who ends its workers
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
@@ -208,7 +209,7 @@ def load_checked(job: Job, stack_name: str, device: str) -> Stack:
 
 
 def _portable(error: Exception) -> FcbenchError:
-    """An error that the parent can be sent: ours as it is, any other in words."""
+    """An error in a form that can be sent to the parent: ours as it is, any other in words."""
     return error if isinstance(error, FcbenchError) else FcbenchError(f"{type(error).__name__}: {error}")
 
 

@@ -1,6 +1,6 @@
 """``data evaluate``: how good a build's labels are, against what its source knows and against doing nothing.
 
-The drawn world knows everything. FFHQ knows one face a photo, which must lie in the mask of somebody who has a phrase.
+The drawn world knows everything. FFHQ knows one face per photo, which must lie in the mask of somebody with a phrase.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ SECTION = "## Evaluation"
 class Evaluation:
     """Proportions by name, each with its count; ``mean_iou`` is over all visible people, 0 for one that is not found.
 
-    ``stated_true``: of the traits that a captioner's captions state, those that are true of whom they are stated of;
+    ``stated_true``: of the traits that a captioner's captions state, those that are true of the person described;
     ``named``: of the people, those who have a phrase with the right noun, whoever wrote the captions; ``apart``: of
     the photos of two, those in which each has a mask of its own. ``right...``: of the matches that the caption
-    decides, those that are right, by how many people the photo has and by whether it is flagged; ``right_in_order``
-    and ``right_at_random`` are what the label alone, which is the same for all people, and a draw give on the same
-    photos. ``decided``: how many of the matches the caption decides: two people of whom it says the same can be
-    matched either way. ``recalled``: of the people whom a phrase describes, those whose mask got it. ``face``: of the
-    photos with a known face, those in which it lies in the mask of somebody who has a phrase.
+    decides, those that are right, by how many people it names, and again without photos flagged ambiguous;
+    ``right_in_order`` and ``right_at_random``: the same for matching by the label alone, which is equal for all
+    people, and for a random draw. ``decided``: how many of the matches the caption decides: two people of whom it
+    says the same can be matched either way. ``recalled``: of the people whom a phrase describes, those whose mask got
+    it. ``face``: of the photos with a known face, those in which it lies in the mask of somebody who has a phrase.
     """
 
     photos: int = 0
@@ -49,7 +49,7 @@ class Evaluation:
     proportions: dict[str, Proportion] = field(default_factory=dict)
 
     def count(self, name: str, right: float, of: int = 1) -> None:
-        """Add ``right`` successes of ``of``."""
+        """Add ``right`` successes out of ``of``."""
         self.proportions.setdefault(name, Proportion()).add(right, of)
 
     @property
@@ -187,7 +187,7 @@ def _score_matches(found: Evaluation, row: Row, case: _Case) -> None:
 
 
 def _agreement(stated: Mapping[str, str], person: Planted) -> int:
-    """How many of the stated traits are true of somebody, less those that are not; the noun counts as three."""
+    """How many of the stated traits are true of somebody, less those that are not; the noun counts three times."""
     weights = {"noun": 3}
     return sum((1 if person.traits.get(kind) == value else -1) * weights.get(kind, 1) for kind, value in stated.items())
 
@@ -218,7 +218,7 @@ def _sidecar(folder: DataFolder, photo_id: str) -> Sidecar | None:
 
 
 def _into_card(folder: DataFolder, found: Evaluation) -> None:
-    """The figures as the card's last section; an earlier one's are replaced."""
+    """Write the figures as the card's last section, in place of an earlier one."""
     try:
         text = folder.card.read_text(encoding="utf-8")
     except OSError:

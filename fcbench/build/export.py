@@ -27,7 +27,7 @@ LAYOUTS: dict[str, Writer] = {
 
 
 def export(folder: DataFolder, layout: str, target: Path, tokenizer: Any = None) -> Mapping[str, int]:
-    """Write a dataset to ``target`` in one of ``LAYOUTS``; what was counted on the way, in words.
+    """Write a dataset to ``target`` in one of ``LAYOUTS``; returns what was counted on the way, by name.
 
     ``tokenizer`` tells which phrases lie within the text encoder's tokens; the layout ``fastcomposer`` needs it.
     UsageError where ``target`` holds something already.

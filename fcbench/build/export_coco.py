@@ -31,7 +31,7 @@ def write_coco(rows: Rows, target: Path, tokenizer: Any) -> Counter[str]:
 def _write_split(
     rows: Rows, split: str, target: Path, categories: dict[str, int], things: dict[str, bool], counts: Counter[str]
 ) -> None:
-    """Write one split; ``counts`` goes on over all of them, and so do the ids."""
+    """Write one split; ``counts`` and the ids run on over all splits."""
     maps = target / "annotations" / f"panoptic_{split}"
     for folder in (target / split, maps):
         folder.mkdir()
@@ -66,7 +66,7 @@ def _write_split(
 
 
 def _things(rows: Rows) -> dict[str, bool]:
-    """Whether what is labelled so is countable, by label; person is the first, as in COCO."""
+    """For each label, whether it is of something countable; person comes first, as in COCO."""
     found: dict[str, bool] = {}
     for split in rows.splits:
         for row in rows.of(split, ["segments"]):

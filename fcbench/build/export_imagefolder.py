@@ -1,4 +1,4 @@
-"""A folder of picture files a split with ``metadata.parquet``, as Hugging Face's ``imagefolder`` reads it.
+"""A folder of picture files per split, with ``metadata.parquet``, as Hugging Face's ``imagefolder`` reads it.
 
 Parquet rather than JSON lines: from JSON the loader guesses types, and fails where one split has no margin or flag.
 """

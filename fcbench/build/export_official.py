@@ -1,7 +1,7 @@
 """The layout of ``ffhq_fastcomposer``, as the official training and :mod:`fcbench.fastcomposer.official_data` read it.
 
-What the official loader would get wrong is left out here rather than there: a phrase that ends where another one does,
-within a word or beyond the text encoder's tokens, and a segment that others hide.
+What the official loader would get wrong is not written: a phrase that ends where another one does, within a word or
+beyond the text encoder's tokens, and a segment that others hide.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LISTS = {"train": "image_ids_train.txt", "test": "image_ids_test.txt"}
 
 
 def write_official(rows: Rows, target: Path, tokenizer: Any) -> Counter[str]:
-    """Write photos, captions and maps, then the lists; counts photos, segments and what was left out, by why."""
+    """Write photos, captions and maps, then the lists; counts photos, segments and what was left out, by reason."""
     if tokenizer is None:
         raise UsageError("the layout fastcomposer needs the tokenizer of a stack")
     names, counts = _names(rows), Counter[str]()
@@ -47,7 +47,7 @@ def write_official(rows: Rows, target: Path, tokenizer: Any) -> Counter[str]:
 
 
 def usable(row: Row, tokenizer: Any) -> tuple[list[dict[str, Any]], Counter[str]]:
-    """The segments whose phrase the official code finds in the caption, by where it ends; and the others, by why."""
+    """The segments whose phrase the official code finds in the caption, by its end; counts of the others, by reason."""
     from fcbench.fastcomposer.encoder import subject_tokens
 
     caption, left = row["caption"], Counter[str]()
@@ -99,7 +99,7 @@ def _record(row: Row, painted: SegmentMap, numbers: dict[int, dict[str, Any]]) -
 
 
 def _jpeg(row: Row) -> bytes:
-    """The working copy as it is where it is a JPEG of colours that is not to be turned, else encoded anew."""
+    """The working copy as it is where it is an RGB JPEG that its EXIF does not turn, else encoded anew."""
     data: bytes = row["image"]["bytes"]
     with Pillow.open(io.BytesIO(data)) as image:
         if image.format == "JPEG" and image.mode == "RGB" and image.getexif().get(0x0112, 1) == 1:
@@ -110,7 +110,7 @@ def _jpeg(row: Row) -> bytes:
 
 
 def _names(rows: Rows) -> dict[str, str]:
-    """A name of digits for every photo: its own id where all ids are that, else its place."""
+    """A name of digits for every photo: its own id where all ids will do, else its place."""
     ids = [row["id"] for split in rows.splits for row in rows.of(split, ["id"])]
     digits = all(photo.isascii() and photo.isdigit() and len(photo) > 5 for photo in ids)
     if digits and len({int(photo) for photo in ids}) == len(ids):

@@ -20,9 +20,9 @@ IDS = 1 << 24
 def write_panoptic(folder: Path, row: Row, instances: Sequence[dict[str, Any]], image: int) -> dict[str, Any]:
     """Write ``<id>.png`` and return the annotation of photo number ``image``; ``instances``: one for each segment.
 
-    A pixel belongs to the smallest segment that covers it; area and box [x, y, width, height] are of what is seen, and
-    a segment that others hide is left out, as are the smallest beyond ``MOST``. A segment's id is its instance's, RGB
-    as R + 256 G + 256^2 B, counted from 1 again after the 2^24 - 1 that it can tell.
+    A pixel belongs to the smallest segment that covers it; area and box [x, y, width, height] are of what is visible,
+    and a segment that others hide is left out, as are the smallest beyond ``MOST``. A segment's id is its instance's,
+    written as R + 256 G + 256^2 B and counted from 1 again after 2^24 - 1, the most that this can hold.
     """
     segments = [{**segment, "instance": one} for segment, one in zip(row["segments"], instances, strict=True)]
     painted, seen = paint(segments, row["height"], row["width"])

@@ -17,11 +17,11 @@ from fcbench.build.rows import Row, Rows, suffix_of
 from fcbench.build.segmap import SegmentMap, paint
 
 PHOTOS = 1000
-"""Photos a tar file."""
+"""Photos per tar file."""
 
 
 def write_webdataset(rows: Rows, target: Path, tokenizer: Any) -> Counter[str]:
-    """Write ``<split>-<number>.tar``; equal rows, equal bytes."""
+    """Write ``<split>-<number>.tar``; equal rows give equal bytes."""
     counts = Counter[str]()
     for split in rows.splits:
         remaining = rows.of(split)
@@ -51,7 +51,7 @@ def record_of(row: Row) -> dict[str, Any]:
 
 
 def map_bytes(painted: SegmentMap) -> bytes:
-    """A map of segments as grey PNG."""
+    """A map of segments as a grey PNG."""
     buffer = io.BytesIO()
     Pillow.fromarray(painted).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

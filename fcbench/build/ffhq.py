@@ -1,6 +1,6 @@
 """Flickr-Faces-HQ in the wild as a source: its own folders of a thousand PNG files, and ``ffhq-dataset-v2.json``.
 
-The photos are licensed one by one and the list of them by NVIDIA (CC BY-NC-SA 4.0): each row carries its own terms.
+Each photo has its own licence, and NVIDIA's list of them another (CC BY-NC-SA 4.0): each row carries its own terms.
 A tree may hold any part of the 70 000; what is not there is named.
 """
 
@@ -31,13 +31,13 @@ _OWN = {"splits": "its own"}
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A photo of the list, as much of it as every process holds: the rest, 15 kB as Python objects, is read again."""
+    """What every process holds of a photo in the list: the rest, 15 kB as Python objects, is read when needed."""
 
     number: str
     path: str
     licence: str
     start: int
-    """First of the bytes in the list that tell of the photo."""
+    """Where the bytes on the photo begin in the list."""
     stop: int
     digest: str
     """Of those bytes."""
@@ -45,7 +45,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Told:
-    """What the list tells of a photo: its file's size and md5, and what is known of it."""
+    """What the list says of a photo: its file's size and md5, and what is known of it."""
 
     size: int
     md5: str
@@ -78,7 +78,7 @@ class Ffhq:
 
     @property
     def aside(self) -> str:
-        """What of the list is not there, in a line."""
+        """Which photos of the list are not there, in a line; empty where none is missing."""
         return f"{len(self.missing)} photos of the list are missing: {ranges(self.missing)}" if self.missing else ""
 
     @property
@@ -88,11 +88,11 @@ class Ffhq:
         return {"source": f"ffhq {self.root}", "files": digest, "missing": ranges(self.missing), **self._shrunk, **_OWN}
 
     def key(self, part: range) -> str:
-        """Of the slice's entries."""
+        """A digest of the slice's entries."""
         return digest_json(["ffhq", self.short_side, [e.digest for e in self.entries[part.start : part.stop]]])
 
     def ingest(self, folder: DataFolder, part: range) -> Iterator[Item]:
-        """Check each file against the list and take it over. DataError where the list is not what it was."""
+        """Check each file against the list and take it in. DataError where the list has changed."""
         with (self.root / LIST).open("rb") as opened:
             for entry in self.entries[part.start : part.stop]:
                 yield self._take(folder, entry, self._read(opened, entry))
@@ -191,7 +191,7 @@ def _told(facts: dict[str, Any]) -> Told:
 
 
 def _fault(file: Path, told: Told) -> str:
-    """What tells a file from the one that the list means; empty where nothing does, or there is no file to read."""
+    """How a file differs from the one in the list; empty where it does not, or where there is no file to read."""
     try:
         size = file.stat().st_size
         if size != told.size:

@@ -29,16 +29,16 @@ from fcbench.types import Image
 from fcbench.world import describe, render, traits
 
 CAPTION_DETAIL = 0.4
-"""How often captions tell how people look, as a share of the world's most talkative: captioners seldom do."""
+"""How often captions say how people look, as a share of the world's most talkative: captioners seldom do."""
 STEM = 60
 """Characters of a file's name that its photo's id keeps: file systems and tar files have their limits."""
 JPEG_FROM = 512
-"""The shorter side from which on working copies are JPEG (quality 92), a tenth of a PNG's size; smaller ones stay as
-they are, to the pixel."""
+"""From this shorter side on working copies are JPEG (quality 92), a tenth of a PNG's size; smaller ones are PNG, which
+keeps every pixel."""
 
 
 def ingest_world(folder: DataFolder, photos: Iterable[int], *, seed: int, size: int) -> Iterator[Item]:
-    """Draw the pictures of those numbers with their truth, except those already there."""
+    """Draw the pictures with these numbers, and their truth, except those already there."""
     for index in photos:
         photo_id = f"{index:09d}"
         kept = _kept(folder, photo_id)
@@ -46,7 +46,7 @@ def ingest_world(folder: DataFolder, photos: Iterable[int], *, seed: int, size: 
 
 
 def ingest_folder(folder: DataFolder, root: Path, files: Sequence[Path], *, size: int) -> Iterator[Item]:
-    """Take pictures with their sidecars, shrunk to a short side of ``size``, except those already there.
+    """Take in pictures with their sidecars, shrunk to a short side of ``size``, except those already there.
 
     A sidecar is ``<stem>.json`` (see :class:`Sidecar`) or, with the caption only, ``<stem>.txt``.
     """
@@ -58,7 +58,7 @@ def ingest_folder(folder: DataFolder, root: Path, files: Sequence[Path], *, size
 def id_of(name: str) -> str:
     """A photo's id from its name within its source: its stem, for people to know it by, and a digest for uniqueness.
 
-    64 bits of it: with 32 two of 70 000 photos of one stem had the same in four of ten datasets.
+    The digest has 64 bits: with 32, two of 70 000 photos with one stem had the same one in four of ten datasets.
 
     >>> id_of("a/IMG 1.jpg")
     'img-1-4df6875d5de671c2'
@@ -73,7 +73,7 @@ def take(
     """A picture file's working copy, made now unless it is there; or why there is none.
 
     ``name``: where the picture is in its source. ``known``: what the source says of it, in the file's own pixels; what
-    a sidecar beside the file says goes first.
+    a sidecar beside the file says takes precedence.
     """
     if (kept := _kept(folder, photo_id)) is not None:
         return kept
@@ -86,7 +86,7 @@ def take(
 
 
 def list_pictures(root: Path) -> tuple[list[Path], str]:
-    """The pictures under a folder by path, and what is left aside, in a line or empty.
+    """The pictures under a folder, by path, and a line on what is left aside, empty where nothing is.
 
     UsageError when there is no folder, DataError when it holds no picture.
     """
@@ -185,7 +185,7 @@ def _take(file: Path, name: str, size: int, known: Sidecar) -> tuple[Image, Side
 
 
 def _merged(beside: Sidecar, known: Sidecar) -> Sidecar:
-    """What the sidecar says, and where it says nothing what the source does."""
+    """What the sidecar says and, where it says nothing, what the source says."""
     return known.model_copy(update={name: getattr(beside, name) for name in beside.model_fields_set})
 
 
@@ -211,7 +211,7 @@ def _read_sidecar(file: Path) -> Sidecar:
 
 
 def sidecar_of(data: bytes | None, text: bytes | None) -> Sidecar:
-    """What the JSON and the text beside a picture say, also as img2dataset leaves them; ValueError if broken."""
+    """What the JSON and the text beside a picture say, img2dataset's too; ValueError where they are broken."""
     given = from_json(data) if data else {}
     if not isinstance(given, dict):
         raise ValueError("it is no object")
@@ -223,7 +223,7 @@ def sidecar_of(data: bytes | None, text: bytes | None) -> Sidecar:
 
 
 def _fit(person: Planted, there: tuple[int, int], shape: tuple[int, int]) -> Planted:
-    """The segment in a picture shrunk from one (height, width) to another."""
+    """A person's segment after the picture was shrunk from one (height, width) to another."""
     if person.mask["size"] != list(there):
         raise _SidecarError(f"a mask is {person.mask['size']}, the picture {list(there)}, height first")
     try:

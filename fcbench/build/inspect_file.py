@@ -1,7 +1,7 @@
-"""Whether a file is a whole photo of a kind that can be used, told before anything is made of it.
+"""Whether a file is a whole photo of a kind that can be used, checked before anything is made of it.
 
-Pillow is asked rather than trusted: it opens the first frame of an animation, halves 16-bit samples, and takes CMYK for
-RGB by a formula that no printer knows.
+Pillow is asked rather than trusted: it opens the first frame of an animation, halves 16-bit samples, and turns CMYK
+into RGB by a formula that no printer knows.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ MODES = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX"))
 """Modes of 8 bits that become RGB without a guess."""
 
 TEXT_BYTES = 64 << 20
-"""The largest text or profile of a PNG, unpacked: some of FFHQ's exceed Pillow's own limit, none this one."""
+"""The largest text or profile of a PNG, unpacked: some of FFHQ's exceed Pillow's own limit, none exceeds this."""
 
 
 class UnfitError(DataError):
-    """A file that is rejected, and for which reason."""
+    """A file that is rejected, and the reason."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
@@ -35,7 +35,7 @@ class UnfitError(DataError):
 def inspected(path: Path) -> tuple[Pillow.Image, bool]:
     """A file's picture, decoded to its last row, and whether its EXIF turns it; UnfitError says why it is no use.
 
-    A TIFF is turned as it is decoded, and says nothing of it afterwards.
+    A TIFF is turned while it is decoded, and no longer says so afterwards.
     """
     _is_file(path)
     PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, TEXT_BYTES)
@@ -52,7 +52,7 @@ def inspected(path: Path) -> tuple[Pillow.Image, bool]:
         raise UnfitError("unreadable", f"{path}: {error.strerror}") from error
     except UnidentifiedImageError as error:
         raise UnfitError("not_an_image", f"{path}: no kind of picture that is known") from error
-    except Exception as error:  # of a torn or odd file Pillow raises whatever the code that it reached does
+    except Exception as error:  # on a torn or odd file Pillow raises whatever its code runs into
         raise UnfitError(_reason(error), f"{path}: {error}") from error
     return image, turned
 
@@ -71,7 +71,7 @@ def _is_file(path: Path) -> None:
 
 
 def _is_photo(path: Path, image: Any) -> None:
-    """What the header says."""
+    """UnfitError where the header shows that it is no usable photo."""
     expected = FORMATS.get(path.suffix.lower(), (image.format,))
     if image.format not in expected:
         raise UnfitError("wrong_extension", f"{path}: the file is {image.format}; name it so")

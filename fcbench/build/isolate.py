@@ -14,7 +14,7 @@ def isolated(run: Callable[[list[Item]], list[Item]], batch: list[Item], step: s
 
     A photo that fails alone becomes a reject, ``oom`` or ``model_error``. One that went through in a part of its batch
     is flagged ``<step>_batch_<size>``: models may answer otherwise in another batch. What fcbench raises on purpose,
-    such as weights that are missing, is not the photo's fault and is raised.
+    such as weights that are missing, is not the photo's fault and is passed on.
     """
     try:
         return run(batch)
@@ -22,7 +22,7 @@ def isolated(run: Callable[[list[Item]], list[Item]], batch: list[Item], step: s
         raise
     except Exception as error:
         reason, message = _reason(error), f"{type(error).__name__}: {error}"
-    # Outside the handler, whose trace would keep the failed batch's memory.
+    # Outside the handler: its traceback would keep the failed batch in memory.
     _free()
     if len(batch) == 1:
         return [Reject(batch[0].id, reason, step, " ".join(message.split())[:500])]

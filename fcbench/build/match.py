@@ -3,8 +3,8 @@
 The paper takes the best pair first; here all pairs of a photo are weighed together, which is right more often
 (LOG.md), and ``greedy`` is the paper's way.
 
-What a crop is compared with is the phrase with all that the caption says of it: "a man" and "a man" cannot be told
-apart, "a man wearing a red hat" and "a man holding a book" can.
+A crop is compared with the phrase and all that the caption says of it: "a man" and "a man" cannot be told apart,
+"a man wearing a red hat" and "a man holding a book" can.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fcbench.types import PERSON, UNLABELLED, Grounder, Image, Matcher, Sentence
 
 BATCH = 64
 AMBIGUOUS_MARGIN = 0.01
-"""A matching that beats its runner-up by less is flagged ``ambiguous``."""
+"""A matching that beats its runner-up by less than this is flagged ``ambiguous``."""
 
 PERSON_WORDS = frozenset(
     {"adult", "baby", "boy", "bride", "child", "dad", "father", "female", "fellow", "gentleman", "girl", "grandfather"}
@@ -48,9 +48,9 @@ def match(
     """Give each segment the phrase that names it; ``no_match`` where no segment of a photo gets one.
 
     The score of a pair is s(masked crop, description) * s(label, phrase) with s = (1 + cosine) / 2, in [0, 1]: it grows
-    with both, where of plain cosines two negative ones would make a good match. Labels and phrases are compared by
-    ``sentences``, a sentence encoder as in the paper, or without one by the matcher's own texts. A grounding matcher's
-    score is a box's own times its overlap with the segment. People match phrases of people only,
+    with both, whereas two negative plain cosines would make a good match. Labels and phrases are compared by
+    ``sentences``, a sentence encoder as in the paper, or without one by the matcher's own text features. A grounding
+    matcher's score is a box's own score times its overlap with the segment. People match phrases of people only,
     ``UNLABELLED`` segments any. ``assignment``: see ``ASSIGNMENTS``.
     """
     choose = ASSIGNMENTS[assignment]
@@ -77,7 +77,7 @@ def assign(scores: Mapping[Pair, float]) -> dict[int, int]:
 
 
 def assign_best(scores: Mapping[Pair, float]) -> dict[int, int]:
-    """The one-to-one matching of most pairs, and of these the one with the highest sum (Kuhn, 1955).
+    """The one-to-one matching with the most pairs, and of these the one with the highest sum (Kuhn, 1955).
 
     >>> assign_best({(1, 0): 0.9, (1, 8): 0.8, (2, 0): 0.85, (2, 8): 0.1})
     {1: 8, 2: 0}
@@ -140,14 +140,14 @@ class _Known:
 
 
 class _Texts:
-    """What crops are compared with, and what labels and phrases are."""
+    """Features of the texts that crops are compared with, and of labels and phrases."""
 
     def __init__(self, matcher: Matcher, sentences: SentenceEncoder | None) -> None:
         self.told = _Known(matcher)
         self.named = self.told if sentences is None else _Known(sentences)
 
     def learn(self, photos: Sequence[Photo]) -> None:
-        """In two batches at most, whatever the number of photos."""
+        """Compute what the photos need, in two batches at most, whatever their number."""
         told = {_told(phrase) for photo in photos for phrase in photo.phrases}
         named = {phrase.text for photo in photos for phrase in photo.phrases}
         named |= {segment.label for photo in photos for segment in photo.segments}

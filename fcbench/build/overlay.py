@@ -16,11 +16,11 @@ from fcbench.masks import decode_mask
 from fcbench.types import Image, Mask
 
 COLOURS = ("#e4572e", "#1f8fc4", "#3f9142", "#9b5de5", "#d99a00", "#e0559a", "#00a39a", "#7a6a53")
-"""Of the phrases in their order; what has no phrase is grey."""
+"""The phrases' colours, in their order; what has no phrase is grey."""
 GREY = "#8a8f96"
 LARGEST_SIDE = 448
 INSIDE, EDGE = 96, 255
-"""How much a mask covers, of 255."""
+"""How opaque a mask and its edge are, of 255."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def colours_of(row: Row) -> dict[int, str]:
 
 
 def caption_pieces(row: Row) -> list[Piece]:
-    """The caption cut at its phrases; of two that overlap the first keeps its colour."""
+    """The caption cut at its phrases; of two that overlap only the first is coloured."""
     colours, at, pieces = colours_of(row), 0, []
     phrases = sorted(
         (row["noun_phrases"][index]["start"], row["noun_phrases"][index]["end"], index) for index in colours
@@ -52,7 +52,7 @@ def caption_pieces(row: Row) -> list[Piece]:
 
 
 def photo_url(image: Image) -> str:
-    """A photo for the page: JPEG, PNG where it is small."""
+    """A photo for the page: JPEG, or PNG where it is small."""
     kind = "PNG" if max(image.shape[:2]) <= 128 else "JPEG"
     return data_url(_shrunk(Pillow.fromarray(image), Pillow.Resampling.LANCZOS), kind)
 
@@ -75,7 +75,7 @@ def photo_of(row: Row) -> str:
 
 
 def data_url(image: Pillow.Image, kind: str) -> str:
-    """An encoded picture inside its own address."""
+    """A picture encoded as a data URL."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **({"quality": 82} if kind == "JPEG" else {"optimize": True}))
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
@@ -90,7 +90,7 @@ def _shrunk(image: Pillow.Image, method: Pillow.Resampling) -> Pillow.Image:
 
 
 def _edge(mask: Mask, width: int) -> Mask:
-    """The pixels of a mask that are so near to its border."""
+    """The pixels of a mask within ``width`` of its border."""
     inner = np.pad(mask, width)
     height, length = mask.shape
     shifts: Sequence[tuple[int, int]] = ((0, width), (2 * width, width), (width, 0), (width, 2 * width))

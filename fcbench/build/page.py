@@ -1,4 +1,4 @@
-"""``qa/index.html``: a built dataset to look at and to judge, in one file that needs nothing but itself."""
+"""``qa/index.html``: a built dataset to look at and to judge, in one self-contained file."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from fcbench.images import read_image
 from fcbench.store import DataFolder
 
 EXAMPLES = 6
-"""Rejects shown of each reason."""
+"""Rejects shown for each reason."""
 UNSHOWN = ("takedown", "licence_excluded")
-"""Reasons whose rejects are named, their pictures not shown: nobody may use them."""
+"""Reasons whose rejects are listed without their pictures, which nobody may use."""
 
 STEPS = {
     "ingest": "read, with a working copy",
@@ -67,7 +67,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Stage:
-    """A bar of the funnel; ``lost`` counts those that the bar before has more."""
+    """A bar of the funnel; ``lost``: how many more photos the bar before has."""
 
     name: str
     photos: int
@@ -91,7 +91,7 @@ def write_page(folder: DataFolder, *, samples: int = 60, seed: int = 0) -> Path:
 
     UsageError where there is no dataset, DataError where its build is not finished.
     """
-    rows = Rows(folder)  # first, for it says how to make a dataset that is not there
+    rows = Rows(folder)  # first: its error says how to make a dataset that is not there
     build = read_json(folder.build)
     sample = draw_sample(rows, samples, seed)
     write_text(folder.page, to_html(folder, build, sample, seed))
@@ -167,7 +167,7 @@ def _stages(counts: Mapping[str, Any]) -> list[Stage]:
 
 
 def _rejected(folder: DataFolder, counts: Mapping[str, Any]) -> list[Rejected]:
-    """By reason, most frequent first; pictures of those that came as far as a working copy."""
+    """By reason, most frequent first; with pictures of those that got as far as a working copy."""
     total: dict[str, int] = defaultdict(int)
     examples: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
     for row in read_rows(folder.rejects):
@@ -180,7 +180,7 @@ def _rejected(folder: DataFolder, counts: Mapping[str, Any]) -> list[Rejected]:
 
 
 def _copy(folder: DataFolder, photo: str) -> str:
-    """A reject's working copy, where there is one that can be read; its id came from a file and is no path."""
+    """A reject's working copy, where there is one that can be read; its id came from a file and may not be a path."""
     if "/" in photo or photo.startswith("."):
         return ""
     for suffix in (".png", ".jpg"):

@@ -17,7 +17,7 @@ _OTHERS = frozenset(("conj", "cc", "punct", "appos", "relcl"))
 def phrases(items: Iterable[Item], parser: Any) -> Iterator[Item]:
     """Find each caption's noun chunks with a spaCy pipeline; ``no_phrase`` where there is none.
 
-    Numbered plurals are expanded first ("two women"), so that each person has a phrase; the caption as it was is kept.
+    Numbered plurals are expanded first ("two women"), so that each person has a phrase; the original caption is kept.
     """
     for batch in batches(items, BATCH):
         photos = [item for item in batch if isinstance(item, Photo)]
@@ -57,7 +57,7 @@ def _chunks(doc: Any) -> tuple[Phrase, ...]:
 
 
 def _description(chunk: Any) -> str:
-    """The chunk and what belongs to its noun right after it, up to the next thing that is told; empty if nothing."""
+    """The chunk with what follows it directly and belongs to its noun; empty if nothing does."""
     root = chunk.root
     own = {root.i, *(token.i for child in root.children if child.dep_ not in _OTHERS for token in child.subtree)}
     # "a man is wearing a hat": what is said of him hangs on the verb that he is the subject of

@@ -1,7 +1,7 @@
 """``build-data``: photos in, a dataset out.
 
 Shards are labelled, each alone and committed step by step; then one process counts what came out, decides splits and
-writes the tables, and ``build.json`` last of all. A killed build goes on where it was, to the same bytes.
+writes the tables, and ``build.json`` last of all. A killed build continues where it stopped, to the same bytes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FORMAT = 3
 """Raised when the same photos would give other rows."""
 
 TAKEDOWN = "fcbench build-data OPTIONS --update --exclude FILE   # OPTIONS: those of this build"
-"""Where nobody says with which options a build was asked for."""
+"""The command to print where a build's own is not known."""
 
 _BUSY = "{}: another build is at work there; wait for it, or end it"
 
@@ -46,16 +46,16 @@ class BuildCounts:
     inputs: int
     accepted: int
     rejected: Mapping[str, int]
-    """Photos by reason, every reason named."""
+    """Photos by reason; every reason is there."""
     splits: Mapping[str, int]
     people: int
     segments: int
     matched: int
     ambiguous: int
-    """Photos in which another matching is as good or nearly."""
+    """Photos in which another matching is as good, or nearly so."""
     matching: Mapping[str, Accuracy]
     duplicates: int = 0
-    """Photos whose pixels another one has."""
+    """Photos with the same pixels as an earlier one."""
     funnel: Mapping[str, int] = field(default_factory=dict)
     """Photos that came through each step."""
 
@@ -76,7 +76,7 @@ class BuildCounts:
 
     @property
     def failed(self) -> float:
-        """The share of the photos that were rejected because something is broken, not because it was not wanted."""
+        """The share of the photos that were rejected because something is broken, not because they were not wanted."""
         return sum(count for reason, count in self.rejected.items() if reason in FAILURES) / max(self.inputs, 1)
 
     def __post_init__(self) -> None:
@@ -88,12 +88,12 @@ class BuildCounts:
 class Options(TypedDict, total=False):
     """What photos a build takes and how; the defaults are those of :func:`job_of`.
 
-    ``source`` is "world", which draws ``photos`` pictures from ``seed``, or a kind of what lies in ``images``
-    (:func:`fcbench.build.source.open_source`), whose shorter sides are shrunk to ``short_side``, and of which only the
-    first ``limit`` are taken unless that is None. ``name`` is the dataset's. ``screen`` says what may be used,
-    ``assignment`` how phrases are given to segments: hungarian, or greedy. ``recaption``: the captioner is asked for
-    every photo, whatever caption it brings. ``together``: of :data:`fcbench.build.split.TOGETHER`,
-    what beside people and source photos must not be in two splits.
+    ``source`` is "world", which draws ``photos`` pictures from ``seed``, or the kind of what lies in ``images``
+    (:func:`fcbench.build.source.open_source`): those pictures' shorter sides are shrunk to ``short_side``, and only
+    the first ``limit`` are taken unless that is None. ``name`` is the dataset's. ``screen`` says what may be used,
+    ``assignment`` how phrases are given to segments: hungarian, or greedy. ``recaption``: the captioner is asked about
+    every photo, whatever caption it brings. ``together``: what else, of :data:`fcbench.build.split.TOGETHER`, must not
+    be in two splits, beside people and source photos.
     """
 
     source: str
@@ -152,16 +152,16 @@ def build_shards(
     progress: TextIO | None = sys.stderr,
     **options: Unpack[Options],
 ) -> tuple[int, int]:
-    """Label one part of the shards, task ``part[0]`` (from 1) of ``part[1]``; how many are done now, and of how many.
+    """Label the shards of task ``part[0]`` (from 1) of ``part[1]``; returns how many are done in all, and of how many.
 
-    Several tasks may be at work in one folder, also on the same part: each takes the shards that no other is at, until
-    there are none. :func:`build_data` writes the tables when all have been.
+    Several tasks may be at work in one folder, even on the same part: each takes the shards that no other is working
+    on, until there are none. :func:`build_data` writes the tables when all are labelled.
     """
     job = replace(job_of(out, stack, **options), shared=True)
     mine = take(range(len(job.shards)), part)
     with locked(job.folder.lock, _BUSY.format(job.folder.path), shared=True):
         _claim(job.folder, recipe_of(job, stack), update=False)
-        while free := _free(job, mine):  # again for those of whoever died meanwhile
+        while free := _free(job, mine):  # again, for those of a task that died meanwhile
             _label(job, free, engine or Here(stack), progress)
     return sum(last_kept(job, index) is not None for index in range(len(job.shards))), len(job.shards)
 
@@ -182,12 +182,12 @@ def job_of(
     recaption: bool = False,
     together: Sequence[str] = (),
 ) -> Job:
-    """A build as its workers need it; see :class:`Options`. UsageError where nobody is there to recaption."""
+    """A build as its workers need it; see :class:`Options`. UsageError where there is no captioner to recaption."""
     if recaption and "captioner" not in stack.digests:
         raise UsageError(f"--recaption: the stack {stack.name!r} has no captioner; name one in its YAML file")
     size = stack.image_size
     taken = open_source(source, photos=photos, seed=seed, size=size, images=images, short_side=short_side, limit=limit)
-    digests = dict(stack.digests)  # as they are now: a role from the hub may come to know its commit when it is loaded
+    digests = dict(stack.digests)  # as they are now: a role from the hub may learn its commit when it is loaded
     return Job(data_folder(out, name), taken, screen or Screen(), digests, assignment, recaption, tuple(together))
 
 
@@ -208,7 +208,7 @@ def recipe_of(job: Job, stack: Stack) -> dict[str, Any]:
 
 
 def _label(job: Job, shards: Sequence[int], engine: Engine, stream: TextIO | None) -> None:
-    """Take through all steps the shards that are not done, after a line on what the source leaves aside."""
+    """Take the shards that are not done through all steps, after a line on what the source leaves aside."""
     source = unlimited(job.source)
     if stream and isinstance(source, Pictures | Ffhq) and source.aside:
         print(f"{source.root}: {source.aside}", file=stream, flush=True)
@@ -222,7 +222,7 @@ def _missing(job: Job, shards: Sequence[int]) -> list[int]:
 
 
 def _free(job: Job, shards: Sequence[int]) -> list[int]:
-    """Those that are not done and that no other command is at."""
+    """Those that are not done and that no other command is working on."""
     found = []
     for index in _missing(job, shards):
         with leased(job.folder.lease(index)) as ours:
@@ -277,7 +277,7 @@ def _finish(job: Job, recipe: Mapping[str, Any], takedown: str) -> BuildCounts:
 
 
 def _name_missing(job: Job) -> None:
-    """List what is missing whole: messages tell the first of it."""
+    """List everything that is missing: messages name only the first of it."""
     source = unlimited(job.source)
     if isinstance(source, Ffhq) and source.missing:
         write_text(job.folder.missing, "".join(f"{number}\n" for number in source.missing))
@@ -293,7 +293,7 @@ def _kept(job: Job, index: int) -> Kept:
 
 
 def _finished(folder: DataFolder, recipe: Mapping[str, Any]) -> BuildCounts | None:
-    """The counts of a build of this recipe whose tables are all there."""
+    """The counts of a finished build of this recipe, if its tables are all there."""
     from fcbench.build.tables import are_there
 
     if not folder.build.exists():
@@ -319,7 +319,7 @@ def _claim(folder: DataFolder, recipe: Mapping[str, Any], *, update: bool) -> No
         _reopen(folder)
         same_ingest = there.get("steps", {}).get("ingest") == recipe["steps"]["ingest"]
         if set(differs) & {"source", "seed", "files", "image_size", "short_side"} or not same_ingest:
-            shutil.rmtree(folder.photos, ignore_errors=True)  # working copies of other photos, or made otherwise
+            shutil.rmtree(folder.photos, ignore_errors=True)  # working copies of other photos, or made differently
     write_json(folder.recipe, recipe)
 
 
@@ -331,7 +331,7 @@ def _reopen(folder: DataFolder) -> None:
 
 
 def _bring_back(folder: DataFolder) -> None:
-    """Let what was forgotten of photos that were taken down be made again: steps may read it, the list may be another.
+    """Let what was emptied for photos taken down be made again: steps may read it, and the list may have changed.
 
     What is still listed is emptied again when the tables are written.
     """
@@ -342,7 +342,7 @@ def _bring_back(folder: DataFolder) -> None:
 
 
 def _retry(job: Job, reasons: Sequence[str]) -> bool:
-    """Forget the results in which a photo was rejected for one of the reasons; whether there was one."""
+    """Delete the results in which a photo was rejected for one of the reasons; returns whether there were any."""
     for reason in reasons:
         if reason not in REASONS:
             raise UsageError(f"--retry {reason}: known: {', '.join(REASONS)}")
@@ -357,7 +357,7 @@ def _retry(job: Job, reasons: Sequence[str]) -> bool:
 
 
 def _count_tries(job: Job, results: Sequence[Kept], reasons: Sequence[str]) -> None:
-    """Note of each photo that was rejected for one of the reasons that it is tried once more."""
+    """Count one more try for each photo that was rejected for one of the reasons."""
     tries = Counter(read_json(job.folder.tries) if job.folder.tries.exists() else {})
     for kept in results:
         rejects = [item for item in items_of(job, kept) if isinstance(item, Reject)]

@@ -1,4 +1,4 @@
-"""What a build would need, told before anything is computed: ``build-data --plan``."""
+"""What a build would need, shown before anything is computed: ``build-data --plan``."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ PARAMETERS = {
     "laion/CLIP-ViT-H-14-laion2B-s32B-b79K": 986,
     "sentence-transformers/stsb-mpnet-base-v2": 109,
 }
-"""Millions, as their authors give them: for a guess at the memory where a model is not here."""
+"""Millions, as the authors give them: for a guess at the memory of a model that is not here."""
 COPY_BYTES = 345_000
-"""Of a working copy at a shorter side of 1024 (JPEG, quality 92); about as its area."""
+"""Size of a working copy with a shorter side of 1024 (JPEG, quality 92); grows about as its area."""
 
 
 def plan_build(asked: Asked, out: Path = Path("out")) -> list[str]:
     """Lines that say which photos and models a build takes, how large they are, what is missing and what mends it."""
     options = asked.options
     if "captioner" not in asked.stack.digests:
-        options["recaption"] = False  # that nobody is there for it is said among the models
+        options["recaption"] = False  # that there is none is said among the models
     try:
         job = job_of(out, asked.stack, **options)
     except FcbenchError as error:
@@ -83,7 +83,7 @@ def _time(asked: Asked, out: Path, job: Job) -> str:
 
 
 def _spell(seconds: float) -> str:
-    """A time in its own unit.
+    """A time in the unit that suits it.
 
     >>> _spell(8), _spell(90), _spell(9000)
     ('8 s', '1.5 min', '2.5 h')

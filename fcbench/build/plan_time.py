@@ -1,4 +1,4 @@
-"""How long a build would take, by one that was made before: nobody can know it from the models' names."""
+"""How long a build would take, judged by an earlier one: it cannot be known from the models' names."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FREE = frozenset({"files", "missing", "photos", "seed", "limit", "together", "licences", "taken_down"})
-"""What of a recipe may differ: which photos are taken, not what is done with each."""
+"""Keys of a recipe that may differ: they say which photos are taken, not what is done with each."""
 
 
 def seconds_a_photo(out: Path, recipe: Mapping[str, Any], device: str) -> tuple[float, DataFolder, int] | None:
-    """What one worker took for a photo in the largest finished build alike: seconds, its folder, its photos.
+    """What one worker took per photo in the largest similar build: seconds, the build's folder, its number of photos.
 
-    Alike: of the same source and recipe, whichever photos it took, on the same kind of ``device``. Of a photo that
-    comes through all steps. None without such a build.
+    Similar: finished, of the same source and recipe, whichever photos it took, on the same kind of ``device``. The
+    seconds are those of a photo that comes through all steps. None without such a build.
     """
     found = [_read(folder, recipe, device_name(device)) for folder in data_folders(out)]
     return max(filter(None, found), key=lambda each: (each[2], each[1].path), default=None)
@@ -41,7 +41,7 @@ def _read(folder: DataFolder, recipe: Mapping[str, Any], device: str) -> tuple[f
 
 
 def _seconds(shards: Iterable[Sequence[Mapping[str, Any]]], device: str) -> float:
-    """The sum of what each step took for a photo that came to it; 0 where one of them ran on another device."""
+    """The sum of what each step took per photo that reached it; 0 where a step ran on another device."""
     photos, seconds = Counter[str](), defaultdict[str, float](float)
     for steps in shards:
         given = steps[0]["items"]

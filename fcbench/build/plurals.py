@@ -1,6 +1,6 @@
-"""Numbered plurals, one phrase each: "two women" becomes "a woman and a woman" (FastComposer, section 5.1).
+"""Numbered plurals, a phrase for each one: "two women" becomes "a woman and a woman" (FastComposer, section 5.1).
 
-Two subjects whose phrases end at one word would share one token: the official reader keeps the first alone.
+Two subjects whose phrases end at the same word would share one token: the official reader keeps only the first.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ IRREGULAR = {
 
 @dataclass(frozen=True)
 class Edit:
-    """Characters [start, end) of a caption, and what stands there instead."""
+    """Characters [start, end) of a caption, and what replaces them."""
 
     start: int
     end: int

@@ -1,4 +1,4 @@
-"""How far a build is, and how long it takes still."""
+"""How far a build is, and how much longer it takes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TextIO
 
 
 class Progress:
-    """Counts photos through the steps; a photo's share is the steps that it is through.
+    """Counts photos through the steps; a photo counts by the share of the steps that it is through.
 
-    The line is rewritten in place on a terminal, else told anew every ten seconds. Beside the step that was heard of
-    last stands its own rate: of one worker, while it is at that step.
+    The line is rewritten in place on a terminal, else printed anew every ten seconds. It ends with the step that was
+    reported last and that step's own rate: of one worker, while it works on that step.
     """
 
     def __init__(self, photos: int, steps: int, stream: TextIO | None) -> None:
@@ -24,7 +24,7 @@ class Progress:
         self._seconds: defaultdict[str, float] = defaultdict(float)
 
     def tell(self, step: str, count: int, seconds: float) -> None:
-        """``count`` more photos are through ``step``, on which ``seconds`` were spent; 0 where they were before."""
+        """``count`` more photos are through ``step``, which took ``seconds``, or 0 where they were through before."""
         self._done += count
         if seconds:
             self._timed[step] += count
@@ -41,13 +41,13 @@ class Progress:
         print(f"{line:<72}" if self._terminal else line, end=end, file=self._stream, flush=True)
 
     def _own(self, step: str) -> str:
-        """A step's own rate; nothing before any photo was timed."""
+        """A step's own rate; empty before any photo was timed."""
         timed = self._timed[step]
         return f": {_short(timed / self._seconds[step])}/s a worker" if timed else ""
 
 
 def _short(rate: float) -> str:
-    """A rate with one digit where it is slow.
+    """A rate, with one decimal where it is slow.
 
     >>> _short(0.31), _short(80.4)
     ('0.3', '80')

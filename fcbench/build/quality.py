@@ -1,4 +1,4 @@
-"""What a photo and its segments are worth, as columns: nothing is left out for it at build time, only at load time."""
+"""What a photo and its segments are worth, as columns to filter by at load time: the build drops nothing for them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PHOTO_SCORES = (
     "min_face_pixels",
     "known_face",
 )
-"""Columns of the tables: of a photo itself, then the least of its matched people."""
+"""Columns of the tables: the photo's own, then the lowest of its matched people."""
 SEGMENT_SCORES = ("share", "sharpness", "touches_edge", "face", "face_pixels", "known_face")
 
 _LARGE: list[Condition] = [
@@ -46,11 +46,11 @@ PRESETS: dict[str, list[list[Condition]] | None] = {
     # A margin is null where nothing else could be matched, as with one person and one phrase: the plainest photos
     "strict": [[*_LARGE, ("min_margin", ">=", 0.01)], [*_LARGE, ("min_margin", "in", [None])]],
 }
-"""For ``load_dataset(path, filters=PRESETS["strict"])``: the paper keeps all that is matched; strict asks for people of
-whom it is plain who is who, large and sharp enough to learn a face from (PhotoMaker's 4 % and FaceCaption's 128 px).
+"""For ``load_dataset(path, filters=PRESETS["strict"])``: the paper keeps all that is matched; strict asks for people
+clearly told apart, large and sharp enough to learn a face from (PhotoMaker's 4 % and FaceCaption's 128 px).
 
-Of the inner lists one must hold with all its conditions. A column that is null, as ``min_face_pixels`` is where the
-stack has no role ``faces``, holds none of those but ``in [None]``.
+All conditions of one of the inner lists must hold. A column that is null, as ``min_face_pixels`` is where the stack has
+no role ``faces``, meets no condition but ``in [None]``.
 """
 
 
@@ -69,7 +69,7 @@ def quality(items: Iterable[Item], faces: Any | None = None) -> Iterator[Item]:
 
 
 def columns_of(photo: Photo) -> dict[str, float]:
-    """A matched photo's scores, with ``people`` (how many have a phrase) and the least that these people have.
+    """A matched photo's scores, with ``people`` (how many have a phrase) and the lowest scores among these people.
 
     ``known_face``: whether the face that the source knows lies in the mask of one of them.
     """
@@ -89,7 +89,7 @@ def brightness(image: Image) -> Grey:
 
 
 def sharpness(grey: Grey) -> float:
-    """Variance of the Laplacian of grey values: low where a picture is blurred; 0 for one of under 3 pixels."""
+    """Variance of the Laplacian of grey values: low where a picture is blurred; 0 for a side under 3 pixels."""
     if min(grey.shape) < 3:
         return 0.0
     inner = grey[1:-1, 1:-1]

@@ -1,4 +1,4 @@
-"""The same shards on a Ray cluster: actors that load the models once, one a GPU.
+"""The same shards on a Ray cluster: actors that load the models once, one per GPU.
 
 Every node must see the build's folder and the photos under the same path. ``RAY_ADDRESS`` names the cluster; without it
 Ray is started on this machine and stopped again.
@@ -52,7 +52,7 @@ class Labeller:
         self._stack: Stack | None = None
 
     def label(self, shard: int) -> list[tuple[str, int, float]]:
-        """Compute a shard; how many photos went through each step, and in how many seconds."""
+        """Compute a shard; returns how many photos went through each step, and in how many seconds."""
         if self._stack is None:
             self._stack = load_checked(self._job, self._name, self._device)
         told: list[tuple[str, int, float]] = []
@@ -65,7 +65,7 @@ class Labeller:
 
 
 class _Cast:
-    """The actors of one run, and what each of them is at."""
+    """The actors of one run, and what each of them is working on."""
 
     def __init__(self, ray: Any, engine: RayEngine, job: Job, shards: list[int], tell: Tell) -> None:
         self._ray, self._engine, self._tell = ray, engine, tell
@@ -76,7 +76,7 @@ class _Cast:
         self._hired: list[Any] = []
 
     def dismiss(self) -> None:
-        """End the actors, whose CPUs and GPUs Ray would else keep for as long as anything refers to them."""
+        """End the actors: Ray would keep their CPUs and GPUs for as long as anything refers to them."""
         for actor in self._hired:
             self._ray.kill(actor)
 

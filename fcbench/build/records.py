@@ -39,11 +39,11 @@ Reason: TypeAlias = Literal[
 ]
 """Why a photo is not in the dataset; a closed set.
 
-Of the file: it is gone, cannot be read, is no file, holds nothing, is no picture or another kind than its name says,
-ends early, would fill the memory, has a mode or several frames that are no photo, does not decode, or is not the file
+The file is missing, cannot be read, is not a file, is empty, is not a picture, is of another kind than its name says,
+ends early, would fill the memory, has a mode that no photo has, has several frames, does not decode, or is not the one
 that its source lists. Its sidecar is broken; its licence was not asked for; it was taken down; its pixels are another
-one's. The caption is empty or names nothing; nothing is segmented; no segment matches a phrase. The memory did not
-suffice for this one alone; a model failed on it.
+photo's. The caption is empty or names nothing; nothing is segmented; no segment matches a phrase. Memory ran out on
+this photo alone; a model failed on it.
 """
 
 REASONS: tuple[str, ...] = get_args(Reason)
@@ -51,11 +51,11 @@ REASONS: tuple[str, ...] = get_args(Reason)
 FAILURES = frozenset(REASONS) - {
     *("licence_excluded", "takedown", "duplicate_of", "caption_empty", "no_phrase", "no_segment", "no_match"),
 }
-"""The reasons that tell of something broken; the others leave out what was not wanted."""
+"""The reasons that mean that something is broken; the others leave out what was not wanted."""
 
 
 class Planted(BaseModel):
-    """A segment that the source knows. ``box`` is end-exclusive; ``span`` is the truth, used to measure only."""
+    """A segment that the source knows. ``box`` is end-exclusive; ``span`` is the truth, used only to measure."""
 
     mask: Rle
     label: str = PERSON
@@ -97,11 +97,11 @@ class Sidecar(BaseModel):
     people: tuple[Planted, ...] = ()
     licence: Licence = Field(default_factory=Licence)
     planted: bool = False
-    """Whether the people are the truth of a drawn picture: labels only where the stack has no segmenter, else what
-    labels are measured by."""
+    """Whether the people are the truth of a drawn picture: used as labels only where the stack has no segmenter, else
+    to measure labels by."""
     face: Face | None = None
     group: str = ""
-    """The photo that this picture was taken out of: pictures of one group are in one split."""
+    """The photo that this picture comes from: pictures of one group are in one split."""
     split: str = ""
     """The split that the source has it in, where the source has splits of its own."""
 
@@ -110,8 +110,8 @@ class Sidecar(BaseModel):
 class Phrase:
     """A noun phrase: ``caption[start:end] == text``; ``root`` is its noun.
 
-    ``description`` is the phrase with all that the caption says of it ("a man wearing a red hat"), which tells apart
-    what has one noun; empty where that is the phrase alone.
+    ``description`` is the phrase with all that the caption says of it ("a man wearing a red hat"), which tells phrases
+    with the same noun apart; empty where that is the phrase alone.
     """
 
     text: str
@@ -156,12 +156,12 @@ class Photo:
     segments: tuple[Segment, ...] = ()
     flags: tuple[str, ...] = ()
     original_caption: str = ""
-    """The caption before plurals were expanded; empty where nothing was."""
+    """The caption before plurals were expanded; empty where none were."""
     captioned: bool = False
     """Whether a model wrote the caption."""
     scores: dict[str, float] = field(default_factory=dict)
     fingerprint: str = ""
-    """Sha256 of the working copy: equal pixels, equal fingerprint."""
+    """Sha256 of the working copy: equal pixels give equal fingerprints."""
     phash: str = ""
     """Its perceptual hash (:mod:`fcbench.build.phash`)."""
 
@@ -180,7 +180,7 @@ Item: TypeAlias = Photo | Reject
 
 
 def each(step: Callable[[Photo], Item], items: Iterable[Item]) -> Iterator[Item]:
-    """Apply a step to every photo, pass every reject."""
+    """Apply a step to every photo, and pass on every reject."""
     for item in items:
         yield step(item) if isinstance(item, Photo) else item
 

@@ -33,7 +33,7 @@ class Rows:
 
     @property
     def splits(self) -> list[str]:
-        """Those that are there, in their order."""
+        """The splits that are there, in their order."""
         return [name for name in SPLITS if any(self.folder.path.glob(f"data/{name}-*.parquet"))]
 
     def files(self, split: str) -> list[Path]:

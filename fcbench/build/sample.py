@@ -39,7 +39,7 @@ class Sample:
 
 
 def draw_sample(rows: Rows, count: int, seed: int) -> Sample:
-    """About ``count`` photos, as many of each stratum, and the doubtful ones beside them; equal seeds, equal photos."""
+    """About ``count`` photos, evenly from each stratum, and the doubtful ones; equal seeds give equal photos."""
     strata: dict[str, list[Place]] = defaultdict(list)
     for place in _places(rows):
         strata[place.stratum].append(place)

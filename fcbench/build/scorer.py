@@ -26,7 +26,7 @@ TAKEN = frozenset(PHOTO_SCORES) | {
 
 
 def score(items: Iterable[Item], scorer: Scorer) -> Iterator[Item]:
-    """Score each photo that was matched; FcbenchError where a scorer's answer is not a number a column and photo."""
+    """Score each photo that was matched; FcbenchError where an answer is not one number per column and photo."""
     for batch in batches(items, BATCH):
         photos = [item for item in batch if isinstance(item, Photo)]
         told = _told(photos, scorer) if photos else {}
@@ -35,7 +35,7 @@ def score(items: Iterable[Item], scorer: Scorer) -> Iterator[Item]:
 
 
 def _told(photos: list[Photo], scorer: Scorer) -> dict[str, dict[str, float]]:
-    """By photo what the scorer says of it."""
+    """What the scorer says of each photo, by id."""
     answers = scorer.scores([read_image(photo.path) for photo in photos], [photo.caption for photo in photos])
     if len(answers) != len(photos):
         raise FcbenchError(f"the scorer gave {len(answers)} answers for {len(photos)} photos")

@@ -11,14 +11,14 @@ from fcbench.build.records import Item, Licence, Photo, Reject, Sidecar, each
 from fcbench.errors import UsageError
 
 FAMILIES = ("by-nc-sa", "by-nc-nd", "by-nc", "by-sa", "by-nd", "by", "cc0", "pd", "usgov")
-"""What ``--licences`` can name, the most special first."""
+"""What ``--licences`` can name, the most specific first."""
 
 NAMES = (
     (r"public domain dedication|\bcc0\b|publicdomain/zero", "cc0"),
     (r"public domain|\bpdm?\b", "pd"),
     (r"united states government|\bus ?gov", "usgov"),
 )
-"""How licences without conditions are called, by Flickr and FFHQ too."""
+"""What licences without conditions are called, by Flickr and FFHQ too."""
 
 
 _BETWEEN, _TAKEN = " | ", " was taken down"
@@ -49,14 +49,14 @@ class Screen:
         return photo
 
     def blanked(self, photo: Photo) -> Photo:
-        """Of a photo that was taken down what tells that it was: nobody's name, no word, no segment."""
+        """Of a photo that was taken down, only what records that it was: no name, no word, no segment."""
         source = photo.sidecar.licence.source
         known = Sidecar(licence=Licence(source=source)) if source in self.taken_down else Sidecar()
         return Photo(photo.id, photo.path, photo.width, photo.height, known, fingerprint=photo.fingerprint)
 
 
 def idle(taken_down: Iterable[str], messages: Iterable[str]) -> list[str]:
-    """The names of ``taken_down`` that no photo was rejected for, sorted; ``messages``: of the rejects of takedowns.
+    """The names in ``taken_down`` that no photo was rejected for, sorted; ``messages``: those of takedown rejects.
 
     >>> idle({"a", "b", "c.png"}, ["a | https://x was taken down", "c was taken down"])
     ['b', 'c.png']
@@ -83,7 +83,7 @@ def licence_family(licence: str) -> str:
 
 
 def read_screen(licences: str, taken_down: Path | None) -> Screen:
-    """Licences separated by commas, and a file with one id or source (or URL) a line, # for remarks."""
+    """Licences separated by commas, and a file with one id or source (or URL) per line, # for comments."""
     names = tuple(sorted(filter(None, (name.strip().lower() for name in licences.split(",")))))
     if taken_down is None:
         return Screen(names)

@@ -18,8 +18,8 @@ MOST = 255
 def paint(segments: Sequence[dict[str, Any]], height: int, width: int) -> tuple[SegmentMap, dict[int, dict[str, Any]]]:
     """The map, and the segments by their number in it; where two overlap, the smaller one lies on top.
 
-    Numbers are the segments' own ids where these fit, else 1, 2, ... in their order. A segment of which nothing is
-    left to see has no number; beyond ``MOST`` the smallest have none.
+    Numbers are the segments' own ids where these fit, else 1, 2, ... in their order. A segment that is wholly hidden
+    has no number; beyond ``MOST`` the smallest have none.
     """
     kept = sorted(segments, key=lambda s: -s["area"])[:MOST]
     ids = [segment["id"] for segment in segments]

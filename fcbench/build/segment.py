@@ -1,4 +1,4 @@
-"""The regions of a photo: from its sidecar, else the segmenter's."""
+"""The regions of a photo: from its sidecar, else from the segmenter."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from fcbench.types import Mask, Region, Segmenter
 
 BATCH = 16
 MOST = 255
-"""Segments of a photo: their numbers must fit the 8 bits of the official reader's map."""
+"""Most segments of a photo: their numbers must fit the 8 bits of the official reader's map."""
 SAME = 0.5
-"""The overlap (IoU) from which on a found region and a planted person are one."""
+"""From this overlap (IoU) on, a found region and a planted person are one."""
 
 
 def segment(items: Iterable[Item], segmenter: Segmenter | None = None) -> Iterator[Item]:
@@ -33,7 +33,7 @@ def segment(items: Iterable[Item], segmenter: Segmenter | None = None) -> Iterat
 
 
 def lacking(items: Iterable[Item]) -> list[Photo]:
-    """The photos that a segmenter is asked for: those without segments of their own, and those of a drawn world."""
+    """The photos that a segmenter is asked about: those without segments of their own, and those of a drawn world."""
     return [i for i in items if isinstance(i, Photo) and (i.sidecar.planted or not i.sidecar.people)]
 
 
@@ -99,8 +99,8 @@ def _found(photo: Photo, number: int, region: Region, person: Planted | None) ->
 
 
 def _truth(photo: Photo, person: Planted) -> tuple[int, int] | None:
-    """The span that names somebody, where the photo has the caption that it counts the characters of.
+    """The span that names somebody, where the photo has the caption whose characters it counts.
 
-    Not where a captioner found the same words: what can be measured would be its best captions alone.
+    Not where a captioner found the same words: only its best captions would be measured then.
     """
     return None if photo.captioned or photo.caption != photo.sidecar.caption else person.span

@@ -31,7 +31,7 @@ from fcbench.store import DataFolder
 from fcbench.types import Stack
 
 Tell: TypeAlias = Callable[[str, int, float], None]
-"""Hears of a step's name, how many more photos are through it, and in how many seconds: 0 if they were before."""
+"""Called with a step's name, how many more photos are through it, and in how many seconds: 0 if they were before."""
 
 PACKAGES = (
     *("fcbench", "datasets", "numpy", "pillow", "pyarrow", "pycocotools", "spacy", "torch", "transformers"),
@@ -39,7 +39,7 @@ PACKAGES = (
 )
 INGEST_VERSION = 4
 SMALLEST, LARGEST, PARTS = 50, 1000, 4
-"""Photos a shard, and into how many shards a build of between falls, whatever machine it runs on."""
+"""Fewest and most photos per shard, and how many shards a build in between has, whatever machine it runs on."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Job:
     recaption: bool = False
     together: tuple[str, ...] = ()
     shared: bool = False
-    """Whether other commands may be at work on the same shards: then each is held by who labels it."""
+    """Whether other commands may be at work on the same shards: then each shard is locked by the one that labels it."""
 
     @property
     def shards(self) -> list[range]:
@@ -107,7 +107,7 @@ def chain(job: Job, index: int) -> list[Kept]:
 
 
 def run_shard(job: Job, index: int, stack: Stack, tell: Tell) -> None:
-    """Take a shard through all steps, unless another process is at it; those whose results are there are not run."""
+    """Take a shard through all steps, unless another process has it; steps whose results are there are not run."""
     with _lease(job, index) as ours:
         if ours:
             _run_steps(job, index, stack, tell)
@@ -117,7 +117,7 @@ def run_shard(job: Job, index: int, stack: Stack, tell: Tell) -> None:
 
 
 def prepare_shard(job: Job, index: int, tell: Tell) -> None:
-    """Take in a shard's photos ahead of who labels it, unless another process is at it."""
+    """Take in a shard's photos ahead of the worker that labels it, unless another process has it."""
     with _lease(job, index) as ours:
         if ours:
             ingest_shard(job, index, tell)
@@ -147,7 +147,7 @@ def _run_steps(job: Job, index: int, stack: Stack, tell: Tell) -> None:
 
 
 def ingest_shard(job: Job, index: int, tell: Tell) -> Kept:
-    """Take in a shard's photos, unless they are there: what no model is needed for."""
+    """Take in a shard's photos, unless they are there; needs no model."""
     part = job.shards[index]
     if (kept := _find_ingest(job, index)) is not None:
         tell("ingest", len(part), 0.0)
@@ -160,7 +160,7 @@ def ingest_shard(job: Job, index: int, tell: Tell) -> Kept:
         tell("ingest", 1, last - before)
     if len(items) != len(part):
         raise FcbenchError(f"shard {index}: the source gave {len(items)} photos for {len(part)} inputs")
-    os.sync()  # the working copies were written without waiting for the disk; what says that they are there is not
+    os.sync()  # the working copies were written without waiting for the disk; the record of them is not
     facts = _facts("ingest", {}, job.source.key(part), perf_counter() - start, items, "cpu")
     facts["copies"] = [item.path.name for item in items if isinstance(item, Photo)]
     return cache.keep(job.folder, "ingest", index, _ingest_key(job, index), items, facts)
@@ -176,7 +176,7 @@ def items_of(job: Job, kept: Kept) -> list[Item]:
 
 def _run(step: Step, items: list[Item], stack: Stack, tell: Tell) -> tuple[list[Item], float]:
     for role in step.roles if step.asks(items) else ():
-        stack.role(role)  # loading is not the step's time
+        stack.role(role)  # loading does not count as the step's time
     start = perf_counter()
     with _one_thread(stack):
         done = list(step(items, stack, lambda count, seconds: tell(step.name, count, seconds)))
@@ -186,7 +186,7 @@ def _run(step: Step, items: list[Item], stack: Stack, tell: Tell) -> tuple[list[
 
 
 def _find_ingest(job: Job, index: int) -> Kept | None:
-    """What ingest made, if the working copies are there still."""
+    """What ingest made, if the working copies are still there."""
     kept = cache.find(job.folder, "ingest", index, _ingest_key(job, index))
     if kept is None or not all((job.folder.photos / name).exists() for name in kept.facts["copies"]):
         return None
@@ -222,7 +222,7 @@ def _facts(
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Of the packages that rows depend on, as far as they are installed, and our own commit where there is one."""
+    """Versions of the packages that rows depend on, where installed, and our own commit where there is one."""
     known = {"commit": commit(), **{package: installed(package) for package in PACKAGES}}
     return {name: found for name, found in known.items() if found}
 

@@ -69,7 +69,7 @@ class Pictures:
     files: Sequence[Path]
     size: int
     aside: str = ""
-    """What lies there too and is not taken, in a line."""
+    """What else lies there and is not taken, in a line."""
 
     @classmethod
     def of(cls, root: Path, size: int) -> Pictures:
@@ -86,7 +86,7 @@ class Pictures:
         return {"source": str(self.root), "files": digest_json(self._states), "short_side": self.size}
 
     def key(self, part: range) -> str:
-        """Of the slice's files and sidecars."""
+        """A digest of the slice's files and sidecars."""
         return digest_json(["pictures", self.size, self._states[part.start : part.stop]])
 
     def ingest(self, folder: DataFolder, part: range) -> Iterator[Item]:
@@ -95,7 +95,7 @@ class Pictures:
 
     @cached_property
     def _states(self) -> list[list[tuple[str, int]]]:
-        """For each picture the names and sizes of what is there of it."""
+        """For each picture the names and sizes of those of its files that are there."""
         return [
             [(path.relative_to(self.root).as_posix(), size) for path in _beside(file) if (size := _size(path)) >= 0]
             for file in self.files
@@ -114,11 +114,11 @@ class First:
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """Those of the whole source, and the limit."""
+        """The whole source's, and the limit."""
         return {**self.source.recipe, "limit": self.limit}
 
     def key(self, part: range) -> str:
-        """As of the whole source: a photo is no other one for those that are not taken."""
+        """The whole source's: leaving photos out does not change the others."""
         return self.source.key(part)
 
     def ingest(self, folder: DataFolder, part: range) -> Iterator[Item]:
@@ -127,7 +127,7 @@ class First:
 
 
 def unlimited(source: Source) -> Source:
-    """The whole source of which only the first photos may be asked for."""
+    """The whole source, without the limit that it may have."""
     return source.source if isinstance(source, First) else source
 
 
@@ -154,8 +154,8 @@ def open_source(
 ) -> Source:
     """One of ``KINDS``, all but the world read from ``images``; a path alone is a folder of pictures.
 
-    ``size``: the side of drawn pictures; ``short_side``: the most that the shorter side of others may have; ``limit``:
-    how many of its first photos are taken, all with None. UsageError or DataError when there is nothing to take.
+    ``size``: the side of drawn pictures; ``short_side``: the most that the shorter side of others may be; ``limit``:
+    how many of the first photos are taken, None for all. UsageError or DataError when there is nothing to take.
     """
     check_limit(source, limit)
     if source == "world":
@@ -187,7 +187,7 @@ def _beside(file: Path) -> tuple[Path, ...]:
 
 
 def _size(path: Path) -> int:
-    """Bytes, -1 where nothing can be reached."""
+    """Bytes, -1 where the file cannot be reached."""
     try:
         return path.stat().st_size
     except OSError:

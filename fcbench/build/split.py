@@ -10,9 +10,9 @@ SPLITS = ("train", "validation", "test")
 TOGETHER = {"author": "an author's photos", "alike": "photos that look alike (`phash`)"}
 """What may be kept in one split beside people and source photos, by what ``--together`` calls it."""
 ALIKE = "\0alike "
-"""What the name begins with that joins photos which look alike: no person's, and no group is called by it."""
+"""Prefix of the name that joins photos which look alike; no person's name has it, and no group is named by it."""
 HELD_OUT = 0.05
-"""The share of the photos that validation gets, and test, on average."""
+"""The share of the photos that validation and test each get, on average."""
 MOST_TEST = 1000
 """How many photos test takes from a source's own validation, at most."""
 
@@ -21,8 +21,8 @@ def split(photos: Mapping[str, Collection[str]]) -> dict[str, str]:
     """The split of each photo, given by its id with the people in it; photos that share a person stay together.
 
     A group goes where a hash of its name says, whatever else is there: photos that come or go move no others, unless
-    they change who is together. Two exceptions: a group of more than half of the photos is trained on; and of three
-    groups or more none of the splits is empty, for which few groups need a forced choice, made anew when others come.
+    they change who is together. Two exceptions: a group of more than half of the photos goes to train; and with three
+    groups or more no split is empty, which for few groups takes a forced choice, made anew when groups are added.
     """
     groups = _groups(photos)
     if len(groups) < 3:
@@ -36,9 +36,9 @@ def split(photos: Mapping[str, Collection[str]]) -> dict[str, str]:
 
 
 def _spare(groups: Mapping[str, Sequence[str]], chosen: Mapping[str, str], *, from_below: bool) -> str:
-    """A group to fill an empty split with, of a split that has others: no larger than it should be, else the smallest.
+    """A group to fill an empty split with, from a split with others: no larger than a split should be, or the smallest.
 
-    Of several the one at the lowest place or, so that two choices do not get into each other's way, at the highest.
+    Of several the one at the lowest place or, so that two choices do not clash, at the highest.
     """
     counts = Counter(chosen.values())
     most = max(1, round(HELD_OUT * sum(map(len, groups.values()))))
@@ -55,16 +55,16 @@ def _by_place(name: str) -> str:
 
 
 def _place(name: str) -> float:
-    """A number in [0, 1) that is a name's own."""
+    """A number in [0, 1) that depends on the name alone."""
     return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:8], "big") / 2**64
 
 
 def split_as_listed(photos: Mapping[str, Collection[str]], listed: Mapping[str, str]) -> dict[str, str]:
-    """The split of each photo where the source has train and validation, given as those of :func:`split`.
+    """The split of each photo where the source has train and validation; ``photos`` as for :func:`split`.
 
-    Photos that share a person stay together: in validation where the source has any of them elsewhere than in train,
-    whatever it calls that, so that training sees none. Test is a tenth of validation, at most ``MOST_TEST`` photos, in
-    the order of a hash.
+    Photos that share a person stay together: in validation where the source has any of them outside train, whatever it
+    calls that, so that training sees none of them. Test is a tenth of validation, at most ``MOST_TEST`` photos, chosen
+    in the order of a hash.
     """
     groups = _groups(photos)
     held = {name for name, group in groups.items() if any(listed[photo] != "train" for photo in group)}
@@ -78,7 +78,7 @@ def split_as_listed(photos: Mapping[str, Collection[str]], listed: Mapping[str, 
 
 
 def _groups(photos: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
-    """Photos joined by the people in them, by the first of these in the alphabet, else by the first photo."""
+    """Photos joined by the people in them; a group is named by its alphabetically first person, else first photo."""
     parents: dict[str, str] = {}
 
     def find(name: str) -> str:

@@ -21,7 +21,7 @@ Run: TypeAlias = Callable[[Sequence[Item], Stack], Iterator[Item]]
 
 @dataclass(frozen=True)
 class Step:
-    """A pure function of a batch of items; ``version`` is raised when equal items would come out otherwise."""
+    """A pure function of a batch of items; ``version`` is raised when equal items would come out differently."""
 
     name: str
     run: Run
@@ -30,15 +30,15 @@ class Step:
     version: int = 1
     settings: Mapping[str, Any] = field(default_factory=dict)
     asks: Callable[[Sequence[Item]], bool] = lambda items: True
-    """Whether the models are needed for these: nobody should fetch a captioner for photos that bring their captions."""
+    """Whether these items need the models: nobody should fetch a captioner for photos that bring their captions."""
 
     def recipe(self, digests: Mapping[str, str]) -> dict[str, Any]:
-        """All that its results depend on beside its items, which share batches as they come."""
+        """All that its results depend on beside its items and how their order puts them into batches."""
         models = {role: digests.get(role, "unknown") for role in self.roles}
         return {"version": self.version, "batch": self.batch, **self.settings, **models}
 
     def __call__(self, items: Iterable[Item], stack: Stack, tell: Callable[[int, float], None]) -> Iterator[Item]:
-        """Take items through the step, a batch at a time; ``tell`` hears of how many and of their seconds."""
+        """Take items through the step, a batch at a time; ``tell`` gets each batch's number of items and seconds."""
         for batch in batches(items, self.batch):
             start = perf_counter()
             done = isolated(lambda part: list(self.run(part, stack)), batch, self.name)
@@ -47,7 +47,7 @@ class Step:
             yield from done
 
     def _refuse_failure(self, batch: list[Item], done: list[Item]) -> None:
-        """A model that fails on every photo of a batch is broken itself."""
+        """FcbenchError where a model fails on every photo of a batch of several: it is broken itself."""
         photos = sum(isinstance(item, Photo) for item in batch)
         failed = [item for item in done if isinstance(item, Reject) and item.step == self.name]
         if photos > 1 and len([item for item in failed if item.reason == "model_error"]) == photos:

@@ -1,7 +1,7 @@
 """From labelled shards to the dataset's tables: what is a duplicate, which split a photo goes to, and the files.
 
-Two passes, each holding one shard's records: the first decides, the second writes. A shard's files are written again
-only where their rows have changed.
+Two passes, each holding one shard's records at a time: the first decides, the second writes. A shard's files are
+written again only where their rows have changed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fcbench.files import digest_file, digest_json, read_json, write_bytes, writ
 from fcbench.store import DataFolder
 
 FILE_BYTES = 500_000_000
-"""What the pictures of one Parquet file take at most, unless it is a single one: as the hub advises."""
+"""Most bytes of pictures in one Parquet file, unless it holds a single one: as the hub advises."""
 
 ATTRIBUTION = ("id", "split", "author", "title", "source", "licence", "licence_url", "changes")
 
@@ -38,9 +38,9 @@ class Census:
     splits: dict[str, str] = field(default_factory=dict)
     """The split of every accepted photo."""
     originals: dict[str, str] = field(default_factory=dict)
-    """For each duplicate the photo whose pixels it has."""
+    """For each duplicate, the photo whose pixels it has."""
     taken_down: dict[str, str] = field(default_factory=dict)
-    """For each copy of a photo that was taken down that photo."""
+    """For each copy of a photo that was taken down, that photo."""
     rejected: Counter[str] = field(default_factory=Counter)
     """Photos by reason, duplicates apart."""
     licences: Counter[str] = field(default_factory=Counter)
@@ -54,7 +54,7 @@ class Census:
     files: dict[str, int] = field(default_factory=dict)
     """Which file of its split every accepted photo is in, counted from 0."""
     file_counts: dict[str, int] = field(default_factory=dict)
-    """By split how many files it has."""
+    """How many files each split has."""
 
 
 def take_census(job: Job, kept: Sequence[Kept]) -> Census:
@@ -86,7 +86,7 @@ class _Notes:
 
 
 def _note_copy(notes: _Notes, photo: Photo, original: str, together: Collection[str]) -> None:
-    """A duplicate is left out; who is in it is in its original, which must not be trained on if the copy must not."""
+    """Count a duplicate's people as in its original, which must not be trained on if the copy must not."""
     notes.shares[original] += _shared(photo, together)
     if photo.sidecar.split not in ("", "train"):
         notes.listed[original] = photo.sidecar.split
@@ -122,7 +122,7 @@ def _cut_files(census: Census, notes: _Notes) -> None:
 
 
 def _counted(job: Job, kept: Sequence[Kept], census: Census, notes: _Notes) -> Iterator[Photo]:
-    """The photos of all shards, counted on their way."""
+    """The accepted photos of all shards; every item is counted on the way."""
     seen: dict[str, str] = {}
     banned = _taken_down(job, kept)
     for index, result in enumerate(kept):
@@ -145,7 +145,7 @@ def _counted(job: Job, kept: Sequence[Kept], census: Census, notes: _Notes) -> I
 
 
 def _taken_down(job: Job, kept: Sequence[Kept]) -> dict[str, str]:
-    """By the fingerprints of photos that were taken down their ids: what has the same pixels goes with them."""
+    """The ids of photos that were taken down, by fingerprint: what has the same pixels goes with them."""
     if not job.screen.taken_down:
         return {}
     found: dict[str, str] = {}
@@ -157,9 +157,9 @@ def _taken_down(job: Job, kept: Sequence[Kept]) -> dict[str, str]:
 
 
 def _forget(job: Job, index: int, photos: set[str]) -> None:
-    """Leave nothing of a shard's photos that were taken down, in its records either.
+    """Leave nothing of a shard's photos that were taken down, not even in its records.
 
-    A working copy stays as an empty file, not to be made again.
+    A working copy stays as an empty file, so that it is not made again.
     """
     folder = job.folder
     for photo in photos:
@@ -172,7 +172,7 @@ def _forget(job: Job, index: int, photos: set[str]) -> None:
 
 
 def remove_absent(job: Job, inputs: Collection[str]) -> None:
-    """Leave nothing of photos that an earlier build had and that are no ``inputs`` of this one."""
+    """Leave nothing of an earlier build's photos that are not ``inputs`` of this one."""
     for path in job.folder.photos.glob("*"):
         if path.stem not in inputs:
             path.unlink()
@@ -191,7 +191,7 @@ def _count(census: Census, photo: Photo) -> None:
 
 
 def write_tables(job: Job, kept: Sequence[Kept], census: Census, recipe: str) -> dict[str, int]:
-    """Write every table; the sizes in bytes of the Parquet files, by their place in the folder."""
+    """Write every table; returns the sizes in bytes of the Parquet files, by their path in the folder."""
     from fcbench.build.write import write_rejects
 
     folder, files = job.folder, dict[str, int]()
@@ -244,7 +244,7 @@ def _credit(photo: Photo, census: Census) -> tuple[str, ...]:
 def _write_shard(
     job: Job, index: int, items: Sequence[Item], photos: Sequence[Photo], census: Census, recipe: str
 ) -> dict[str, int]:
-    """A shard's files and, after them, what made them; nothing where they are there already."""
+    """Write a shard's files and, after them, what made them; nothing where they are there already."""
     from fcbench.build.write import write_photos
 
     parts = _parts(photos, census)
@@ -286,7 +286,7 @@ def _write_shard(
 
 
 def _parts(photos: Sequence[Photo], census: Census) -> dict[tuple[str, int, int], list[Photo]]:
-    """A shard's photos by file: the split, the file's number in it, and how many it has."""
+    """A shard's photos by file: the split, the file's number in it, and how many files it has."""
     parts: dict[tuple[str, int, int], list[Photo]] = {}
     for name in SPLITS:
         for photo in photos:
@@ -296,7 +296,7 @@ def _parts(photos: Sequence[Photo], census: Census) -> dict[tuple[str, int, int]
 
 
 def _files_there(folder: DataFolder, index: int, key: str) -> dict[str, int] | None:
-    """The files of a shard that was written from the same rows."""
+    """The files of a shard, if they are there and were written from the same rows."""
     try:
         told = read_json(folder.provenance(index))
         files = {file["path"]: int(file["bytes"]) for file in told["files"]}
@@ -311,7 +311,7 @@ def are_there(folder: DataFolder, files: Mapping[str, int]) -> bool:
 
 
 def _remove_others(folder: DataFolder, files: Iterable[str], shards: int) -> None:
-    """What an earlier build left."""
+    """Delete what an earlier build left."""
     wanted = {folder.path / name for name in files} | {folder.provenance(index) for index in range(shards)}
     for pattern in ("data/*.parquet", "annotations/*.parquet", "meta/*.json"):
         for path in folder.path.glob(pattern):

@@ -10,13 +10,13 @@ from fcbench.stacks import load_stack, names
 from fcbench.store import DataFolder
 
 ELSEWHERE = "sd15"
-"""Whose tokenizer counts for a dataset that does not say what made it: captions of people are for CLIP."""
+"""The stack whose tokenizer counts for a dataset that does not say what made it: captions of people are for CLIP."""
 
 
 def tokenizer_of(folder: DataFolder, stack: str | None = None) -> Any:
     """The tokenizer of ``stack``, else of the stack that made the dataset. No weights are loaded.
 
-    UsageError where that is a stack of somebody's own, which is known by its file alone.
+    UsageError where that is a user's own stack, known only by its file.
     """
     made_by = str(read_json(folder.recipe)["stack"]) if folder.recipe.exists() else ELSEWHERE
     if stack is None and made_by not in names():

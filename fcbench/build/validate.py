@@ -95,7 +95,7 @@ def _official(path: Path, tokenizer: Any) -> tuple[int, Counter[int], list[Fault
 
 
 class _Seen:
-    """What may not be there twice, or in two splits; ``urls``: a photo's source neither, as crops of one have it."""
+    """What may not be there twice, or in two splits; ``urls``: nor may a photo's source, which its crops share."""
 
     def __init__(self, *, urls: bool) -> None:
         self._ids: set[str] = set()
@@ -122,7 +122,7 @@ def _is_ffhq(folder: DataFolder) -> bool:
 
 
 def _files(folder: DataFolder) -> Iterator[Fault]:
-    """Every file's digest, as its shard tells it."""
+    """Check every file's digest against its shard's record."""
     for told in sorted(folder.path.glob("meta/*.json")):
         try:
             files = [(folder.path / file["path"], file["sha256"]) for file in read_json(told)["files"]]
@@ -137,7 +137,7 @@ def _files(folder: DataFolder) -> Iterator[Fault]:
 
 
 def _totals(folder: DataFolder) -> Iterator[Fault]:
-    """Inputs = accepted + rejected + duplicates, and the rejects' reasons are of the closed set."""
+    """Check that inputs = accepted + rejected + duplicates, and that rejects' reasons are of the closed set."""
     if not folder.build.exists():
         yield Fault("unfinished", folder.build.name, "not there: the build is not finished; run: fcbench build-data")
         return

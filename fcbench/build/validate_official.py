@@ -1,6 +1,6 @@
 """Every fault of an official folder, where :mod:`fcbench.fastcomposer.official_data` stops at the first.
 
-The official loader checks nothing: what is named here trains wrong there, or ends it after hours.
+The official loader checks nothing: what is named here would train wrong there, or end it after hours.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fcbench.masks import box_holds, box_of
 from fcbench.types import PERSON
 
 Told: TypeAlias = tuple[str, str, str, int | None]
-"""Where, code (empty: no fault), message; and, once a photo, how many subjects it trains."""
+"""Where, code (empty: no fault), message; and, once per photo, how many subjects it trains."""
 
 LISTS = ("image_ids_train.txt", "image_ids_test.txt", "image_ids.txt")
 

@@ -1,15 +1,15 @@
-"""How sure a share is that was counted in a sample."""
+"""How sure a share counted in a sample is."""
 
 from __future__ import annotations
 
 from math import sqrt
 
 Z = 1.959963984540054
-"""Of a normal distribution 95 % lies within so many standard deviations."""
+"""95 % of a normal distribution lies within this many standard deviations."""
 
 
 def wilson(right: float, count: float) -> tuple[float, float]:
-    """The 95 % interval of a share by Wilson's score (1927): holds its level at shares near 0 and 1, and for few.
+    """The 95 % interval of a share by Wilson's score (1927): holds its level near 0 and 1, and for small counts.
 
     >>> [round(end, 3) for end in wilson(10, 10)], wilson(0, 0)
     ([0.722, 1.0], (0.0, 1.0))

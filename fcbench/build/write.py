@@ -72,7 +72,7 @@ REJECT_FEATURES = Features(
 
 
 def features_of(scored: Collection[str] = (), *, pixels: bool = True) -> Features:
-    """The columns of a dataset, with those that its scorer gave last; without ``pixels`` those of the annotations."""
+    """The columns of a dataset, its scorer's last; without ``pixels`` those of the annotations."""
     own = {name: feature for name, feature in FEATURES.items() if pixels or name != "image"}
     return Features(own | {name: Value("float32") for name in scored})
 
@@ -95,9 +95,9 @@ def write_photos(
 
 
 def write_rejects(path: Path, rejects: Sequence[Reject], tries: Mapping[str, int]) -> None:
-    """Write the table of what was left out; it is there when it is empty too.
+    """Write the table of what was left out, even where it is empty.
 
-    ``tries``: by the ids of photos how often they were tried again; the last attempt's number is a column.
+    ``tries``: how often photos were tried again, by id; the last attempt's number is a column.
     """
     rows = [{**asdict(reject), "attempt": 1 + tries.get(reject.id, 0)} for reject in rejects]
     table = pyarrow.Table.from_pylist(rows, schema=REJECT_FEATURES.arrow_schema)

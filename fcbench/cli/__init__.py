@@ -23,7 +23,7 @@ STOPPED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code: 0, 1, 2 for wrong usage, 130 for Ctrl-C."""
+    """Run a command and return the exit code: 0, 1, 2 for wrong usage, 130 for Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     if "--version" in words:

@@ -1,4 +1,4 @@
-"""What several commands take, said once."""
+"""What several commands take, defined once."""
 
 from __future__ import annotations
 

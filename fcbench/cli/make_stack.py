@@ -24,7 +24,7 @@ def make_stack(
 ) -> None:
     """Train the miniature stack from nothing.
 
-    Judges, codec and base, then FastComposer on built data. Writes OUT/stack.yaml with a folder a role, and a card of
+    Judges, codec and base, then FastComposer on built data. Writes OUT/stack.yaml with a folder per role, and a card of
     scores on people that no training saw. The face judges, the base and FastComposer train on --device, the other
     roles on the processor.
     """

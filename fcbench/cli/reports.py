@@ -66,7 +66,7 @@ def report(
 ) -> None:
     """Score what is not scored yet and write the leaderboards.
 
-    Writes OUT/reports/SUITE. Without --suite every suite that has runs.
+    Writes OUT/reports/SUITE; without --suite, for every suite that has runs.
     """
     from fcbench import report
 
@@ -95,7 +95,7 @@ def _write_reports(
     baseline: str | None,
     publish: Path | None,
 ) -> None:
-    """Score and report each suite; of several, one that fails is told and keeps no other from its report."""
+    """Score and report each suite; of several, one that fails is named, and the others are still reported."""
     from fcbench import report, store
     from fcbench.report.against import earlier_report
     from fcbench.report.board import check_baseline
@@ -134,9 +134,9 @@ def _check(reasons: Sequence[str]) -> None:
 
 
 def _unscored(suites: Sequence[str] | None, stack: str | None, out: Path) -> Iterator[str]:
-    """The runs whose scores are not of what lies there now: pictures, photos, judges, the code of metrics.
+    """The runs whose scores do not fit what lies there now: pictures, photos, judges, the code of metrics.
 
-    A stack that is not on this machine tells nothing.
+    Runs whose stack is not on this machine are passed over.
     """
     from fcbench import store
     from fcbench.files import read_json
@@ -162,7 +162,7 @@ def _unscored(suites: Sequence[str] | None, stack: str | None, out: Path) -> Ite
 
 
 def _adopt(pictures: Path, suites: Sequence[str], name: str, out: Path, told: Mapping[str, Any]) -> None:
-    """Take a folder of pictures over as a run; ``told`` is what else ``adopt`` is told of them."""
+    """Adopt a folder of pictures as a run; ``told`` is what else ``adopt`` is told of them."""
     from fcbench.config import load_suites
     from fcbench.run.pictures import adopt
 

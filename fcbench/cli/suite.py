@@ -30,7 +30,7 @@ def show_suite(
 
 @app.command("check")
 def check_suite(suite: Annotated[str, typer.Argument(help="Name or YAML file.")]) -> None:
-    """Name everything that is missing of a suite's people, as of your copy of CelebA; exit code 1 if anything is."""
+    """Name everything missing of a suite's people, say from your copy of CelebA; exit code 1 if anything is."""
     from fcbench.config import load_suites
     from fcbench.run.remarks import remarks
     from fcbench.run.suites import missing_people

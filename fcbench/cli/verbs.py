@@ -31,7 +31,7 @@ def options(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the trace of an error.")] = False,
 ) -> None:
-    """Options of every verb; ``main`` has taken both from the arguments already, they stand here for the help."""
+    """Options of every verb; ``main`` has already taken both from the arguments, they are here for the help."""
 
 
 @app.command("build-data")
@@ -197,9 +197,9 @@ def run(
 ) -> None:
     """Draw every case of a suite with a method.
 
-    Writes OUT/runs/SUITE/METHOD. Without --suite mini-single and mini-pair are drawn, without --method all that need
-    no tuning; with --alpha or --checkpoint it is FastComposer alone. A run that was stopped continues where it was.
-    With --alpha a run becomes METHOD@alpha-0.2.
+    Writes OUT/runs/SUITE/METHOD. Without --suite it draws mini-single and mini-pair; without --method, all methods that
+    need no tuning, or FastComposer alone with --alpha or --checkpoint. A run that was stopped continues where it was.
+    With --alpha a run is called METHOD@alpha-0.2.
     """
     from itertools import product
 
@@ -287,7 +287,7 @@ def _options(settings: Sequence[str]) -> dict[str, str]:
 
 
 def _write_sanity(plans: Sequence[Suite], stack: str | None, out: Path, given: Mapping[str, object]) -> None:
-    """Write the yardsticks; ``given`` holds the options that are a method's, which nothing here would read."""
+    """Write the yardsticks; UsageError for an option in ``given``, those of a method, which nothing here reads."""
     from fcbench.run.sanity import write_sanity
 
     if unread := [option for option, value in given.items() if value]:
