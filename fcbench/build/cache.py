@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from fcbench.build.records import Item, Photo, Reject
+from fcbench.errors import DataError, one_line
 from fcbench.files import digest_json, write_bytes
 from fcbench.store import DataFolder
 
@@ -58,10 +59,13 @@ def _open(path: Path) -> Kept | None:
 
 
 def load(folder: DataFolder, kept: Kept) -> list[Item]:
-    """Its items; OSError, EOFError, ValueError or zlib.error where the file is broken."""
-    with gzip.open(kept.path) as lines:
-        lines.readline()
-        return [_read(folder, line) for line in lines]
+    """Its items; DataError if the file is broken."""
+    try:
+        with gzip.open(kept.path) as lines:
+            lines.readline()
+            return [_read(folder, line) for line in lines]
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise DataError(f"{kept.path}: broken ({one_line(error)}); delete it and run the command again") from error
 
 
 def keep(folder: DataFolder, step: str, shard: int, key: str, items: Iterable[Item], facts: dict[str, Any]) -> Kept:

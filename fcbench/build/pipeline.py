@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any, TextIO, TypedDict, Unpack
 
 from fcbench.build.accuracy import Accuracy
-from fcbench.build.cache import Kept, remove_forgotten
+from fcbench.build.cache import Kept, load, remove_forgotten
 from fcbench.build.engine import Engine, Here
 from fcbench.build.ffhq import Ffhq
 from fcbench.build.progress import Progress
 from fcbench.build.records import FAILURES, REASONS, Reject
 from fcbench.build.screen import Screen
-from fcbench.build.shard import INGEST_VERSION, Job, chain, items_of, last_kept, versions
+from fcbench.build.shard import INGEST_VERSION, Job, chain, last_kept, versions
 from fcbench.build.source import Pictures, open_source, unlimited
 from fcbench.build.split import SPLITS
 from fcbench.errors import FcbenchError, UsageError
@@ -360,6 +360,6 @@ def _count_tries(job: Job, results: Sequence[Kept], reasons: Sequence[str]) -> N
     """Count one more try for each photo that was rejected for one of the reasons."""
     tries = Counter(read_json(job.folder.tries) if job.folder.tries.exists() else {})
     for kept in results:
-        rejects = [item for item in items_of(job, kept) if isinstance(item, Reject)]
+        rejects = [item for item in load(job.folder, kept) if isinstance(item, Reject)]
         tries.update(item.id for item in rejects if item.reason in reasons and item.step == kept.facts["step"])
     write_json(job.folder.tries, dict(sorted(tries.items())))

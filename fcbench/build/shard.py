@@ -24,7 +24,7 @@ from fcbench.build.records import Item, Photo, Reject
 from fcbench.build.screen import Screen
 from fcbench.build.source import Source
 from fcbench.build.steps import Step, steps_of
-from fcbench.errors import DataError, FcbenchError, UsageError, one_line
+from fcbench.errors import FcbenchError, UsageError
 from fcbench.files import leased
 from fcbench.packages import commit, installed
 from fcbench.store import DataFolder
@@ -139,7 +139,7 @@ def _run_steps(job: Job, index: int, stack: Stack, tell: Tell) -> None:
             kept, items = found, None
             tell(step.name, len(job.shards[index]), 0.0)
             continue
-        given = items_of(job, kept) if items is None else items
+        given = cache.load(job.folder, kept) if items is None else items
         items, seconds = _run(step, given, stack, tell)
         facts = _facts(step.name, step.recipe(job.digests), kept.output, seconds, items, stack.device)
         facts["models"] = list(step.roles if step.asks(given) else ())
@@ -164,14 +164,6 @@ def ingest_shard(job: Job, index: int, tell: Tell) -> Kept:
     facts = _facts("ingest", {}, job.source.key(part), perf_counter() - start, items, "cpu")
     facts["copies"] = [item.path.name for item in items if isinstance(item, Photo)]
     return cache.keep(job.folder, "ingest", index, _ingest_key(job, index), items, facts)
-
-
-def items_of(job: Job, kept: Kept) -> list[Item]:
-    """A shard's items; DataError where what a step left is broken."""
-    try:
-        return cache.load(job.folder, kept)
-    except (OSError, EOFError, ValueError) as error:
-        raise DataError(f"{kept.path}: broken ({one_line(error)}); delete it and run the command again") from error
 
 
 def _run(step: Step, items: list[Item], stack: Stack, tell: Tell) -> tuple[list[Item], float]:

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fcbench.build.accuracy import Accuracy, matching_accuracy
-from fcbench.build.cache import Kept, forget
+from fcbench.build.cache import Kept, forget, load
 from fcbench.build.phash import alike
 from fcbench.build.quality import PHOTO_SCORES
 from fcbench.build.records import Item, Photo, Reject
-from fcbench.build.shard import Job, chain, items_of
+from fcbench.build.shard import Job, chain
 from fcbench.build.split import ALIKE, SPLITS, split, split_as_listed
 from fcbench.errors import DataError, FcbenchError
 from fcbench.files import digest_file, digest_json, read_json, write_bytes, write_json, write_text
@@ -126,7 +126,7 @@ def _counted(job: Job, kept: Sequence[Kept], census: Census, notes: _Notes) -> I
     seen: dict[str, str] = {}
     banned = _taken_down(job, kept)
     for index, result in enumerate(kept):
-        for item in items_of(job, result):
+        for item in load(job.folder, result):
             if item.id in census.inputs:
                 raise FcbenchError(f"two photos are called {item.id}: a source must give each its own id")
             census.inputs.add(item.id)
@@ -150,8 +150,8 @@ def _taken_down(job: Job, kept: Sequence[Kept]) -> dict[str, str]:
         return {}
     found: dict[str, str] = {}
     for index, result in enumerate(kept):
-        down = {item.id for item in items_of(job, result) if isinstance(item, Reject) and item.reason == "takedown"}
-        photos = items_of(job, chain(job, index)[0]) if down else []
+        down = {item.id for item in load(job.folder, result) if isinstance(item, Reject) and item.reason == "takedown"}
+        photos = load(job.folder, chain(job, index)[0]) if down else []
         found |= {p.fingerprint: p.id for p in photos if isinstance(p, Photo) and p.id in down and p.fingerprint}
     return found
 
@@ -200,7 +200,7 @@ def write_tables(job: Job, kept: Sequence[Kept], census: Census, recipe: str) ->
     table = csv.writer(credits, lineterminator="\n")
     table.writerow(ATTRIBUTION)
     for index, result in enumerate(kept):
-        items = [_settled(item, census) for item in items_of(job, result)]
+        items = [_settled(item, census) for item in load(job.folder, result)]
         left_out = [item for item in items if isinstance(item, Reject)]
         _forget(job, index, {item.id for item in left_out if item.reason == "takedown"})
         rejects += left_out
