@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from fcbench.files import read_json
 from fcbench.images import read_image
+from fcbench.stacks import load_stack
 from tests.pretended_gpu import POSSIBLE, environment
 from tests.pretended_gpu.tensors import NAME
 
@@ -159,3 +161,13 @@ def test_half_precision_draws_what_a_processor_draws(fcbench: Commands) -> None:
         drawn[device] = read_image(file).astype(int)
     assert drawn["cpu"].std() > 20
     assert np.abs(drawn["cuda"] - drawn["cpu"]).max() <= 8  # of 255
+
+
+def test_the_miniature_is_made(tmp_path: Path, gpu: dict[str, str]) -> None:
+    made = tmp_path / "stack"
+    command = [sys.executable, "-m", "tests.pretended_gpu.stages", str(made)]
+    done = subprocess.run(command, env=gpu, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert {file.name for file in (tmp_path / "judges").iterdir()} == {"det.onnx", "rec.onnx", "card.json"}
+    unet = load_stack(str(made / "stack.yaml"), device="cpu").role("unet")
+    assert all(torch.isfinite(value).all() for value in unet.state_dict().values())

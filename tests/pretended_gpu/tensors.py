@@ -8,13 +8,18 @@ from the GPU is read back to the CPU, whatever ``map_location`` says.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
 import torch
 from torch.nn import functional
 from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
+from torch.utils._python_dispatch import (
+    TorchDispatchMode,
+    _disable_current_modes,
+    return_and_correct_aliasing,
+)
 
 from tests.pretended_gpu.memory import Hold, memory
 from tests.pretended_gpu.shapes import with_numbers, without_numbers
@@ -187,21 +192,32 @@ def install() -> None:
     for name in ("getDevice", "exchangeDevice", "maybeExchangeDevice"):
         setattr(torch._C, f"_cuda_{name}", lambda device=0: 0)
     functional.scaled_dot_product_attention = _attention
-    torch.nn.Module._apply = _apply  # type: ignore[assignment, method-assign]
+    torch.nn.Module._apply = _apply  # type: ignore[method-assign]
+    torch.onnx.export = _export
     torch._C._set_only_lift_cpu_tensors(True)  # tensors made from numbers go to their device in plain sight
     Pretending().__enter__()  # type: ignore[no-untyped-call]
+
+
+_plain_export = torch.onnx.export
+
+
+def _export(*args: Any, **kwargs: Any) -> Any:
+    """Models are exported on the CPU, and the exporter does not see what a mode computes."""
+    with _disable_current_modes():
+        return _plain_export(*args, **kwargs)
 
 
 _plain_apply = torch.nn.Module._apply
 
 
-def _apply(module: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.nn.Module:
-    """A parameter that goes to the GPU stays the same object, as it does on a real one."""
+def _apply(module: torch.nn.Module, change: Callable[[torch.Tensor], torch.Tensor], *rest: Any) -> torch.nn.Module:
+    """A parameter that goes to the GPU or comes from it stays the same object, as it does on a real one."""
     before = torch.__future__.get_swap_module_params_on_conversion()
-    swaps = any(not isinstance(p, Held) for p in module._parameters.values() if p is not None)
+    stays = isinstance(change(Held(torch.empty(0))), Held)
+    swaps = any(isinstance(p, Held) != stays for p in module._parameters.values() if p is not None)
     torch.__future__.set_swap_module_params_on_conversion(swaps)
     try:
-        made: torch.nn.Module = _plain_apply(module, *args, **kwargs)  # type: ignore[no-untyped-call]
+        made: torch.nn.Module = _plain_apply(module, change, *rest)  # type: ignore[no-untyped-call]
         return made
     finally:
         torch.__future__.set_swap_module_params_on_conversion(before)  # it is read after the children's turn
