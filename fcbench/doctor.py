@@ -13,7 +13,7 @@ from importlib.metadata import requires
 from fcbench import packages, plugins, stacks
 from fcbench.config import read_yaml, validate
 from fcbench.errors import FcbenchError
-from fcbench.stacks.presence import facts_of
+from fcbench.stacks.presence import facts_of, joined
 
 DEFAULT_STACK = "mini"
 
@@ -106,7 +106,7 @@ def _stacks() -> Iterator[Finding]:
             "stack",
             f"{name}: {len(mends) - len(absent)} of {len(mends)} roles"
             + (f", not {', '.join(absent)}" if absent else ""),
-            mend="; ".join(sorted({mend for mend in mends.values() if mend})),
+            mend="; ".join(joined(sorted(mend for mend in mends.values() if mend))),
             needed=name == DEFAULT_STACK,
         )
 

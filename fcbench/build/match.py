@@ -31,7 +31,9 @@ PERSON_WORDS = frozenset(
     | {"dancer", "daughter", "doctor", "farmer", "friend", "grandma", "grandpa", "husband", "infant", "musician"}
     | {"nurse", "officer", "pilot", "policeman", "rider", "singer", "sister", "skier", "soldier", "son", "surfer"}
     | {"teacher", "teen", "tourist", "waiter", "waitress", "wife", "brother", "boyfriend", "girlfriend", "businessman"}
-    | {"businesswoman", "celebrity", "cowboy", "elder", "king", "queen", "prince", "princess"}
+    | {"businesswoman", "celebrity", "cowboy", "elder", "king", "queen", "prince", "princess", "model"}
+    | {"skateboarder", "snowboarder", "cyclist", "bicyclist", "biker", "motorcyclist", "skater", "swimmer", "runner"}
+    | {"batter", "catcher", "pitcher", "umpire", "golfer", "goalie", "referee", "driver", "performer", "guitarist"}
 )
 """Nouns that name one person; plurals are left out, as one segment is one person."""
 

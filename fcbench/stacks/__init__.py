@@ -26,6 +26,7 @@ from fcbench.config import Closed, Name, Share, read_yaml, validate
 from fcbench.errors import MissingError, UsageError, did_you_mean
 from fcbench.files import digest_file, digest_json
 from fcbench.memory import spare
+from fcbench.packages import installed
 from fcbench.stacks.hub import commit_of
 from fcbench.stacks.presence import RoleFacts, RoleSpec, facts_of, pack_of
 from fcbench.types import GENERATING, ROLES, Stack
@@ -157,9 +158,16 @@ def _on_weights(spec: StackSpec, weights: Path) -> dict[str, RoleSpec]:
         raise UsageError(f"{weights}: no such file")
     classes = {role: spec.roles[role].class_ for role in ("text_encoder", "vae", "unet", "tokenizer", "scheduler")}
     if weights.is_dir():
-        return {role: RoleSpec(class_=name, path=weights / role) for role, name in classes.items()}
+        return {role: _in_folder(name, weights / role) for role, name in classes.items()}
     ours = {role: spec.random[role] for role in ("tokenizer", "scheduler")}
     return {role: RoleSpec(class_=name, path=weights) for role, name in classes.items()} | ours
+
+
+def _in_folder(class_name: str, place: Path) -> RoleSpec:
+    """A role from a pipeline's folder, which may hold its weights in float16 alone."""
+    files = [file.name for file in place.glob("*.safetensors")]
+    halved = bool(files) and all(".fp16." in name for name in files)
+    return RoleSpec(class_=class_name, path=place, **({"variant": "fp16"} if halved else {}))
 
 
 def _checkpoint(spec: StackSpec, folder: Path) -> str | None:
@@ -176,20 +184,32 @@ def _digest(part: RoleSpec, folder: Path) -> str:
     """
     if part.path is not None:
         place = folder / part.path
-        if place.is_file():
-            return _with_arguments(_file_digest(place, place.stat().st_mtime_ns), part)
-        files = sorted(p for p in place.rglob("*") if p.is_file())
-        return _with_arguments(digest_json([[p.name, digest_file(p)] for p in files]), part)
+        weights = _file_digest(place, place.stat().st_mtime_ns) if place.is_file() else _folder_digest(place)
+        return _with_arguments(weights, part) + _detector_digest(part, place.parent)
     if part.hub is not None:
         return _hub_digest(part, commit_of(part.hub, part.revision))
     told, pack = part.model_dump(mode="json"), pack_of(part)
+    if (place_name := told.get("place")) and (release := installed(place_name)):  # a spaCy pipeline is a package
+        told["release"] = release
     networks = sorted(pack.glob("*.onnx")) if pack is not None else []
     inside = [[network.name, _file_digest(network, network.stat().st_mtime_ns)] for network in networks]
     return digest_json([told, *inside] if inside else told)
 
 
+def _folder_digest(place: Path) -> str:
+    files = sorted(p for p in place.rglob("*") if p.is_file())
+    return digest_json([[p.name, digest_file(p)] for p in files])
+
+
+def _detector_digest(part: RoleSpec, beside: Path) -> str:
+    """Of the detector that prompts SAM; empty if there is none."""
+    name = (part.model_extra or {}).get("detector")
+    place = next((found for found in (beside / name, Path(name)) if found.is_dir()), None) if name else None
+    return f" with {_folder_digest(place)}" if place is not None else ""
+
+
 def _hub_digest(part: RoleSpec, commit: str) -> str:
-    return _with_arguments(f"{part.hub}@{commit}", part)
+    return _with_arguments(f"{part.hub}@{commit}", part) + _detector_digest(part, Path())
 
 
 def _with_arguments(weights: str, part: RoleSpec) -> str:
@@ -229,7 +249,7 @@ def _load(
         return from_path(role, part.class_, place, device, options, unrounded=whole)
     if part.hub is not None:
         known = _commit(digests[role])  # what was written down is loaded, wherever the branch is by now
-        place, commit = fetch(part.hub, known, part.subfolder, thing)
+        place, commit = fetch(part.hub, known, part.subfolder, thing, variant=str(options.get("variant", "")))
         digests[role] = _hub_digest(part, commit)
         return from_path(role, part.class_, place, device, options, unrounded=whole)
     return build(part.class_, device, options)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from fcbench.errors import DataError, MissingError, one_line
-from fcbench.stacks.loading import precision, read_whole
+from fcbench.stacks.loading import precision, read_whole, refuse_nan
 from fcbench.types import Image
 from fcbench.weights import quiet
 
@@ -39,6 +39,7 @@ class Detector:
             pixel_values=pixels["pixel_values"].to(self._model.device, self._model.dtype),
             **({"pixel_mask": pixels["pixel_mask"].to(self._model.device)} if "pixel_mask" in pixels else {}),
         )
+        refuse_nan(output.logits, "segmenter's detector")
         found = self._processor.post_process_object_detection(
             output, threshold=self._threshold, target_sizes=[image.shape[:2]]
         )[0]
@@ -62,7 +63,10 @@ def load_detector(
     quiet()
     folder = Path(place)
     if not (folder / "config.json").is_file():
-        raise MissingError(f"{folder}: no config.json of a detector there; get one with: hf download {place}")
+        raise MissingError(
+            f"{folder}: no config.json of a detector there; a detector is a folder, such as: hf download "
+            "hustvl/yolos-small --local-dir detector"
+        )
     try:
         model = read_whole(
             AutoModelForObjectDetection, folder, local_files_only=True, use_safetensors=True, dtype=precision(device)

@@ -70,6 +70,10 @@ def load_blip(place: Path | str, *, beams: int = 3, tokens: int = 50, batch: int
         if kind not in classes:
             raise DataError(f"{folder}: a captioner must be blip or blip-2, this is {kind}")
         model = read_whole(classes[kind], folder, local_files_only=True, use_safetensors=True, dtype=precision(device))
+        if kind == "blip-2" and model.config.image_token_id is None:
+            raise DataError(
+                f"{folder}: a BLIP-2 of before November 2024, without image_token_index: take a later revision"
+            )
         processor = BlipImageProcessorPil.from_pretrained(folder, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except DataError:

@@ -68,6 +68,18 @@ class Facenet:
         return unit
 
 
+def weights_file() -> Path:
+    """Where PyTorch keeps FaceNet's weights."""
+    import torch
+
+    return Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
+
+
+def download(weights: Path) -> str:
+    """The command that puts them there."""
+    return f"curl -L --create-dirs -o {weights} {URL}"
+
+
 def load_facenet(*, device: str = "cpu") -> Facenet:
     """The paper's judge; MissingError says how to install the package or where its weights belong."""
     try:
@@ -76,13 +88,9 @@ def load_facenet(*, device: str = "cpu") -> Facenet:
         raise MissingError(
             f"the judge facenet needs facenet-pytorch ({error}), beside a torchvision of your torch: {INSTALL}"
         ) from error
-    import torch
-
-    weights = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
+    weights = weights_file()
     if not weights.is_file():
-        raise MissingError(
-            f"{weights}: FaceNet's weights are not there; get them with: curl -L --create-dirs -o {weights} {URL}"
-        )
+        raise MissingError(f"{weights}: FaceNet's weights are not there; get them with: {download(weights)}")
     detector = MTCNN(
         image_size=SIDE,
         margin=0,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fcbench.errors import DataError, MissingError, one_line
-from fcbench.stacks.loading import precision, read_whole
+from fcbench.stacks.loading import precision, read_whole, refuse_nan
 from fcbench.types import Image
 from fcbench.weights import quiet
 
@@ -54,6 +54,7 @@ class GroundingDino:
             pixel_mask=pixels["pixel_mask"].to(device),
             **{name: value.to(device) for name, value in words.items()},
         )
+        refuse_nan(output.logits, "matcher")
         shares = output.logits[0].float().sigmoid().cpu()
         corners = to_corners(output.pred_boxes[0].float().cpu(), image.shape[:2])
         return [self._of_phrase(shares, corners, tokens_of(span, offsets)) for span in spans]

@@ -7,21 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from fcbench.errors import MissingError
-from fcbench.stacks.whole import is_model, lacking, stem
+from fcbench.stacks.whole import files_of, is_model, lacking
 from fcbench.weights import hub_errors, why_not_fetched
 
 
 def fetch(
-    hub: str, revision: str | None, subfolder: str | None, thing: Any, *, weights: bool = True
+    hub: str, revision: str | None, subfolder: str | None, thing: Any, *, weights: bool = True, variant: str = ""
 ) -> tuple[Path, str]:
     """The local folder that holds what the class or callable ``thing`` reads of a hub id, and its commit.
 
-    Fetches only these files, and only if the cache lacks one; without ``weights`` the small ones. MissingError says why
-    they cannot be had, and the command that fetches them.
+    Fetches only these files, and only if the cache lacks one; without ``weights`` the small ones; ``variant``: of the
+    weights, such as ``fp16``. MissingError says why they cannot be had, and the command that fetches them.
     """
     from huggingface_hub import snapshot_download
 
-    patterns = _patterns(thing, subfolder, weights)
+    patterns = patterns_of(thing, subfolder, weights=weights, variant=variant)
     failure: Exception | None = None
     why = ""
     for local in (True, False):
@@ -31,7 +31,7 @@ def fetch(
             failure, why = error, why_not_fetched(error)
             continue
         folder = Path(found) / (subfolder or "")
-        if not (absent := lacking(folder, thing, weights=weights)):
+        if not (absent := lacking(folder, thing, weights=weights, variant=variant)):
             return folder, Path(found).name
         failure, why = None, f"{folder} lacks {absent}"
     raise MissingError(
@@ -58,14 +58,14 @@ def download_command(hub: str, revision: str | None, patterns: list[str]) -> str
     return shlex.join([*words, *(word for pattern in patterns for word in ("--include", pattern))])
 
 
-def _patterns(thing: Any, subfolder: str | None, weights: bool) -> list[str]:
-    """A model's configuration and float32 safetensors, a tokenizer's or schedule's text files; for others both."""
+def patterns_of(thing: Any, subfolder: str | None, *, weights: bool = True, variant: str = "") -> list[str]:
+    """A model's configuration and safetensors, a tokenizer's or schedule's text files; for others both."""
     names = []
     if is_model(thing) and not weights:
         names += ["config.json"]
     elif is_model(thing) or not hasattr(thing, "from_pretrained"):
-        name = stem(thing)
-        names += ["config.json", f"{name}.safetensors", f"{name}.safetensors.index.json", f"{name}-0*.safetensors"]
+        name, index = files_of(thing, variant)
+        names += ["config.json", name, index, name.replace(".safetensors", "-0*.safetensors")]
     if not is_model(thing):
         names += ["*.json", "*.txt"]
     return [f"{subfolder}/{name}" if subfolder else name for name in names]

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fcbench.errors import DataError, MissingError, UsageError, one_line
+from fcbench.errors import DataError, FcbenchError, MissingError, UsageError, one_line
 from fcbench.stacks.initial import initialising, untrained
 from fcbench.stacks.single_file import load_single_file
 from fcbench.stacks.whole import is_tokenizer, lacking_vocabulary
@@ -112,6 +112,12 @@ def precision(device: str) -> Any:
     import torch
 
     return torch.float32 if device == "cpu" else torch.float16
+
+
+def refuse_nan(values: Any, what: str) -> None:
+    """FcbenchError if a labeller's output, a tensor, holds NaN, which compares as if nothing had been found."""
+    if bool(values.isnan().any()):
+        raise FcbenchError(f"the {what} gave NaN for this picture, as float16 may where numbers grow too large")
 
 
 def _is_module(thing: Any) -> bool:

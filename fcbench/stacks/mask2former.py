@@ -8,6 +8,7 @@ every segment keeps its own id.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,13 +18,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fcbench.errors import DataError, MissingError, one_line
-from fcbench.stacks.loading import precision, read_whole
+from fcbench.errors import DataError, MissingError, UsageError, one_line
+from fcbench.stacks.loading import precision, read_whole, refuse_nan
 from fcbench.types import Image, Region
 from fcbench.weights import quiet
 
 BATCH = 16
-COCO_THINGS = 80
+COCO_THINGS, COCO_LABELS = 80, 133
 """COCO's panoptic labels begin with its 80 things; the 53 kinds of stuff come after."""
 
 
@@ -49,6 +50,7 @@ class Mask2Former:
             given = self._processor(batch, return_tensors="pt")
             output = self._model(pixel_values=given.pixel_values.to(self._model.device, self._model.dtype))
             logits = output.masks_queries_logits.float()
+            refuse_nan(output.class_queries_logits, "segmenter")
             for image, classes, masks, there in zip(
                 batch, output.class_queries_logits.float(), logits, given.pixel_mask, strict=True
             ):
@@ -59,9 +61,18 @@ class Mask2Former:
         names = self._model.config.id2label
         parts = panoptic(classes, masks, size, threshold=self._threshold, overlap=self._overlap, stuff=self._stuff)
         return [
-            Region(mask.cpu().numpy(), str(names[label]), score, label not in self._stuff)
+            Region(mask.cpu().numpy(), plain_name(str(names[label])), score, label not in self._stuff)
             for mask, label, score in parts
         ]
+
+
+def plain_name(label: str) -> str:
+    """A label without what COCO's panoptic labels append to say how they were merged.
+
+    >>> [plain_name(label) for label in ("person", "sky-other-merged", "door-stuff", "floor-wood")]
+    ['person', 'sky', 'door', 'floor-wood']
+    """
+    return re.sub(r"(-other|-merged|-stuff)+$", "", label)
 
 
 def unpadded(masks: Tensor, there: Tensor) -> Tensor:
@@ -126,7 +137,8 @@ def load_mask2former(
 ) -> Mask2Former:
     """Mask2Former from a folder. ``stuff``: ids of labels that are not countable; "coco": those from 80 on.
 
-    MissingError where there is none, DataError where it is broken.
+    MissingError where there is none, DataError where it is broken, UsageError for "coco" with more labels than things
+    that are not COCO's.
     """
     from transformers import Mask2FormerForUniversalSegmentation, Mask2FormerImageProcessorPil
 
@@ -149,8 +161,18 @@ def load_mask2former(
         raise
     except Exception as error:  # safetensors, JSON and transformers have errors of their own
         raise DataError(f"{folder}: cannot be loaded as Mask2Former ({one_line(error)})") from error
-    ids = range(COCO_THINGS, len(model.config.id2label)) if stuff == "coco" else [int(label) for label in stuff]
+    ids = stuff_of(model, folder, stuff)
     return Mask2Former(model.to(device).eval(), processor, threshold=threshold, overlap=overlap, stuff=ids, batch=batch)
+
+
+def stuff_of(model: Any, folder: Path, stuff: Sequence[int] | str) -> Sequence[int]:
+    """The ids of a model's labels that are not countable; UsageError for "coco" where its labels are not COCO's."""
+    if stuff != "coco":
+        return [int(label) for label in stuff]
+    count = len(model.config.id2label)
+    if COCO_THINGS < count != COCO_LABELS:
+        raise UsageError(f"{folder}: its {count} labels are not COCO's {COCO_LABELS}: name the ids of its stuff, or []")
+    return range(COCO_THINGS, count)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,8 +13,9 @@ from pydantic import ConfigDict, Field, model_validator
 
 from fcbench.config import Closed
 from fcbench.errors import MissingError
-from fcbench.stacks.facenet import INSTALL
+from fcbench.stacks.facenet import INSTALL, WEIGHTS, download, weights_file
 from fcbench.stacks.faces import PACKS
+from fcbench.stacks.hub import download_command, patterns_of
 from fcbench.stacks.loading import find_class
 from fcbench.stacks.whole import lacking
 from fcbench.weights import is_commit
@@ -37,6 +39,19 @@ class RoleSpec(Closed):
         return self
 
 
+def joined(mends: Iterable[str]) -> list[str]:
+    """Commands, each once; what several fetch from one repository in one.
+
+    >>> joined(["hf download a/b --include unet/*", "make it", "hf download a/b --include vae/*", "make it"])
+    ['hf download a/b --include unet/* --include vae/*', 'make it']
+    """
+    asked: dict[str, dict[str, None]] = {}
+    for mend in mends:
+        command, *files = mend.split(" --include ")
+        asked.setdefault(command, {}).update(dict.fromkeys(files))
+    return [" --include ".join([command, *files]) for command, files in asked.items()]
+
+
 @dataclass(frozen=True)
 class RoleFacts:
     """The place of a role's weights, the class that makes the model, and the command that gets what is absent.
@@ -53,7 +68,7 @@ class RoleFacts:
 def facts_of(role: str, part: RoleSpec, folder: Path) -> RoleFacts:
     """Facts about a role of a stack whose YAML file lies in ``folder``."""
     place, here, mend = _find(role, part, folder)
-    there = here is not None and here.exists() and (part.hub is None or _is_whole(here, part.class_))
+    there = here is not None and here.exists() and (part.hub is None or _is_whole(here, part))
     return RoleFacts(place, part.class_, _bytes(here) if here and there else None, "" if there or not place else mend)
 
 
@@ -65,10 +80,12 @@ def _find(role: str, part: RoleSpec, folder: Path) -> tuple[str, Path | None, st
     if part.hub is None and (place.startswith(("/", ".")) or ("/" in place and Path(place).exists())):
         return place, Path(place), "correct its path"
     if "/" in place:
-        pinned = f" --revision {part.revision}" if part.revision else ""
-        return place, _snapshot(place, part), f"hf download {place}{pinned}"
+        return place, _snapshot(place, part), download_command(place, part.revision, _patterns(part))
     if role == "facenet":
-        return "facenet_pytorch", _package("facenet_pytorch"), INSTALL
+        here = _package("facenet_pytorch") if _package("torchvision") else None
+        return (
+            ("facenet_pytorch", None, INSTALL) if here is None else (WEIGHTS, weights_file(), download(weights_file()))
+        )
     if role == "faces":
         return place, pack_of(part), f"insightface-cli model.download {place}"
     return place, _package(place), f"python -m spacy download {place}"
@@ -91,9 +108,21 @@ def _snapshot(hub: str, part: RoleSpec) -> Path | None:
     return cached / "snapshots" / commit / (part.subfolder or "")
 
 
-def _is_whole(here: Path, class_name: str) -> bool:
+def _variant(part: RoleSpec) -> str:
+    return str((part.model_extra or {}).get("variant", ""))
+
+
+def _patterns(part: RoleSpec) -> list[str]:
+    """Which files of a hub id a role reads; all where that is not known."""
     try:
-        return not lacking(here, find_class(class_name))
+        return patterns_of(find_class(part.class_), part.subfolder, variant=_variant(part)) if part.hub else []
+    except MissingError:
+        return []
+
+
+def _is_whole(here: Path, part: RoleSpec) -> bool:
+    try:
+        return not lacking(here, find_class(part.class_), variant=_variant(part))
     except MissingError:  # it is the class's package that is not here
         return True
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from fcbench.errors import DataError, MissingError, one_line
 from fcbench.masks import box_of
 from fcbench.stacks.boxes import Box, Detector, load_detector
-from fcbench.stacks.loading import precision, read_whole
+from fcbench.stacks.loading import precision, read_whole, refuse_nan
 from fcbench.types import UNLABELLED, Image, Mask, Region
 from fcbench.weights import quiet
 
@@ -45,22 +45,24 @@ class Sam:
             return []
         inputs = self._processor(image, input_boxes=[[list(box.corners) for box in boxes]], return_tensors="pt")
         output = self._ask(self._embed(inputs), input_boxes=inputs["input_boxes"])
-        masks = self._masks(output.pred_masks, inputs)[0][:, 0].numpy()
+        masks = self._masks(output.pred_masks, inputs)[0][:, 0].cpu().numpy()
         return boxed(boxes, masks)
 
     def _automatic(self, image: Image) -> list[Region]:
         height, width = image.shape[:2]
         steps = (np.arange(self._grid) + 0.5) / self._grid
         places = [[[x * width, y * height]] for y in steps.tolist() for x in steps.tolist()]
-        embedded: Tensor | None = None
+        inputs = self._processor(image, input_points=[places], return_tensors="pt")
+        embedded = self._embed(inputs)
         found: list[tuple[Mask, float]] = []
-        for start in range(0, len(places), self._points):
-            asked = places[start : start + self._points]
-            inputs = self._processor(image, input_points=[asked], return_tensors="pt")
-            embedded = self._embed(inputs) if embedded is None else embedded
-            output = self._ask(embedded, input_points=inputs["input_points"], several=True)
-            logits = self._masks(output.pred_masks, inputs, binarize=False)[0].flatten(0, 1)
-            found += sure_and_stable(logits, output.iou_scores[0].flatten().float().cpu())
+        for points in inputs["input_points"].split(self._points, dim=1):
+            output = self._ask(embedded, input_points=points, several=True)
+            scores, small = output.iou_scores[0].flatten(), output.pred_masks[0].flatten(0, 1)
+            refuse_nan(scores, "segmenter")
+            sure = scores > SURE  # few are, and to enlarge a mask is what takes time
+            if bool(sure.any()):
+                logits = self._masks(small[None, sure, None], inputs, binarize=False)[0][:, 0]
+                found += stable(logits, scores[sure].float())
         return [Region(mask, UNLABELLED, score) for mask, score in distinct(found)]
 
     def _embed(self, inputs: Any) -> Tensor:
@@ -74,7 +76,7 @@ class Sam:
 
     def _masks(self, masks: Tensor, inputs: Any, *, binarize: bool = True) -> list[Tensor]:
         found: list[Tensor] = self._processor.image_processor.post_process_masks(
-            masks.float().cpu(), inputs["original_sizes"], inputs["reshaped_input_sizes"], binarize=binarize
+            masks.float(), inputs["original_sizes"], inputs["reshaped_input_sizes"], binarize=binarize
         )
         return found
 
@@ -112,12 +114,11 @@ def boxed(boxes: Sequence[Box], masks: Any) -> list[Region]:
     ]
 
 
-def sure_and_stable(logits: Tensor, scores: Tensor) -> list[tuple[Mask, float]]:
-    """The masks that are sure and change little with a threshold one logit higher or lower."""
+def stable(logits: Tensor, scores: Tensor) -> list[tuple[Mask, float]]:
+    """The masks that change little with a threshold one logit higher or lower, with their scores."""
     wide, narrow = (logits > -1).flatten(1).sum(1), (logits > 1).flatten(1).sum(1)
-    kept = (scores > SURE) & (narrow >= STABLE * wide) & (narrow > 0)
-    rows = torch.nonzero(kept).flatten().tolist()
-    return [((logits[row] > 0).numpy(), min(1.0, float(scores[row]))) for row in rows]
+    rows = torch.nonzero((narrow >= STABLE * wide) & (narrow > 0)).flatten().tolist()
+    return [((logits[row] > 0).cpu().numpy(), min(1.0, float(scores[row]))) for row in rows]
 
 
 def distinct(found: Sequence[tuple[Mask, float]]) -> list[tuple[Mask, float]]:

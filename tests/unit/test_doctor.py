@@ -59,7 +59,8 @@ def test_a_stack_s_absent_weights_are_told_with_what_brings_them(
     assert (stack.text, stack.needed) == ("mini: 0 of 4 roles, not vae, unet, faces, parser", True)
     assert stack.mend.split("; ") == [
         "fcbench make-stack mini",
-        "hf download somebody/net",
+        "hf download somebody/net --include config.json --include diffusion_pytorch_model.safetensors "
+        "--include diffusion_pytorch_model.safetensors.index.json --include 'diffusion_pytorch_model-0*.safetensors'",
         "insightface-cli model.download pack",
         "python -m spacy download no_such_parser",
     ]
@@ -97,9 +98,23 @@ def test_a_model_is_here_only_in_the_revision_and_subfolder_that_are_asked_for(
         return presence.facts_of("tokenizer", presence.RoleSpec.model_validate({**part, **other}), tmp_path).mend
 
     assert mend() == ""
-    assert mend(revision="b" * 40) == f"hf download somebody/net --revision {'b' * 40}"
-    assert mend(revision="main") == "hf download somebody/net --revision main"
-    assert mend(subfolder="tokenizer_2") == f"hf download somebody/net --revision {commit}"
+    files = "--include 'tokenizer/*.json' --include 'tokenizer/*.txt'"
+    assert mend(revision="b" * 40) == f"hf download somebody/net --revision {'b' * 40} {files}"
+    assert mend(revision="main") == f"hf download somebody/net --revision main {files}"
+    other = files.replace("tokenizer", "tokenizer_2")
+    assert mend(subfolder="tokenizer_2") == f"hf download somebody/net --revision {commit} {other}"
+
+
+def test_facenet_is_here_only_with_its_weights_and_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = presence.RoleSpec.model_validate({"class": "fcbench.stacks.facenet.load_facenet"})
+    packages = {"facenet_pytorch": tmp_path}
+    monkeypatch.setattr(presence, "_package", packages.get)
+    monkeypatch.setattr(presence, "weights_file", lambda: tmp_path / "vgg.pt")
+    assert presence.facts_of("facenet", part, tmp_path).mend == "pip install --no-deps facenet-pytorch"
+    packages["torchvision"] = tmp_path
+    assert presence.facts_of("facenet", part, tmp_path).mend.startswith(f"curl -L --create-dirs -o {tmp_path}/vgg.pt ")
+    (tmp_path / "vgg.pt").touch()
+    assert presence.facts_of("facenet", part, tmp_path).mend == ""
 
 
 def test_a_place_that_is_a_local_path_is_looked_at_locally(tmp_path: Path) -> None:

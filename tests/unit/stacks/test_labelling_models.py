@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,11 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from fcbench.errors import DataError, MissingError
+from fcbench.errors import DataError, FcbenchError, MissingError, UsageError
 from fcbench.stacks.captioner import load_blip
 from fcbench.stacks.grounding import load_grounding_dino, to_corners, tokens_of
-from fcbench.stacks.mask2former import load_mask2former, panoptic, unpadded
-from fcbench.stacks.sam import distinct, load_sam, load_segment_anything, sure_and_stable
+from fcbench.stacks.mask2former import load_mask2former, panoptic, stuff_of, unpadded
+from fcbench.stacks.sam import distinct, load_sam, load_segment_anything, stable
 from fcbench.stacks.sentences import load_sentences
 from fcbench.types import Captioner, Grounder, Segmenter
 
@@ -84,7 +86,8 @@ def test_a_captioner_that_lacks_weights_is_refused(blip: Path) -> None:
         load_blip(blip)
 
 
-def test_blip_2_captions_pictures(tmp_path: Path) -> None:
+@pytest.fixture
+def blip_2(tmp_path: Path) -> Path:
     from transformers import (
         Blip2Config,
         Blip2ForConditionalGeneration,
@@ -121,7 +124,18 @@ def test_blip_2_captions_pictures(tmp_path: Path) -> None:
     Blip2ForConditionalGeneration(config).save_pretrained(tmp_path)
     BlipImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
     bert().save_pretrained(tmp_path)
-    assert len(load_blip(tmp_path, beams=1, tokens=5).captions(PICTURES[:2])) == 2
+    return tmp_path
+
+
+def test_blip_2_captions_pictures(blip_2: Path) -> None:
+    assert len(load_blip(blip_2, beams=1, tokens=5).captions(PICTURES[:2])) == 2
+
+
+def test_a_blip_2_from_before_it_had_a_token_for_its_picture_is_refused_at_once(blip_2: Path) -> None:
+    config = json.loads((blip_2 / "config.json").read_text())
+    (blip_2 / "config.json").write_text(json.dumps(config | {"image_token_index": None, "image_token_id": None}))
+    with pytest.raises(DataError, match="a BLIP-2 of before November 2024, without image_token_index: take a later"):
+        load_blip(blip_2)
 
 
 def test_another_model_is_refused_as_a_captioner(tmp_path: Path) -> None:
@@ -224,6 +238,18 @@ def test_mask2former_segments_pictures_of_any_size(tmp_path: Path) -> None:
     save_file({k: v for k, v in used.items() if "queries_embedder" not in k}, file, metadata={"format": "pt"})
     with pytest.raises(DataError, match=r"1 weights of transformers.Mask2Former\w+ are not there, .*queries_embedder"):
         load_mask2former(tmp_path)
+    segmenter._model.class_predictor.bias.data[0] = torch.nan
+    with pytest.raises(FcbenchError, match="the segmenter gave NaN for this picture"):
+        segmenter.regions(PICTURES[:1])
+
+
+def test_coco_s_stuff_is_not_looked_for_in_other_labels(tmp_path: Path) -> None:
+    model = SimpleNamespace(config=SimpleNamespace(id2label=dict.fromkeys(range(150), "wall")))
+    with pytest.raises(UsageError, match="its 150 labels are not COCO's 133: name the ids of its stuff, or"):
+        stuff_of(model, tmp_path, "coco")
+    model.config.id2label = dict.fromkeys(range(133), "wall")
+    assert list(stuff_of(model, tmp_path, "coco")) == list(range(80, 133))
+    assert stuff_of(model, tmp_path, [3]) == [3]
 
 
 @pytest.fixture(scope="module")
@@ -270,8 +296,17 @@ def test_sam_asks_at_a_grid_and_its_masks_have_the_picture_s_size(sam: Path, mon
     monkeypatch.setattr("fcbench.stacks.sam.STABLE", 0.0)
     segmenter = load_sam(sam, grid=2, points=3)
     assert isinstance(segmenter, Segmenter)
+    for decided in segmenter._model.mask_decoder.output_hypernetworks_mlps:
+        decided.proj_out.weight.data *= 1e8  # an untrained one's masks are nowhere far from 0
     (regions,) = segmenter.regions(PICTURES[:1])
+    assert regions
     assert all(region.mask.shape == (40, 56) and region.label == "object" for region in regions)
+
+
+def test_sam_enlarges_no_mask_that_is_not_sure(sam: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fcbench.stacks.sam.SURE", 1e9)
+    monkeypatch.setattr("fcbench.stacks.sam.Sam._masks", lambda *given, **options: pytest.fail("enlarged"))
+    assert load_sam(sam, grid=2).regions(PICTURES[:1]) == [[]]
 
 
 def test_sam_is_prompted_by_a_detector_s_boxes(sam: Path) -> None:
@@ -293,16 +328,17 @@ def test_sam_is_prompted_by_a_detector_s_boxes(sam: Path) -> None:
     segmenter = load_sam(sam, detector="boxes", labels=[])
     segmenter._detector._threshold = 0.0  # type: ignore[union-attr]
     (regions,) = segmenter.regions(PICTURES[:1])
+    assert regions
     assert {region.label for region in regions} <= {"person", "dog"}
     assert all(region.mask.shape == (40, 56) for region in regions)
 
 
-def test_masks_are_kept_that_are_sure_and_stable_and_none_twice() -> None:
+def test_masks_are_kept_that_are_stable_and_none_twice() -> None:
     steady = torch.full((6, 6), -9.0)
     steady[:3] = 9.0
     shaky = torch.full((6, 6), -9.0)
     shaky[:3] = 0.5
-    kept = sure_and_stable(torch.stack([steady, shaky, steady]), torch.tensor([0.9, 0.9, 0.5]))
+    kept = stable(torch.stack([steady, shaky]), torch.tensor([0.9, 0.9]))
     assert [round(score, 2) for _, score in kept] == [0.9]
     assert len(distinct([*kept, *kept])) == 1
 

@@ -54,6 +54,34 @@ def test_they_do_of_a_folder_and_of_a_single_file(weights: Path, tmp_path: Path)
         assert stack_of(tmp_path, unet={**part, "variant": "fp16"}).digests["unet"] == f"{plain} variant=fp16"
 
 
+def test_a_variant_is_fetched_by_its_own_files(cache: Path, tmp_path: Path) -> None:
+    part = {"class": UNET, "hub": "owner/name", "subfolder": "unet", "variant": "fp16"}
+    wanted = "--include unet/diffusion_pytorch_model.fp16.safetensors"
+    with pytest.raises(MissingError, match=wanted):
+        stack_of(tmp_path, unet=part).role("unet")
+    plain = cache / "unet" / "diffusion_pytorch_model.safetensors"
+    plain.rename(plain.with_name("diffusion_pytorch_model.fp16.safetensors"))
+    assert stack_of(tmp_path, unet=part).role("unet") is not None
+
+
+def test_a_segmenter_is_known_by_its_detector_s_weights_too(tmp_path: Path) -> None:
+    for folder in ("sam", "detector"):
+        write_json(tmp_path / folder / "config.json", {})
+    part = {"class": "fcbench.stacks.sam.load_sam", "path": str(tmp_path / "sam"), "detector": "detector"}
+    before = stack_of(tmp_path, segmenter=part).digests["segmenter"]
+    write_json(tmp_path / "detector" / "config.json", {"trained": "on"})
+    assert stack_of(tmp_path, segmenter=part).digests["segmenter"] != before
+
+
+def test_a_pipeline_that_is_a_package_is_known_by_its_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = {"class": "fcbench.stacks.text.load_parser", "place": "en_core_web_sm"}
+    digests = set()
+    for release in (None, "3.8.0", "3.9.0"):
+        monkeypatch.setattr("fcbench.stacks.installed", {"en_core_web_sm": release}.get)
+        digests.add(stack_of(tmp_path, parser=part).digests["parser"])
+    assert len(digests) == 3
+
+
 def test_a_commit_that_comes_while_loading_is_noted_then(cache: Path, tmp_path: Path) -> None:
     reference = cache.parent.parent / "refs" / "main"
     reference.rename(tmp_path / "main")
@@ -154,6 +182,16 @@ def test_of_a_hub_s_tokenizer_and_clip_the_vocabulary_is_asked_for(tmp_path: Pat
         (tmp_path / "merges.txt").touch()
         assert lacking(tmp_path, thing) == ""
         (tmp_path / "merges.txt").unlink()
+
+
+@pytest.mark.parametrize("role", ["captioner.load_blip", "mask2former.load_mask2former", "sam.load_sam"])
+def test_what_prepares_pictures_is_asked_for_beside_the_weights(role: str, tmp_path: Path) -> None:
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        (tmp_path / name).write_text("{}")
+    thing = find_class(f"fcbench.stacks.{role}")
+    assert lacking(tmp_path, thing) == "preprocessor_config.json"
+    (tmp_path / "preprocessor_config.json").write_text("{}")
+    assert lacking(tmp_path, thing) == ""
 
 
 @pytest.mark.parametrize(

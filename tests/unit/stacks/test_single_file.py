@@ -165,3 +165,12 @@ def test_sd15_can_be_set_on_a_folder(weights: Path) -> None:
     stack = load_stack(str(weights))
     assert stack.name == f"sd15 on {weights.name}"
     assert sum(p.numel() for p in stack.role("unet").parameters()) < 100_000
+
+
+def test_a_folder_may_hold_its_weights_in_float16_alone(weights: Path) -> None:
+    (weights / "model_index.json").write_text("{}")
+    for file in [*weights.rglob("*.safetensors")]:
+        file.rename(file.with_name(file.name.replace(".safetensors", ".fp16.safetensors")))
+    stack = load_stack(str(weights))
+    for role in ("unet", "vae", "text_encoder"):
+        assert stack.role(role) is not None
