@@ -108,6 +108,12 @@ def test_a_run_that_another_command_draws_is_left_to_it(suite: Path) -> None:
     assert draw(suite).drawn == 4
 
 
+def test_commands_that_draw_parts_of_a_run_draw_them_at_the_same_time(suite: Path) -> None:
+    folder = store.run_folder(suite.parent / "out", "toy", "Painter")
+    with locked(folder.lock, "busy", shared=True):
+        assert draw(suite, part=(1, 2)).drawn == 2
+
+
 def test_an_interrupted_worker_interrupts_its_parent(suite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOY_INTERRUPT", "ann.snow")
     with pytest.raises(KeyboardInterrupt):

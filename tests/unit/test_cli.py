@@ -5,6 +5,7 @@ import errno
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,10 +14,12 @@ import pytest
 from PIL import Image
 
 from fcbench import __version__, cli
+from fcbench.build.validate import Fault, Findings
 from fcbench.cli import verbs
 from fcbench.config import Recipe, Suite, load_yaml
 from fcbench.errors import DataError, MethodError, MissingError, UsageError
-from fcbench.store import RunFolder
+from fcbench.store import DataFolder, RunFolder, runs_of
+from tests.unit.fake_runs import cases, fake_run, subjects
 
 VERBS = ["build-data", "train", "run", "score", "report", "suite", "demo", "doctor", "make-stack", "world"]
 VERBS += ["checkpoint"]
@@ -211,6 +214,96 @@ def test_a_suite_that_cannot_be_reported_keeps_no_other_from_its_report(
     told = capsys.readouterr()
     assert (told.out, told.err) == ("page of whole\n", "fcbench: a picture is gone\n")
     assert cli.main(["report", "--suite", "broken", "--out", str(tmp_path)]) == 1
+
+
+def test_a_report_takes_in_another_machine_s_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for out, label in ((here, "a"), (there, "b")):
+        fake_run(out, "s", label, cases(subjects(out, "s", 1)))
+    monkeypatch.setattr("fcbench.cli.reports._write_reports", lambda *given: None)
+    assert cli.main(["report", "--merge", str(there), "--out", str(here)]) == 0
+    assert [run.label for run in runs_of(here, "s")] == ["a", "b"]
+
+
+def test_a_report_is_published_where_it_is_asked_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_run(tmp_path, "s", "a", cases(subjects(tmp_path, "s", 2)))
+    monkeypatch.setattr("fcbench.cli.reports._score", lambda *given: None)
+    assert cli.main(["report", "--publish", str(tmp_path / "public"), "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "public" / "s" / "leaderboard.csv").exists()
+
+
+def test_another_stack_judges_if_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    judges: list[str] = []
+    fake_run(tmp_path, "s", "a", cases(subjects(tmp_path, "s", 1)), stack_file="mini")
+    monkeypatch.setattr("fcbench.stacks.load_stack", lambda name, **given: SimpleNamespace(name=name, digests={}))
+    monkeypatch.setattr("fcbench.score.needs_scoring", lambda *given: ["identity"])
+    monkeypatch.setattr("fcbench.score.score_run", lambda run, stack, metrics: judges.append(stack.name))
+    for stack in ([], ["--stack", "my.yaml"]):
+        assert cli.main(["score", *stack, "--out", str(tmp_path)]) == 0
+    assert judges == ["mini", "my.yaml"]
+
+
+def test_a_run_is_drawn_as_its_options_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, object]] = []
+
+    def drawing(plan: Suite, method: str, **options: object) -> SimpleNamespace:
+        asked.append({"suite": plan.name, "method": method, **options})
+        return SimpleNamespace(failed=0)
+
+    monkeypatch.setattr("fcbench.run.run_suite", drawing)
+    words = ["--suite", "mini-single", "--method", "dreambooth", "--set", "steps=3", "--variant", "few"]
+    words += ["--stack", "sd15", "--checkpoint", "mine", "--device", "cuda:1", "--shards", "2/4"]
+    words += ["--random-weights", "--low-memory", "--fail-fast", "--keep-fits", "--out", str(tmp_path)]
+    assert cli.main(["run", *words]) == 0
+    named = {"suite": "mini-single", "method": "dreambooth", "label": "dreambooth@few", "options": {"steps": "3"}}
+    places = {"stack_name": "sd15", "checkpoint": "mine", "device": "cuda:1", "part": (2, 4), "out": tmp_path}
+    asked_for = dict.fromkeys(("random_weights", "low_memory", "fail_fast", "keep_fits"), True)
+    assert asked == [named | places | asked_for]
+
+
+def test_a_case_that_failed_makes_the_command_exit_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = iter([1, 0])
+    monkeypatch.setattr("fcbench.run.run_suite", lambda *given, **options: SimpleNamespace(failed=next(failed)))
+    monkeypatch.setattr("fcbench.run.possible.subjects_of", lambda suite, out: ())
+    assert cli.main(["run", "--method", "stable-diffusion"]) == 1
+
+
+def test_methods_that_tune_are_drawn_only_when_they_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+
+    def drawing(plan: Suite, method: str, **options: object) -> SimpleNamespace:
+        drawn.append(method)
+        return SimpleNamespace(failed=0)
+
+    monkeypatch.setattr("fcbench.run.run_suite", drawing)
+    monkeypatch.setattr("fcbench.run.possible.subjects_of", lambda suite, out: ())
+    assert cli.main(["run", "--suite", "mini-single"]) == 0
+    assert {"fastcomposer", "stable-diffusion"} <= set(drawn)
+    assert not {"dreambooth", "dreambooth-lora", "custom-diffusion", "textual-inversion"} & set(drawn)
+
+
+@pytest.mark.parametrize(("faults", "code"), [([], 0), ([Fault("bbox", "photo 3", "outside the photo")], 1)])
+def test_a_dataset_with_a_fault_makes_its_check_exit_with_1(
+    faults: Sequence[Fault], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fcbench.build.tokens.tokenizer_of", lambda folder, stack: None)
+    monkeypatch.setattr("fcbench.build.validate.validate", lambda folder, tokenizer: Findings(1, Counter(), faults))
+    assert cli.main(["data", "validate"]) == code
+
+
+def test_the_official_layout_is_written_with_the_tokenizer_of_the_dataset_s_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[str, object]] = []
+
+    def export(folder: DataFolder, layout: str, target: Path, tokenizer: object) -> dict[str, int]:
+        written.append((layout, tokenizer))
+        return {}
+
+    monkeypatch.setattr("fcbench.build.tokens.tokenizer_of", lambda folder, stack: f"that of {stack}")
+    monkeypatch.setattr("fcbench.build.export.export", export)
+    assert cli.main(["data", "export", "ffhq", str(tmp_path), "--stack", "sd15"]) == 0
+    assert written == [("fastcomposer", "that of sd15")]
 
 
 @pytest.mark.parametrize(

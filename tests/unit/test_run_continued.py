@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import make_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def test_an_unfinished_batch_is_redone_whole(toy: Toy) -> None:
     assert folder.row("bo.snow.0").stat().st_mtime_ns == untouched
 
 
-@pytest.mark.parametrize("change", ["option", "suite", "photo", "weights", "code"])
+@pytest.mark.parametrize("change", ["option", "recipe", "suite", "photo", "weights", "code"])
 def test_a_run_is_not_continued_with_other_settings(toy: Toy, change: str, monkeypatch: pytest.MonkeyPatch) -> None:
     toy()
     suite: dict[str, Any] = {}
@@ -77,6 +78,10 @@ def test_a_run_is_not_continued_with_other_settings(toy: Toy, change: str, monke
     match change:
         case "option":
             options, named = {"shade": "7"}, "options.shade: 0 there, 7 now.*--variant, or delete the folder"
+        case "recipe":
+            painter, steps = sys.modules["run_toys"].Painter, make_dataclass("Steps", ["steps"])
+            monkeypatch.setattr(painter, "recipe", lambda method, stack: steps(9), raising=False)
+            named = "recipe: None there, {'steps': 9} now.*--variant, or delete the folder"
         case "suite":
             suite = {"seeds": [1]}
         case "photo":
@@ -91,6 +96,24 @@ def test_a_run_is_not_continued_with_other_settings(toy: Toy, change: str, monke
             monkeypatch.setenv("TOY_DIGEST", "v" * 64)
     with pytest.raises(UsageError, match=named):
         toy.work(suite, "Painter", options)
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ({"low_memory": True}, "low_memory: False there, True now"),
+        ({"random_weights": True}, "random_weights: False there, True now"),
+        ({"sampling": {"steps": 9}}, "sampling.steps: None there, 9 now"),
+    ],
+)
+def test_a_run_is_not_continued_on_a_stack_that_draws_in_another_way(
+    toy: Toy, setting: dict[str, Any], named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy()
+    stack = Stack("toy", {}, 8, digests={"unet": "u" * 64}, **setting)
+    monkeypatch.setattr(sys.modules["fcbench.stacks"], "load_stack", lambda name, **_: stack)
+    with pytest.raises(UsageError, match=rf"settings \({named}\): give"):
+        toy()
 
 
 def test_another_judge_s_weights_do_not_end_a_run(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:

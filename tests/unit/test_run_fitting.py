@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from contextlib import ExitStack
+from dataclasses import make_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,15 @@ def test_other_code_makes_another_fit(toy: Toy, monkeypatch: pytest.MonkeyPatch)
     assert not [note for note in toy.notes() if note.startswith("fit") and note.endswith("fresh")]
     monkeypatch.setattr("fcbench.run.record.code_of", lambda kind, plugin: {"plugin": "run_toys:Joiner", "digest": "x"})
     toy("edited")
+    assert "fit ann fresh" in toy.notes()
+
+
+def test_another_recipe_makes_another_fit(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy()
+    toy.notes()
+    joiner, steps = sys.modules["run_toys"].Joiner, make_dataclass("Steps", ["steps"])
+    monkeypatch.setattr(joiner, "recipe", lambda method, stack: steps(9), raising=False)
+    toy("stepped")
     assert "fit ann fresh" in toy.notes()
 
 

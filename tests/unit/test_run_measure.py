@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from fcbench.run.calls import Calls
 from fcbench.run.measure import LoadClock, ResidentMeter, meter_of, stored_bytes, versions
+from fcbench.store import RunFolder
 from fcbench.types import Stack
 
 MIB = 2**20
@@ -76,6 +79,36 @@ def test_loading_is_timed_once_though_one_role_loads_another() -> None:
         assert stack.role("unet") == "vae"
         stack.role("vae")
     assert clock.seconds == 10.0
+
+
+def test_loading_is_no_part_of_what_a_call_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter([0.0, 1.0, 4.0, 10.0])
+    monkeypatch.setattr("fcbench.run.measure.perf_counter", lambda: next(moments))
+    stack = Stack("toy", {"unet": dict}, 8)
+    clock = LoadClock(stack)
+    with Calls(RunFolder(tmp_path), ResidentMeter(STACK), clock).phase() as cost:
+        stack.role("unet")
+    assert (cost.seconds, clock.seconds) == (7.0, 3.0)
+
+
+def test_each_phase_on_a_gpu_has_a_peak_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[int] = []
+    gpu = SimpleNamespace(
+        get_device_name=str,
+        synchronize=lambda device: None,
+        reset_peak_memory_stats=lambda device: used.clear(),
+        max_memory_allocated=lambda device: max(used),
+        max_memory_reserved=lambda device: 2 * max(used),
+        mem_get_info=lambda device: (90 - max(used), 100),
+    )
+    monkeypatch.setattr("torch.cuda", gpu)
+    meter, peaks = meter_of(Stack("toy", {}, 8, device="cuda:1")), []
+    for most in (3, 40, 5):
+        with meter.phase() as cost:
+            used.append(most)
+        peaks.append(cost.peak_bytes)
+    assert peaks == [3, 40, 5]
+    assert (meter.peak_reserved, meter.peak_device) == (80, 50)
 
 
 def test_what_a_sampler_keeps_is_weighed_and_not_left(tmp_path: Path) -> None:

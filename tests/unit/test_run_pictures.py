@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from fcbench.config import FolderPeople
 from fcbench.errors import DataError, UsageError
 from fcbench.files import read_json
 from fcbench.images import read_image
@@ -121,6 +122,17 @@ def test_the_official_names_are_understood(tmp_path: Path) -> None:
     folder = adopt(suite, tmp_path / "theirs", out=tmp_path, label="official")
     assert read_image(folder.image("p1003002.red-hat.1"))[0, 0, 0] == 91
     assert len(folder.generations()) == 16
+
+
+def test_the_official_names_number_people_by_ascending_id(tmp_path: Path) -> None:
+    for name in ("bo", "ann"):
+        draw(tmp_path / "photos" / name, "0.png")
+    nouns = {"bo": "man", "ann": "woman"}
+    people = FolderPeople(source="folder", path=tmp_path / "photos", nouns=nouns)
+    draw(tmp_path / "theirs", "subject_0000_prompt_0000_instance_0000.png")
+    suite = world().model_copy(update={"subjects": people})
+    folder = adopt(suite, tmp_path / "theirs", out=tmp_path, label="official")
+    assert [made.case.id for made in folder.generations()] == ["ann.snow.0"]
 
 
 def test_a_picture_of_no_case_is_refused_with_the_nearest_name(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_sanity_rows_show_other_photos_other_people_and_the_reference(tmp_path: 
                 case "real-photos":
                     assert (who, view > 0) == (subject.id, True)
                 case "other-people":
-                    assert who != subject.id
+                    assert (who != subject.id, people[who].noun) == (True, subject.noun)
                 case _:
                     assert (who, view) == (subject.id, 0)
     assert {folder.label for folder in runs_of(tmp_path, "small")} == set(ROWS)
