@@ -24,7 +24,7 @@ from fcbench.report.statistics.estimate import Estimate
 from fcbench.report.to_html import to_html
 from fcbench.store import report_folder, run_folder
 from fcbench.types import Score
-from tests.unit.fake_runs import HEADER, cases, fake_run, rich_suite, subjects, trio_cases
+from tests.unit.fake_runs import HEADER, PROMPTS, cases, fake_run, rich_suite, subjects, trio_cases
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,13 @@ def test_beside_the_outcomes_of_pairs_stand_their_margin_and_identity_by_other_r
 def test_the_frontier_rises_in_alpha_and_marks_what_is_beaten(board: Board) -> None:
     (frontier,) = board.frontiers
     assert [step.alpha for step in frontier.steps] == [0, 0.25, 0.5, 0.7, 0.75, 1]
+    assert [step.is_best for step in frontier.steps] == [False, True, True, True, True, True]
     assert (frontier.identity.estimate.value or 0) > 0 > (frontier.prompt.estimate.value or 0)
+
+
+def test_a_kind_of_prompt_counts_its_own_pictures_alone(board: Board) -> None:
+    counts = {kind.name: kind.scores["prompt"]["fastcomposer"].count for kind in board.kinds}
+    assert counts == {"accessory": 24, "action": 12, "context": 12, "style": 24}
 
 
 def test_people_are_divided_by_what_the_run_tells_and_else_by_class_word(board: Board, tmp_path: Path) -> None:
@@ -136,6 +142,15 @@ def test_every_command_names_the_settings_of_its_run(board: Board, out: Path) ->
     assert board.command == f"fcbench report --suite rich-pair --out {out}"
 
 
+@pytest.mark.parametrize("flag", ["low_memory", "random_weights"])
+def test_a_command_names_the_flag_that_its_run_was_drawn_with(tmp_path: Path, flag: str) -> None:
+    wanted = cases(subjects(tmp_path, "s", 1), prompts=PROMPTS[:1])
+    flags: dict[str, Any] = {flag: True}
+    fake_run(tmp_path, "s", "a", wanted, options={}, **flags)
+    (run,) = read_runs(tmp_path, "s")
+    assert run_command(run, Path("out")) == f"fcbench run --suite s --method a --{flag.replace('_', '-')}"
+
+
 def test_the_json_holds_what_the_board_says(board: Board, out: Path) -> None:
     told = json.loads((report_folder(out, "rich-pair") / "leaderboard.json").read_text())
     assert [row["method"] for row in told["rankings"][0]["rows"]] == [row.method for row in board.rankings[0].rows]
@@ -151,11 +166,12 @@ def test_a_report_that_nothing_changed_is_not_stale(out: Path) -> None:
 
 def test_a_stale_report_says_why(tmp_path: Path) -> None:
     wanted = cases(subjects(tmp_path, "s", 6))
-    folder = fake_run(tmp_path, "s", "a", wanted)
+    folder = fake_run(tmp_path, "s", "a", wanted, sampling={"steps": 20})
     report = write_report(tmp_path, "s").parent
     fake_run(tmp_path, "s", "b", wanted)
     write_json(folder.config, {**json.loads(folder.config.read_text()), "sampling": {"steps": 9}})
     report.joinpath("leaderboard.md").write_text("better")
+    report.joinpath("leaderboard.tex").unlink()
 
     class Metric:
         version = 2
@@ -163,6 +179,8 @@ def test_a_stale_report_says_why(tmp_path: Path) -> None:
     told = " ".join(stale(report, tmp_path, {"identity": Metric(), "new": Metric()}))
     for words in (
         "leaderboard.md was changed",
+        "leaderboard.tex is missing",
+        "a was made with other settings: sampling",
         "b is not in the report",
         "a was scored with version 1 of identity, now 2",
         "a has no scores of new",

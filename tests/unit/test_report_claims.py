@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -131,6 +132,16 @@ def test_the_claim_on_alpha_reads_the_sister_suite_where_this_one_has_no_curve(t
     assert own.numbers.startswith("alpha 0 to 1: identity +")
     assert (read.verdict, read.numbers) == (own.verdict, f"one person a picture, {own.numbers}")
     assert make_board(pair, "s-pair", out=tmp_path).claims[6].verdict == "not measured"
+
+
+@pytest.mark.parametrize("suite", ["s-single", "s-pair"])
+def test_the_reports_of_single_people_and_of_pairs_both_judge_the_claims_on_both(tmp_path: Path, suite: str) -> None:
+    for name in ("s-single", "s-pair"):
+        wanted = cases(subjects(tmp_path, name, 6), pairs=name == "s-pair")
+        fake_run(tmp_path, name, "fastcomposer", wanted, quality=(0.9, 0.25))
+        fake_run(tmp_path, name, "dreambooth", wanted, quality=(0.2, 0.25))
+    told = json.loads((write_report(tmp_path, suite).parent / "leaderboard.json").read_text())["claims"]
+    assert [claim["verdict"] for claim in told[3:5]] == ["held", "held"]
 
 
 def test_of_several_curves_the_claim_takes_that_of_the_ranked_method(tmp_path: Path) -> None:

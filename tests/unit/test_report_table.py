@@ -134,6 +134,36 @@ def test_a_run_under_way_is_shown_as_far_as_it_is_scored(tmp_path: Path) -> None
         read_run(folder)
 
 
+def test_seconds_of_class_images_are_in_the_note_and_in_no_other_cost(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 2), prompts=PROMPTS[:1])
+    folder = fake_run(tmp_path, "s", "dreambooth", wanted, fit_seconds=3.0)
+    (before,) = ranked(tmp_path, "s")[0].rows
+    for made, seconds in zip(folder.generations(), (7.5, 6.5), strict=True):
+        folder.commit(replace(made, prior_seconds=seconds))
+    (row,) = ranked(tmp_path, "s")[0].rows
+    assert row.costs == replace(before.costs, prior_seconds=7.5)
+    assert "7.50 s of class images, once for all who share their class words, are in no column" in row.note
+
+
+def test_the_note_says_low_memory(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 2), prompts=PROMPTS[:1])
+    for label in ("spared", "plain"):
+        fake_run(tmp_path, "s", label, wanted, low_memory=label == "spared")
+    told = {row.method: "--low-memory: slower" in row.note for row in ranked(tmp_path, "s")[0].rows}
+    assert told == {"spared": True, "plain": False}
+
+
+@pytest.mark.parametrize(("higher_is_better", "heading"), [(True, "copy_paste ↑"), (False, "copy_paste ↓")])
+def test_the_heading_of_a_further_score_says_which_way_is_better(
+    tmp_path: Path, higher_is_better: bool, heading: str
+) -> None:
+    wanted = cases(subjects(tmp_path, "s", 1), prompts=PROMPTS[:1])
+    folder = fake_run(tmp_path, "s", "a", wanted)
+    header = {**HEADER, "higher_is_better": higher_is_better}
+    folder.write_scores("copy-paste", [(case.id, {"copy_paste": Score(0.5)}) for case in wanted], header)
+    assert read_run(folder).further == {"copy_paste": heading}
+
+
 def test_a_first_picture_is_one_drawn_alone_where_that_was_measured(tmp_path: Path) -> None:
     wanted = cases(subjects(tmp_path, "s", 2))
     alone: dict[str, Any] = {"single_seconds": 1.5, "single_seconds_range": [1.25, 1.75], "single_peak_bytes": 2**27}

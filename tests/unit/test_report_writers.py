@@ -18,6 +18,7 @@ from fcbench.files import write_image
 from fcbench.report import numbers, publish, read_runs, stale_reports, write_report
 from fcbench.report.board import make_board
 from fcbench.report.plots import Axis, Point, linear_axis, log_axis, scatter
+from fcbench.report.seen import seen
 from fcbench.report.statistics import Difference, Estimate
 from fcbench.report.table import Comparison
 from fcbench.report.to_html import to_html
@@ -65,6 +66,19 @@ def test_no_text_becomes_a_tag(hostile: Path) -> None:
     assert "alert(&#39;x&#39;)" in hostile.read_text()
 
 
+def test_no_name_in_claims_differences_or_thresholds_becomes_a_tag(tmp_path: Path) -> None:
+    wanted = cases(subjects(tmp_path, "s", 6), pairs=True, prompts=PROMPTS[:1])
+    facts = {"margin": None, "different_photos": 180}
+    for floor, label in enumerate(("fastcomposer", "dreambooth@<i>")):
+        folder = fake_run(tmp_path, "s", label, wanted, outcomes=(0.5, 0.1, 0.0, 0.0, 0.0, 0.0))
+        folder.write_facts("blending", {**facts, "floor": floor})
+    write_report(tmp_path, "s")
+    page = write_report(tmp_path, "s", earlier=tmp_path / "reports").read_text()
+    assert "i" not in Tags(page).opened
+    for start in ('class="numbers">[^<]* to ', '<td class="text">', '<p class="note">'):
+        assert re.search(f"{start}dreambooth@&lt;i&gt;", page)
+
+
 def test_the_page_needs_nothing_but_itself(hostile: Path) -> None:
     assert all(link.startswith(("data:image/webp;base64,", "#")) for link in Tags(hostile.read_text()).links)
     assert not re.search(r"@import|url\(", hostile.read_text())
@@ -106,11 +120,23 @@ def test_the_note_says_what_a_method_saw_and_what_its_author_adds(tmp_path: Path
     assert board.commands["theirs"].endswith(f"--images-per-subject 1 {words}")
 
 
+@pytest.mark.parametrize(
+    ("name", "score"),
+    [("insightface", "identity"), ("faces", "identity"), ("facenet", "identity_facenet"), ("clip", "prompt"),
+     ("attributes", "attributes"), ("dino", "dino")],
+)  # fmt: skip
+def test_a_judge_that_a_method_saw_is_named_with_its_score(tmp_path: Path, name: str, score: str) -> None:
+    fake_run(tmp_path, "s", "a", cases(subjects(tmp_path, "s", 1), prompts=PROMPTS[:1]), sees=[name])
+    (run,) = read_runs(tmp_path, "s")
+    assert seen(replace(run, scores={score: {}})) == [f"sees {name}, which judges {score}"]
+
+
 def test_every_row_of_the_markdown_has_as_many_cells_as_its_head(hostile: Path) -> None:
-    lines = [line for line in hostile.with_suffix(".md").read_text().splitlines() if line.startswith("| ")]
-    counts = {len(re.findall(r"(?<!\\)\|", line)) for line in lines}
-    assert counts <= {16, 7, 4}
-    assert "<" not in hostile.with_suffix(".md").read_text()
+    text = hostile.with_suffix(".md").read_text()
+    tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("| ")]
+    counts = [{len(re.findall(r"(?<!\\)\|", line)) for line in table} for table in tables]
+    assert counts == [{16}, {7}, {4}]
+    assert "<" not in text
 
 
 def test_the_markdown_says_how_to_read_it_in_the_words_of_the_page_and_sets_the_unranked_apart(tmp_path: Path) -> None:

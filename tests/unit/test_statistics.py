@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.simulate_statistics import RARE, SKEWED, Array, Mix, Shape, covered, draw, found, pairs, singles, trios
 from fcbench.report.statistics import Group, bootstrap, difference, holm, mean
-from fcbench.report.statistics.bootstrap import standard_error
+from fcbench.report.statistics.bootstrap import half_width, standard_error
 from fcbench.report.statistics.flips import FLIPS, sign_flip
 from fcbench.report.statistics.table import Table, tabulate
 from fcbench.report.statistics.variance import resampled_means, subject_part
@@ -29,6 +29,12 @@ def scores(seed: int = 0, shift: float = 0.3) -> list[float]:
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
 def test_intervals_cover_the_truth_as_often_as_they_say(shape: Shape) -> None:
     assert 0.90 <= covered(shape, MIX, 200, resamples=499) <= 0.99  # three standard errors around 95 %
+
+
+def test_of_many_people_an_interval_is_as_wide_as_the_t_distribution_s_95_percent() -> None:
+    people = np.random.default_rng(6).standard_normal(100)
+    table = tabulate([*people], [(f"s{i}",) for i in range(100)], ["p"] * 100)
+    assert half_width(table, draws=9999) / standard_error(table) == pytest.approx(1.98, rel=0.04)
 
 
 @pytest.mark.parametrize("mix", RARE, ids=lambda mix: mix.name)
