@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image as Pillow
 
 from baselines.tuning import batches
-from baselines.tuning.batches import Batches, View
+from baselines.tuning.batches import Batches, View, open_photo
 from baselines.tuning.losses import snr_weight
 from fcbench.types import Stack
 
@@ -63,6 +66,14 @@ def test_the_posterior_s_draw_is_not_the_noise_that_is_added(made: Batches) -> N
     assert not torch.allclose((batch.latents - means) / 0.01, batch.noise, atol=1e-2)
     assert not torch.equal(batch.noise, made(1).noise)
     assert torch.equal(batch.noise, made(0).noise)
+
+
+def test_photos_are_turned_as_their_exif_says(tmp_path: Path) -> None:
+    pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    tags = Pillow.Exif()
+    tags[0x0112] = 6  # to be shown a quarter turn to the right
+    Pillow.fromarray(pixels).save(tmp_path / "a.png", exif=tags)
+    assert (np.asarray(open_photo(tmp_path / "a.png")) == np.rot90(pixels, -1)).all()
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,12 @@ def test_options_stand_over_the_preset(stack: Stack) -> None:
     assert recipe.learning_rate == presets("dreambooth")["face"].learning_rate
 
 
+def test_a_pair_is_tuned_for_twice_the_steps_unless_its_preset_says_how_many() -> None:
+    recipe = Recipe(source="", steps=400, learning_rate=1.0)
+    assert [recipe.steps_for(subjects) for subjects in (1, 2)] == [400, 800]
+    assert replace(recipe, joint_steps=500).steps_for(2) == 500
+
+
 def test_custom_diffusion_counts_class_images_in_its_rate() -> None:
     recipe = Recipe(source="", steps=1, learning_rate=1.0, scale_lr=True, batch_size=2, accumulation=3)
     assert CustomDiffusion().rate(recipe) == 12

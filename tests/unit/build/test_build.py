@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +147,18 @@ def test_another_recipe_in_the_same_folder_is_refused(built: DataFolder, stack: 
     assert table_bytes(built) == before
 
 
+@pytest.mark.parametrize(("seed", "size"), [(1, 64), (0, 32)])
+def test_an_update_to_another_seed_or_size_draws_all_photos_anew(
+    seed: int, size: int, stack: Stack, tmp_path: Path
+) -> None:
+    asked: Any = {"photos": 3, "seed": seed, "stack": replace(stack, image_size=size), "progress": None}
+    build_data(tmp_path / "updated", photos=3, stack=stack, progress=None)
+    build_data(tmp_path / "updated", **asked, update=True)
+    build_data(tmp_path / "anew", **asked)
+    updated, anew = (table_bytes(data_folder(tmp_path / name, "world")) for name in ("updated", "anew"))
+    assert updated == anew
+
+
 def test_progress_tells_rate_and_time_left(stack: Stack, tmp_path: Path) -> None:
     told = io.StringIO()
     build_data(tmp_path, photos=3, stack=stack, progress=told)
@@ -249,6 +263,18 @@ def test_every_photo_of_a_folder_is_accepted_or_rejected_with_its_reason(
     assert {row["source"] for row in rows} == {"good.png", "sub/good.png"}
 
 
+def test_attribution_names_who_made_a_photo_and_under_which_licence(stack: Stack, tmp_path: Path) -> None:
+    credit = {
+        **{"author": "Zoë", "title": "At the sea", "source": "https://example.org/photos/1"},
+        **{"licence": "CC-BY-4.0", "licence_url": "https://creativecommons.org/licenses/by/4.0/"},
+    }
+    put(tmp_path / "in", "a.png", {"caption": "a man", "people": [person_in((40, 30))], "licence": credit})
+    build_data(tmp_path, source=str(tmp_path / "in"), name="mine", stack=stack, progress=None)
+    with data_folder(tmp_path, "mine").attribution.open(encoding="utf-8", newline="") as file:
+        (told,) = csv.DictReader(file)
+    assert credit.items() <= told.items()
+
+
 def test_large_pictures_shrink_with_their_masks(stack: Stack, tmp_path: Path) -> None:
     put(tmp_path / "in", "a.png", {"caption": "a man", "people": [person_in((512, 256))]}, size=(512, 256))
     build_data(tmp_path, source=str(tmp_path / "in"), name="mine", stack=stack, short_side=64, progress=None)
@@ -256,6 +282,15 @@ def test_large_pictures_shrink_with_their_masks(stack: Stack, tmp_path: Path) ->
     assert (row["height"], row["width"]) == (128, 64)
     assert row["segments"][0]["bbox"] == [16, 32, 64, 64]
     assert row["changes"] == "resized, converted to PNG"
+
+
+def test_an_update_with_another_short_side_makes_other_copies(stack: Stack, tmp_path: Path) -> None:
+    put(tmp_path / "in", "a.png", {"caption": "a man", "people": [person_in((512, 256))]}, size=(512, 256))
+    given: Any = {"source": str(tmp_path / "in"), "name": "mine", "stack": stack, "progress": None}
+    build_data(tmp_path, **given, short_side=64)
+    build_data(tmp_path, **given, short_side=128, update=True)
+    (row,) = rows_of(data_folder(tmp_path, "mine"), tmp_path / "cache")
+    assert (row["height"], row["width"]) == np.asarray(row["image"]).shape[:2] == (256, 128)
 
 
 def test_the_photos_of_a_build_can_be_built_again(built: DataFolder, stack: Stack, tmp_path: Path) -> None:

@@ -127,7 +127,9 @@ def test_webdataset_streams_the_same_rows(built: DataFolder, rows: dict[str, tup
     files = {split: str(tmp_path / "wds" / f"{split}-*.tar") for split in ("train", "test")}
     streamed = load_dataset("webdataset", data_files=files, streaming=True, cache_dir=str(tmp_path / "cache"))
     for split in files:
-        for found in streamed[split]:
+        photos = list(streamed[split])
+        assert [found["__key__"] for found in photos] == [name for name, (place, _) in rows.items() if place == split]
+        for found in photos:
             row = rows[found["__key__"]][1]
             assert found["json"]["caption"] == row["caption"]
             assert found["json"]["segments"] == row["segments"]
@@ -136,13 +138,21 @@ def test_webdataset_streams_the_same_rows(built: DataFolder, rows: dict[str, tup
             np.testing.assert_array_equal(np.asarray(found["segmap.png"]), painted)
 
 
-def test_equal_rows_give_equal_tar_files(built: DataFolder, tmp_path: Path) -> None:
+def test_equal_rows_give_equal_tar_files_of_as_many_photos_as_one_holds(
+    built: DataFolder, rows: dict[str, tuple[str, Row]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fcbench.build.export_webdataset.PHOTOS", 20)
     for name in ("a", "b"):
         export(built, "webdataset", tmp_path / name)
     first, second = (sorted((tmp_path / name).glob("*.tar")) for name in ("a", "b"))
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
-    with tarfile.open(first[0]) as tar:
-        assert len(tar.getnames()) % 3 == 0
+    held = []
+    for file in sorted((tmp_path / "a").glob("train-*.tar")):
+        with tarfile.open(file) as tar:
+            held.append(len(tar.getnames()) // 3)
+    whole, rest = divmod(sum(split == "train" for split, _ in rows.values()), 20)
+    assert whole > 1
+    assert held == [20] * whole + [rest] * (rest > 0)
 
 
 def test_imagefolder_is_loaded_with_its_maps(

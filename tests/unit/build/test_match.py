@@ -158,6 +158,22 @@ def test_labels_and_phrases_are_compared_by_the_sentence_encoder_where_there_is_
     assert found.flags == ()
 
 
+@pytest.mark.parametrize(("margin", "flags"), [(0.009, ("ambiguous",)), (0.011, ())])
+def test_a_margin_below_a_hundredth_is_flagged_ambiguous(margin: float, flags: tuple[str, ...], tmp_path: Path) -> None:
+    class Near(ColourMatcher):
+        def text_features(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+            return np.array([[1 - 2 * margin * (text == "a woman"), 0] for text in texts], np.float32)
+
+    class Same:
+        def text_features(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+            return np.array([[1, 0] for _ in texts], np.float32)
+
+    (found,) = match([picture(tmp_path, "a man and a woman", [RED])], Near(), sentences=Same())
+    assert isinstance(found, Photo)
+    assert found.segments[0].margin == pytest.approx(margin)
+    assert found.flags == flags
+
+
 def test_rejects_pass_in_their_place(tmp_path: Path) -> None:
     reject = Reject("broken", "decode_error", "ingest", "?")
     photo = picture(tmp_path, "a man", [RED])

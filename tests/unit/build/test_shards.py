@@ -24,7 +24,7 @@ import yaml
 from fcbench.build import BuildCounts, build_data, build_shards, pipeline
 from fcbench.build import shard as shard_module
 from fcbench.build.card import write_card
-from fcbench.build.engine import Workers, preparing_for
+from fcbench.build.engine import Workers, devices_for, preparing_for
 from fcbench.build.match import match
 from fcbench.build.records import Item
 from fcbench.build.screen import Screen, licence_family
@@ -129,11 +129,29 @@ def test_workers_without_models_take_photos_in_ahead_also_when_one_is_killed(
     assert _rows(data_folder(tmp_path, "world")) == _rows(built)
 
 
-def test_who_takes_photos_in_ahead() -> None:
-    cores = len(os.sched_getaffinity(0))
-    assert preparing_for(["cpu"] * 2) == 0
-    assert preparing_for(["cuda:0"]) == max(1, min(32, cores - 1))
-    assert preparing_for(["cuda:0"] * (cores + 1)) == 1
+@pytest.mark.parametrize(
+    ("cores", "devices", "ahead"),
+    [
+        (16, ["cpu"] * 2, 0),
+        (16, ["cuda:0"], 15),
+        (16, ["cuda:0"] * 3, 13),
+        (64, ["cuda:0"], 32),
+        (2, ["cuda:0"] * 3, 1),
+    ],
+)
+def test_beside_gpus_the_cores_that_are_left_take_photos_in_ahead(
+    cores: int, devices: list[str], ahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores))
+    assert preparing_for(devices) == ahead
+
+
+@pytest.mark.parametrize(("cores", "asked", "workers"), [(3, 0, 3), (8, 0, 8), (20, 0, 8), (3, 12, 12)])
+def test_without_a_gpu_each_core_has_a_worker_up_to_eight_unless_more_are_asked_for(
+    cores: int, asked: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores))
+    assert devices_for("cpu", asked) == ["cpu"] * workers
 
 
 def test_what_a_worker_raises_arrives(tmp_path: Path, toys: Path) -> None:

@@ -97,6 +97,22 @@ def test_what_was_taken_down_goes_with_its_copies_and_is_shown_nowhere(tmp_path:
     assert _named_anywhere(folder) == {"author of a", "author of a again", "author of b", "author of c"}
 
 
+def test_of_a_photo_that_is_large_enough_for_jpeg_the_working_copy_is_emptied_too(tmp_path: Path) -> None:
+    images, out = tmp_path / "images", tmp_path / "out"
+    for number, name in enumerate("ab"):
+        write_image(images / f"{name}.png", np.full((600, 600, 3), 40 * number, np.uint8))
+        sidecar = {"caption": "a man", "people": [{"mask": encode_mask(np.ones((600, 600), bool))}]}
+        (images / f"{name}.json").write_text(json.dumps(sidecar))
+    stack = load_stack(str(stack_file(tmp_path / "stack", seed=0)))
+    given: Any = {"source": "folder", "name": "own", "images": images, "stack": stack, "progress": None}
+    build_data(out, **given)
+    down, other = (data_folder(out, "own").photo(id_of(f"{name}.png")).with_suffix(".jpg") for name in "ab")
+    assert down.stat().st_size
+    build_data(out, screen=Screen((), frozenset({id_of("a.png")})), update=True, **given)
+    assert not down.stat().st_size
+    assert other.stat().st_size
+
+
 @pytest.mark.parametrize("source", ["folder", "itself"])
 def test_the_command_on_the_card_takes_a_photo_down(
     source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

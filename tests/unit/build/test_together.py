@@ -75,6 +75,11 @@ def test_alike_are_those_that_differ_in_so_few_bits(bits: int) -> None:
     assert list(alike({"a": "00", "b": "00", "c": "00"}, bits)) == [("a", "b"), ("a", "c")]
 
 
+def test_photos_are_alike_up_to_four_bits() -> None:
+    hashes = {"a": f"{0:016x}", "four from a": f"{0b1111:016x}", "five from a": f"{0b11111 << 32:016x}"}
+    assert list(alike(hashes)) == [("a", "four from a")]
+
+
 def put_photos(folder: Path, count: int) -> None:
     """Photos of nobody known: each of even number looks like the one after it, and every third is Ann's."""
     for number in range(count):

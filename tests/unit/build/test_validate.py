@@ -101,6 +101,8 @@ ROW_FAULTS: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
     "another size": ("size", lambda row: row.update(width=3)),
     "no picture": ("picture", lambda row: row["image"].update(bytes=b"broken")),
     "no author": ("credit", lambda row: row.update(author="")),
+    "two of one end": ("shared_end", lambda row: row["segments"].append({**row["segments"][0], "id": 9})),
+    "nobody with a phrase": ("no_match", lambda row: [s.update(end=None) for s in row["segments"]]),
     "an id twice": ("id_twice", lambda row: row.update(id="twice")),
 }
 
@@ -115,6 +117,12 @@ def test_a_fault_of_a_row_is_named(name: str, built: DataFolder, tmp_path: Path)
         spoil(row)
     parquet.write_table(pyarrow.Table.from_pylist(rows, schema=FEATURES.arrow_schema), file)
     assert {code, "file_changed"} <= codes(tmp_path / "x")
+
+
+def test_a_file_that_is_gone_is_named(built: DataFolder, tmp_path: Path) -> None:
+    shutil.copytree(built.path, tmp_path / "x", ignore=shutil.ignore_patterns("work", "photos"))
+    next((tmp_path / "x" / "annotations").glob("train-*")).unlink()
+    assert codes(tmp_path / "x") == {"missing_file"}
 
 
 def test_faults_of_the_whole_are_named(built: DataFolder, tmp_path: Path) -> None:

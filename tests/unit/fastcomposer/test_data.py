@@ -13,7 +13,7 @@ from fcbench.config import Recipe
 from fcbench.errors import DataError, UsageError
 from fcbench.fastcomposer.data import Example, make_example, open_photos, reference
 from fcbench.fastcomposer.photos import ParquetPhotos, Photos
-from fcbench.fastcomposer.transforms import cut_out
+from fcbench.fastcomposer.transforms import cut_out, fit_reference
 from fcbench.store import DataFolder
 from fcbench.types import Stack
 
@@ -58,6 +58,26 @@ def test_a_reference_shows_its_subject_before_noise_that_follows_from_the_seed(p
 def test_another_photo_is_of_the_same_person_and_never_the_same_row(photos: Photos) -> None:
     assert {photos.other(0, 1, Random(seed)) for seed in range(8)} == {(3, 1)}
     assert photos.segments[3][1].person == photos.segments[0][1].person
+
+
+def test_a_reference_from_another_photo_is_cut_out_of_that_one(photos: Photos) -> None:
+    recipe = always(other_photo=1.0)
+    x1, y1, x2, y2 = photos.segments[3][1].box
+    cut = photos.image(3)[y1:y2, x1:x2]
+    for seed in range(4):
+        shown = reference(photos, 0, 1, recipe, 16, Random(seed))
+        assert any((shown == fit_reference(either, 16)).all() for either in (cut, cut[:, ::-1]))
+
+
+def test_a_photo_of_nobody_else_may_be_its_own_reference_whole(photos: Photos) -> None:
+    def is_whole(row: int, chance: float) -> bool:
+        shown = reference(photos, row, 0, always(other_photo=0.0, whole_photo=chance), 16, Random(0))
+        whole = photos.image(row)
+        return any((shown == either).all() for either in (whole, whole[:, ::-1]))
+
+    assert is_whole(1, 1.0)
+    assert not is_whole(1, 0.0)
+    assert not is_whole(0, 1.0)  # where there are two
 
 
 def test_an_example_has_a_token_a_mask_and_a_reference_for_each_subject(photos: Photos, stack: Stack) -> None:

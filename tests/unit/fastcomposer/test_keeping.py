@@ -33,6 +33,17 @@ def test_the_newest_checkpoints_on_the_way_stay_and_can_be_loaded(
     assert furthest(loaded.unet.state_dict(), load_checkpoint(str(tmp_path / "x"), stack).unet.state_dict()) > 0
 
 
+def test_a_checkpoint_on_the_way_is_what_a_training_that_ended_there_would_leave(
+    data: Path, stack: Stack, recipe: Recipe, tmp_path: Path
+) -> None:
+    averaged = changed(recipe, steps=2, average=0.5)
+    train(data, tmp_path / "short", stack, averaged)
+    train(data, tmp_path / "long", stack, changed(averaged, steps=3, save_every=2))
+    for file in ("unet/diffusion_pytorch_model.safetensors", "fusion.safetensors"):
+        kept = TrainingFolder(tmp_path / "long").step(2) / file
+        assert kept.read_bytes() == (tmp_path / "short" / file).read_bytes()
+
+
 def test_another_training_s_checkpoints_are_not_taken_for_this_one_s(
     data: Path, stack: Stack, recipe: Recipe, tmp_path: Path
 ) -> None:

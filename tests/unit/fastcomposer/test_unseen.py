@@ -17,8 +17,9 @@ import pytest
 
 from fcbench.config import Recipe
 from fcbench.errors import UsageError
-from fcbench.fastcomposer.checkpoint import load_checkpoint
+from fcbench.fastcomposer.checkpoint import Checkpoint, load_checkpoint
 from fcbench.fastcomposer.data import make_example, open_photos, open_unseen, without_chance
+from fcbench.fastcomposer.model import FastComposerModel
 from fcbench.fastcomposer.train import train
 from fcbench.fastcomposer.unseen import Unseen
 from fcbench.stacks import load_stack
@@ -58,6 +59,18 @@ def test_the_loss_is_of_the_averaged_weights_and_the_same_each_time(
     parts = load_checkpoint(str(folder.checkpoint), stack)
     logged = json.loads(folder.log.read_text().splitlines()[-1])["validation_loss"]
     assert unseen.loss(parts) == unseen.loss(parts) == pytest.approx(logged, rel=1e-3)  # saved in float16
+
+
+def test_every_photo_of_the_validation_split_counts(held_out: Path, stack: Stack, recipe: Recipe) -> None:
+    model = FastComposerModel(stack, recipe).eval()
+    parts = Checkpoint(model.unet, model.image_encoder, model.fusion)
+    folder = DataFolder(held_out)
+    train_rows = parquet.read_table(folder.shard("train"))
+    losses = set()
+    for rows in ([1, 2], [4, 2], [1, 5]):
+        parquet.write_table(train_rows.take(rows), folder.shard("validation"))
+        losses.add(Unseen(open_unseen(held_out), stack, recipe, reference_side=16).loss(parts))
+    assert len(losses) == 3
 
 
 def test_what_a_training_takes_a_copy_of_is_not_loaded_again_to_look_at_it(
