@@ -60,12 +60,10 @@ def download_command(hub: str, revision: str | None, patterns: list[str]) -> str
 
 def patterns_of(thing: Any, subfolder: str | None, *, weights: bool = True, variant: str = "") -> list[str]:
     """A model's configuration and safetensors, a tokenizer's or schedule's text files; for others both."""
-    names = []
-    if is_model(thing) and not weights:
-        names += ["config.json"]
-    elif is_model(thing) or not hasattr(thing, "from_pretrained"):
-        name, index = files_of(thing, variant)
-        names += ["config.json", name, index, name.replace(".safetensors", "-0*.safetensors")]
-    if not is_model(thing):
-        names += ["*.json", "*.txt"]
+    name, index = files_of(thing, variant)
+    whole = [name, name.replace(".safetensors", "-0*.safetensors")]
+    if is_model(thing):
+        names = ["config.json", *([*whole, index] if weights else [])]
+    else:
+        names = ["*.json", "*.txt", *([] if hasattr(thing, "from_pretrained") else whole)]
     return [f"{subfolder}/{name}" if subfolder else name for name in names]

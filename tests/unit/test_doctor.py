@@ -60,7 +60,7 @@ def test_a_stack_s_absent_weights_are_told_with_what_brings_them(
     assert stack.mend.split("; ") == [
         "fcbench make-stack mini",
         "hf download somebody/net --include config.json --include diffusion_pytorch_model.safetensors "
-        "--include diffusion_pytorch_model.safetensors.index.json --include 'diffusion_pytorch_model-0*.safetensors'",
+        "--include 'diffusion_pytorch_model-0*.safetensors' --include diffusion_pytorch_model.safetensors.index.json",
         "insightface-cli model.download pack",
         "python -m spacy download no_such_parser",
     ]
