@@ -115,7 +115,7 @@ def scatter(
     if joined:
         path = " ".join(f"{_across(x, point.x):.1f},{_down(y, point.y):.1f}" for point in points)
         parts.append(Markup('<polyline class="path" points="{}"/>').format(path))
-    labels: list[tuple[float, float, float]] = []
+    labels = [_name_of(guide, points, x, y) for guide in guides]
     for point in points:
         parts += [_error_bars(point, x, y)]
     for point in points:
@@ -193,17 +193,24 @@ def _along(axis: Axis, value: float) -> float:
 
 def _guide(guide: Guide, points: Sequence[Point], x: Axis, y: Axis) -> Markup:
     """The line, with its name at the end where no method lies."""
-    down = _down(y, guide.y)
-    near = [_across(x, p.x) for p in points if abs(_down(y, p.y) - down) < 24]
-    is_left = any(across > WIDTH - RIGHT - 120 for across in near)
+    down, (left, top, width) = _down(y, guide.y), _name_of(guide, points, x, y)
+    is_left = left < WIDTH / 2
     return Markup(
         '<line class="guide" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>'
-        '<text class="tick" text-anchor="{}" x="{}" y="{:.1f}">{}</text>'
+        '<text class="tick" text-anchor="{}" x="{:.0f}" y="{:.1f}">{}</text>'
     ).format(
         *(LEFT, WIDTH - RIGHT, down, down),
-        *(("start", LEFT + 3) if is_left else ("end", WIDTH - RIGHT - 3)),
-        *(down - 4, guide.label),
+        *(("start", left) if is_left else ("end", left + width)),
+        *(top, guide.label),
     )
+
+
+def _name_of(guide: Guide, points: Sequence[Point], x: Axis, y: Axis) -> tuple[float, float, float]:
+    """Where a line's name begins, on what height it stands, and how long it is."""
+    down, width = _down(y, guide.y), CHARACTER * len(guide.label)
+    near = [_across(x, p.x) for p in points if abs(_down(y, p.y) - down) < 24]
+    is_left = any(across > WIDTH - RIGHT - 120 for across in near)
+    return (LEFT + 3 if is_left else WIDTH - RIGHT - 3 - width), down - 4, width
 
 
 def bar(value: float, interval: Span | None, span: Span, colour: int) -> Markup:

@@ -17,7 +17,7 @@ from fcbench import report
 from fcbench.files import write_image
 from fcbench.report import numbers, publish, read_runs, stale_reports, write_report
 from fcbench.report.board import make_board
-from fcbench.report.plots import Axis, Point, linear_axis, log_axis, scatter
+from fcbench.report.plots import CHARACTER, RIGHT, WIDTH, Axis, Guide, Point, linear_axis, log_axis, scatter
 from fcbench.report.seen import seen
 from fcbench.report.statistics import Difference, Estimate
 from fcbench.report.table import Comparison
@@ -271,6 +271,16 @@ def test_names_of_points_in_one_place_do_not_cover_each_other() -> None:
     drawing = scatter(points, Axis("x", (0.0, 1.0), 0.2), Axis("y", (0.0, 1.0), 0.2), "plot")
     places = re.findall(r'class="name" x="([\d.]+)" y="([\d.]+)"', drawing)
     assert len(set(places)) == 4
+
+
+def test_the_name_of_a_point_does_not_cover_that_of_a_line() -> None:
+    axis, points = Axis("both", (0.0, 1.0), 0.2), [Point("stable-diffusion", 0, 0.6, 0.5)]
+    ends = []
+    for guides in ([], [Guide("other-people", 0.5)]):
+        (left,) = re.findall(r'class="name" x="([\d.]+)"', scatter(points, axis, axis, "plot", guides))
+        ends.append(float(left) + CHARACTER * len("stable-diffusion"))
+    begins = WIDTH - RIGHT - CHARACTER * len("other-people")
+    assert ends[1] < begins < ends[0]
 
 
 def test_the_gallery_shows_every_prompt_and_each_methods_picture(tmp_path: Path) -> None:
