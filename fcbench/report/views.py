@@ -143,7 +143,7 @@ def _people(
     return Plot(
         "Person by person",
         lanes(shown, axis, "mean identity of each person"),
-        "Each dot is a person, judged by its own face; the mark is the mean of these, the bar its 95 % interval.",
+        "Each dot is a person, judged by their own face; the mark is the mean of these, the bar its 95 % interval.",
     )
 
 
