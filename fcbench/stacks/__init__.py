@@ -24,7 +24,7 @@ from pydantic import Field
 
 from fcbench.config import Closed, Name, Share, read_yaml, validate
 from fcbench.errors import MissingError, UsageError, did_you_mean
-from fcbench.files import digest_file, digest_json
+from fcbench.files import digest_file, digest_json, digest_place
 from fcbench.memory import spare
 from fcbench.packages import installed
 from fcbench.stacks.hub import commit_of
@@ -184,28 +184,27 @@ def _digest(part: RoleSpec, folder: Path) -> str:
     """
     if part.path is not None:
         place = folder / part.path
-        weights = _file_digest(place, place.stat().st_mtime_ns) if place.is_file() else _folder_digest(place)
+        if place.is_file():
+            weights = _file_digest(place, place.stat().st_mtime_ns)
+        else:
+            files = sorted(p for p in place.rglob("*") if p.is_file())
+            weights = digest_json([[p.name, digest_file(p)] for p in files])
         return _with_arguments(weights, part) + _detector_digest(part, place.parent)
     if part.hub is not None:
         return _hub_digest(part, commit_of(part.hub, part.revision))
     told, pack = part.model_dump(mode="json"), pack_of(part)
-    if (place_name := told.get("place")) and (release := installed(place_name)):  # a spaCy pipeline is a package
+    if (package := told.get("place")) and (release := installed(str(package))):  # a spaCy pipeline is a package
         told["release"] = release
     networks = sorted(pack.glob("*.onnx")) if pack is not None else []
     inside = [[network.name, _file_digest(network, network.stat().st_mtime_ns)] for network in networks]
     return digest_json([told, *inside] if inside else told)
 
 
-def _folder_digest(place: Path) -> str:
-    files = sorted(p for p in place.rglob("*") if p.is_file())
-    return digest_json([[p.name, digest_file(p)] for p in files])
-
-
 def _detector_digest(part: RoleSpec, beside: Path) -> str:
-    """Of the detector that prompts SAM; empty if there is none."""
+    """What to add for the detector that prompts SAM, a folder; empty if there is none."""
     name = (part.model_extra or {}).get("detector")
     place = next((found for found in (beside / name, Path(name)) if found.is_dir()), None) if name else None
-    return f" with {_folder_digest(place)}" if place is not None else ""
+    return f" with {digest_place(str(place))}" if place is not None else ""
 
 
 def _hub_digest(part: RoleSpec, commit: str) -> str:

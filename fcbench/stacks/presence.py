@@ -82,10 +82,9 @@ def _find(role: str, part: RoleSpec, folder: Path) -> tuple[str, Path | None, st
     if "/" in place:
         return place, _snapshot(place, part), download_command(place, part.revision, _patterns(part))
     if role == "facenet":
-        here = _package("facenet_pytorch") if _package("torchvision") else None
-        return (
-            ("facenet_pytorch", None, INSTALL) if here is None else (WEIGHTS, weights_file(), download(weights_file()))
-        )
+        if not (_package("facenet_pytorch") and _package("torchvision")):
+            return "facenet_pytorch", None, INSTALL
+        return WEIGHTS, weights_file(), download(weights_file())
     if role == "faces":
         return place, pack_of(part), f"insightface-cli model.download {place}"
     return place, _package(place), f"python -m spacy download {place}"

@@ -58,7 +58,6 @@ class Sam:
         for points in inputs["input_points"].split(self._points, dim=1):
             output = self._ask(embedded, input_points=points, several=True)
             scores, small = output.iou_scores[0].flatten(), output.pred_masks[0].flatten(0, 1)
-            refuse_nan(scores, "segmenter")
             sure = scores > SURE  # few are, and to enlarge a mask is what takes time
             if bool(sure.any()):
                 logits = self._masks(small[None, sure, None], inputs, binarize=False)[0][:, 0]
@@ -72,7 +71,9 @@ class Sam:
 
     def _ask(self, embedded: Tensor, *, several: bool = False, **prompts: Tensor) -> Any:
         given = {name: value.to(self._model.device, self._model.dtype) for name, value in prompts.items()}
-        return self._model(image_embeddings=embedded, multimask_output=several, **given)
+        output = self._model(image_embeddings=embedded, multimask_output=several, **given)
+        refuse_nan(output.iou_scores, "segmenter")
+        return output
 
     def _masks(self, masks: Tensor, inputs: Any, *, binarize: bool = True) -> list[Tensor]:
         found: list[Tensor] = self._processor.image_processor.post_process_masks(
